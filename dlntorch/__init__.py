@@ -1,0 +1,60 @@
+"""dlntorch: diagonal linear networks, the ℓ1-minimiser they find, how fast, and how sure you can be.
+
+The public names are listed here and loaded when first used, so that importing dlntorch costs no more than torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlntorch.dynamics.basis_pursuit import basis_pursuit as basis_pursuit
+    from dlntorch.dynamics.flow import integrate_flow as integrate_flow
+    from dlntorch.dynamics.limit import flow_limit as flow_limit
+    from dlntorch.experiment import RunResult as RunResult
+    from dlntorch.experiment import load_run as load_run
+    from dlntorch.experiment import train as train
+    from dlntorch.network import DiagonalLinearNetwork as DiagonalLinearNetwork
+    from dlntorch.problem import Problem as Problem
+    from dlntorch.problems import load_problem as load_problem
+    from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
+    from dlntorch.reference.rate import predict_rate as predict_rate
+    from dlntorch.reference.selection import selected_minimizer as selected_minimizer
+    from dlntorch.trajectory import Status as Status
+    from dlntorch.trajectory import Trajectory as Trajectory
+    from dlntorch.validation import InputError as InputError
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DiagonalLinearNetwork": "dlntorch.network",
+    "InputError": "dlntorch.validation",
+    "Problem": "dlntorch.problem",
+    "RunResult": "dlntorch.experiment",
+    "Status": "dlntorch.trajectory",
+    "Trajectory": "dlntorch.trajectory",
+    "basis_pursuit": "dlntorch.dynamics.basis_pursuit",
+    "flow_limit": "dlntorch.dynamics.limit",
+    "integrate_flow": "dlntorch.dynamics.flow",
+    "l1_minimizer": "dlntorch.reference.l1_minimizer",
+    "load_problem": "dlntorch.problems",
+    "load_run": "dlntorch.experiment",
+    "predict_rate": "dlntorch.reference.rate",
+    "selected_minimizer": "dlntorch.reference.selection",
+    "train": "dlntorch.experiment",
+}
+
+__all__ = [*_HOME, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dlntorch' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

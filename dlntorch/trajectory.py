@@ -1,0 +1,95 @@
+"""How a computation ended, and the path it took: the one currency of descent and flow.
+
+Both gradient descent and the continuous flow report a :class:`Trajectory` in time t = Σ η_k, never in epochs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+__all__ = ["Status", "Trajectory"]
+
+
+class Status(StrEnum):
+    """How a computation ended; the same words everywhere, in code, files and messages."""
+
+    CONVERGED = "converged"
+    MAX_STEPS = "max_steps"
+    MAX_TIME = "max_time"
+    MAX_WALL_SECONDS = "max_wall_seconds"
+    LEFT_POSITIVE_ORTHANT = "left_positive_orthant"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+    BELOW_INPUT_PRECISION = "below_input_precision"
+    FAILED = "failed"
+
+    @property
+    def message(self) -> str:
+        """The status as a sentence."""
+        return _MESSAGES[self]
+
+    @property
+    def ended_badly(self) -> bool:
+        """Whether the command line exits with status 3 (it keeps everything that was written)."""
+        return self in (
+            Status.LEFT_POSITIVE_ORTHANT,
+            Status.DIVERGED,
+            Status.INTERRUPTED,
+            Status.FAILED,
+        )
+
+
+_MESSAGES = {
+    Status.CONVERGED: "the residual reached the tolerance",
+    Status.MAX_STEPS: "the step budget was used up before the residual reached the tolerance",
+    Status.MAX_TIME: "the time t = Σ η reached its bound before the residual reached the tolerance",
+    Status.MAX_WALL_SECONDS: "the wall-clock budget was used up before the residual reached the tolerance",
+    Status.LEFT_POSITIVE_ORTHANT: "the next step would make a parameter zero or negative: the step size is too large",
+    Status.DIVERGED: "the next step would make a parameter infinite or not a number: the step size is too large",
+    Status.INTERRUPTED: "the run was interrupted",
+    Status.BELOW_INPUT_PRECISION: "the answer depends on digits of the input that this precision does not hold",
+    Status.FAILED: "the computation failed",
+}
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A path ψ(t), of gradient descent or of the flow.
+
+    Attributes:
+        t: Times, shape (k,), increasing; t = Σ η for descent. The unit is that of the flow θ̇ = −∇L(θ).
+        psi: Network vectors ψ(t), shape (k, n).
+        loss: L = ½‖Aψ − y‖₂² at each time, shape (k,).
+        status: How the path ended.
+        reason: One line on why, where ``status`` alone does not tell.
+        step: The number of gradient steps at each time, shape (k,), for descent; None for the flow.
+        evaluations: Evaluations of the right-hand side, for the flow; None for descent.
+    """
+
+    t: Tensor
+    psi: Tensor
+    loss: Tensor
+    status: Status
+    reason: str = ""
+    step: Tensor | None = None
+    evaluations: int | None = None
+
+    def __len__(self) -> int:
+        return int(self.t.numel())
+
+    def final(self) -> Tensor:
+        """The last ψ, shape (n,)."""
+        return self.psi[-1]
+
+    def at_step(self, step: int) -> Tensor:
+        """ψ at a recorded gradient step; raises ``KeyError`` when that step was not recorded."""
+        if self.step is None:
+            raise KeyError("a flow has no steps")
+        (where,) = torch.nonzero(self.step == step, as_tuple=True)
+        if where.numel() == 0:
+            raise KeyError(f"step {step} was not recorded")
+        return self.psi[where[0]]
