@@ -45,7 +45,7 @@ _HOME = {
     "train": "dlntorch.experiment",
 }
 
-__all__ = [*_HOME, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOME, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -193,7 +193,9 @@ def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device
         try:
             array = np.asarray(value)
         except ValueError:
-            raise InputError(f"{name} must be a rectangular array of real numbers, got rows of unequal length") from None
+            raise InputError(
+                f"{name} must be a rectangular array of real numbers, got rows of unequal length"
+            ) from None
         if array.dtype.kind not in "fiub":
             raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
         tensor = torch.tensor(np.ascontiguousarray(array, dtype=np.float64), dtype=dtype, device=device)

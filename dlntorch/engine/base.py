@@ -1,0 +1,130 @@
+"""What every engine is: something that makes plain SGD steps on a network, some at a time, and says when to stop.
+
+An engine changes θ by θ_{k+1} = θ_k − η_k ∇L(θ_k) and nothing else. The order inside a step is part of the contract,
+so that all engines stop at the same step: at θ_k compute the residual; stop if it is small enough (``converged``),
+if the step or time budget is used up; else compute the gradient and η_k; stop *before* a step that would make a
+parameter nonpositive (``left_positive_orthant``) or non-finite (``diverged``), keeping θ_k; else step.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlntorch.dynamics.schedule import Schedule
+from dlntorch.engine.batches import RowBatches
+from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.problem import Problem
+from dlntorch.trajectory import Status
+
+if TYPE_CHECKING:
+    from dlntorch.dynamics.certificate import Certificate
+
+__all__ = ["Engine", "Progress", "Stopping", "first_improper"]
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a run ends.
+
+    Attributes:
+        tol: Stop when ‖Aψ − y‖₂ <= tol·‖y‖₂; 0 never stops on the residual.
+        max_steps: Step budget.
+        max_time: Time budget, in t = Σ η.
+        check_every: With mini-batches the full residual is computed at multiples of this step number only.
+    """
+
+    tol: float = 1e-10
+    max_steps: int = 10_000_000
+    max_time: float = math.inf
+    check_every: int = 1000
+
+
+@dataclass
+class Progress:
+    """How far a run has come; plain numbers, saved in checkpoints.
+
+    Attributes:
+        step: Steps made, k.
+        time: t_k = Σ_{j<k} η_j.
+        eta: The last step size (0 before the first).
+        eta_min: The smallest step size so far (inf before the first).
+        eta_max: The largest step size so far.
+        residual: ‖Aψ − y‖₂ where it was last computed (inf before).
+    """
+
+    step: int = 0
+    time: float = 0.0
+    eta: float = 0.0
+    eta_min: float = math.inf
+    eta_max: float = 0.0
+    residual: float = math.inf
+    reason: str = field(default="")
+
+
+class Engine(ABC):
+    """Runs plain SGD on one network.
+
+    Args:
+        network: One network (``batch=()``); its parameters are changed in place.
+        problem: Data on the network's device, of the network's dtype. For full-batch runs of full row rank.
+        schedule: Step sizes.
+        stopping: When to end.
+        batches: The mini-batch stream, None for full-batch steps.
+        certificate: Accumulated along full-batch steps where given.
+    """
+
+    #: What ``engine=`` calls it.
+    name: str
+
+    def __init__(
+        self,
+        network: DiagonalLinearNetwork,
+        problem: Problem,
+        schedule: Schedule,
+        stopping: Stopping,
+        batches: RowBatches | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        self.network = network
+        self.problem = problem
+        self.schedule = schedule
+        self.stopping = stopping
+        self.batches = batches
+        self.certificate = certificate
+        self.progress = Progress()
+        self.threshold = stopping.tol * float(np.linalg.norm(problem.y.double().cpu().numpy()))
+
+    @abstractmethod
+    def advance(self, steps: int) -> Status | None:
+        """Make up to ``steps`` further steps; a status when the run has ended, else None.
+
+        ``advance(a)`` then ``advance(b)`` gives bitwise the θ of ``advance(a + b)``.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed, beside θ, to continue bitwise: progress and the rule's own state."""
+        state: dict[str, Any] = {"progress": asdict(self.progress)}
+        if self.certificate is not None:
+            state["certificate"] = self.certificate.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self.progress = Progress(**state["progress"])
+        if self.certificate is not None:
+            self.certificate.load_state_dict(state["certificate"])
+
+    def checks_residual(self, step: int) -> bool:
+        """Whether the full residual is looked at before step number ``step``."""
+        return self.batches is None or step % self.stopping.check_every == 0
+
+
+def first_improper(plus: np.ndarray, minus: np.ndarray) -> Status:
+    """Why a proposed θ is refused: ``diverged`` where an entry is not finite, else ``left_positive_orthant``."""
+    finite = bool(np.all(np.isfinite(plus)) and np.all(np.isfinite(minus)))
+    return Status.LEFT_POSITIVE_ORTHANT if finite else Status.DIVERGED
