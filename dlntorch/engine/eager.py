@@ -1,0 +1,110 @@
+"""The readable engine: the gradient by hand in torch, one step at a time, on any device.
+
+With g = Aᵀ(y − Aψ) the step is θ₊ += η p θ₊^{p−1} ∘ g and θ₋ −= η p θ₋^{p−1} ∘ g. A mini-batch of b rows replaces A and
+y by those rows and g by (m/b) times theirs. The compiled engines equal this one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlntorch.dynamics.schedule import StepRule
+from dlntorch.engine.base import Engine
+from dlntorch.trajectory import Status
+
+__all__ = ["EagerEngine", "gradient"]
+
+
+def gradient(theta: tuple[Tensor, Tensor], p: float, g: Tensor) -> tuple[Tensor, Tensor]:
+    """∇L(θ) = (−p θ₊^{p−1} ∘ g, p θ₋^{p−1} ∘ g), each (..., n), from g = Aᵀ(y − Aψ) of shape (..., n)."""
+    plus, minus = theta
+    return -p * plus ** (p - 1) * g, p * minus ** (p - 1) * g
+
+
+class EagerEngine(Engine):
+    """Plain SGD in eager torch; see :class:`dlntorch.engine.base.Engine` for the arguments and the order of a step."""
+
+    name = "eager"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rule = StepRule(self.schedule, self.network.p, self.problem.A, self.problem.spectral_norm)
+
+    @torch.no_grad()
+    def advance(self, steps: int) -> Status | None:
+        """Make up to ``steps`` further steps; a status when the run has ended, else None."""
+        for _ in range(steps):
+            status, r = self._check()
+            status = self._step(r) if status is None else status
+            if status is not None:
+                return status
+        return None if steps else self._check()[0]
+
+    def _check(self) -> tuple[Status | None, Tensor | None]:
+        """The status that θ_k ends the run with, and the full residual where this step looks at it."""
+        progress, stopping = self.progress, self.stopping
+        r = None
+        if self.checks_residual(progress.step):
+            r = self.problem.residual(self.network.psi)
+            progress.residual = float(torch.linalg.vector_norm(r))
+            if stopping.tol > 0 and progress.residual <= self.threshold:
+                return Status.CONVERGED, r
+        if progress.step >= stopping.max_steps:
+            return Status.MAX_STEPS, r
+        return (Status.MAX_TIME if progress.time >= stopping.max_time else None), r
+
+    def _step(self, r: Tensor | None) -> Status | None:
+        """One step from θ_k, or the status that refuses it; ``r`` is the full residual where it is known."""
+        progress, network = self.progress, self.network
+        theta = (network.theta_plus.data, network.theta_minus.data)
+        g, rows = self._direction(r)
+        if not bool(torch.all(torch.isfinite(g))):
+            return Status.DIVERGED
+        eta = float(self.rule.eta(theta, g, rows))
+        if not 0.0 < eta < math.inf:
+            progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
+            return Status.FAILED
+        slopes = gradient(theta, network.p, g)
+        proposed = (theta[0] - eta * slopes[0], theta[1] - eta * slopes[1])
+        if not all(bool(torch.all(torch.isfinite(part))) for part in proposed):
+            return Status.DIVERGED
+        if not all(bool(torch.all(part > 0)) for part in proposed):
+            return Status.LEFT_POSITIVE_ORTHANT
+        if self.certificate is not None:
+            self.certificate.update(*(part.cpu().numpy() for part in theta), eta)
+        theta[0].copy_(proposed[0])
+        theta[1].copy_(proposed[1])
+        progress.step += 1
+        progress.time += eta
+        progress.eta = eta
+        progress.eta_min = min(progress.eta_min, eta)
+        progress.eta_max = max(progress.eta_max, eta)
+        return None
+
+    def _direction(self, r: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """g = Aᵀ(y − Aψ) of the whole data, or of this step's mini-batch with its rows scaled by √(m/b)."""
+        A, y = self.problem.A, self.problem.y
+        psi = self.network.psi
+        if self.batches is None:
+            return (self.problem.residual(psi) if r is None else r) @ A, None
+        chosen = torch.from_numpy(self.batches.rows(self.progress.step, 1)[0]).to(A.device)
+        root = math.sqrt(self.batches.scale)
+        rows = root * A[chosen]
+        return (root * y[chosen] - rows @ psi) @ rows, rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Progress, and the direction of the power iteration where the rule ``stable`` keeps one."""
+        state = super().state_dict()
+        if self.rule.direction is not None:
+            state["direction"] = self.rule.direction.clone()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state, bitwise."""
+        super().load_state_dict(state)
+        direction = state.get("direction")
+        self.rule.direction = None if direction is None else direction.to(self.problem.A).clone()
