@@ -1,0 +1,120 @@
+"""The set U(A, y) of all ℓ1-minimisers: its support, its one sign pattern, its dimension (theory: Goldman–Tucker).
+
+For any optimal dual λ, every minimiser vanishes off the ties T = {i : |A_iᵀλ| = 1} and has the signs of A_iᵀλ on them:
+with B = A_T diag(sign), U = {x >= 0 : Bx = y}. If A_T has independent columns, the minimiser is unique, and nothing
+else needs to be solved: the usual case. Otherwise one small linear programme (Freund, Roundy and Todd),
+
+    max Σ z_i  subject to  B(z + w) = κ y,  0 <= z <= 1,  w >= 0,  κ >= 1,
+
+has z_i = 1 where some minimiser is positive and z_i = 0 where all vanish, and (z + w)/κ is a minimiser with the largest
+support S. The dimension of U is |S| − rank(A_S).
+
+What is decided, and what is not. With ``noise`` = 32 eps (1 + max‖A_i‖‖λ‖), the rounding error of Aᵀλ:
+- 1 − |A_iᵀλ| <= noise is a tie: False means "not unique, up to rounding of the input";
+- 1 − |A_iᵀλ| > 1000 noise is none;
+- in between (about 1e-14 to 1e-11 on ordinary data) the answer is None whenever it depends on that index. The same
+  factor separates, for A_T, the singular values that count as zero from those that do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from dlntorch.reference.standard_form import EPS
+from dlntorch.reference.vertex import Vertex, least_squares
+
+__all__ = ["Face", "find_face", "numerical_rank"]
+
+UNDECIDED_FACTOR = 1000.0
+
+
+@dataclass(frozen=True)
+class Face:
+    """The face of ℓ1-minimisers of scaled data.
+
+    Attributes:
+        support: Indices where some minimiser is nonzero, increasing.
+        signs: Their common signs ±1.
+        dimension: Dimension of the face, 0 where the minimiser is unique.
+        interior: A minimiser that is nonzero on all of ``support``, shape (n,); the vertex where it is unique.
+        unique: dimension == 0, or None where rounding decides it.
+        reason: Why ``unique`` is None, else empty.
+    """
+
+    support: np.ndarray
+    signs: np.ndarray
+    dimension: int
+    interior: np.ndarray
+    unique: bool | None
+    reason: str = ""
+
+
+def numerical_rank(M: np.ndarray, factor: float = 1.0) -> int:
+    """Number of singular values above factor · max(shape) · eps · σ_max."""
+    if min(M.shape) == 0:
+        return 0
+    s = np.linalg.svd(M, compute_uv=False)
+    return int((s > factor * max(M.shape) * EPS * s[0]).sum())
+
+
+def find_face(A: np.ndarray, y: np.ndarray, vertex: Vertex) -> Face:
+    """The face of all minimisers, from one optimal pair of the scaled problem."""
+    face = _face_on(A, y, vertex, vertex.ties)
+    if vertex.near > UNDECIDED_FACTOR * vertex.noise:
+        return face
+    # Some |A_iᵀλ| is not told from 1: the answer counts only if it stays the same when those are ties too.
+    close = np.flatnonzero(np.abs(vertex.tau) >= 1 - UNDECIDED_FACTOR * vertex.noise)
+    wider = numerical_rank(A[:, close], UNDECIDED_FACTOR) == close.size
+    if wider:
+        return face
+    undecided = f"1 − |A_iᵀλ| is {vertex.near:.1e} for some i, within {UNDECIDED_FACTOR * vertex.noise:.1e} of a tie"
+    return _undecided(face, undecided) if face.unique else face
+
+
+def _undecided(face: Face, reason: str) -> Face:
+    return Face(face.support, face.signs, face.dimension, face.interior, None, f"uniqueness is undecided: {reason}")
+
+
+def _face_on(A: np.ndarray, y: np.ndarray, vertex: Vertex, ties: np.ndarray) -> Face:
+    """The face supported on ``ties``."""
+    x = vertex.x
+    support = np.flatnonzero(x)
+    lone = Face(support, np.sign(x[support]), 0, x, True)
+    independent = numerical_rank(A[:, ties]) == ties.size
+    if independent:
+        if numerical_rank(A[:, ties], UNDECIDED_FACTOR) == ties.size:
+            return lone
+        return _undecided(lone, "the columns with |A_iᵀλ| = 1 are dependent up to rounding")
+    signs = np.sign(vertex.tau[ties])
+    signs[x[ties] != 0] = np.sign(x[ties][x[ties] != 0])
+    positive, interior, clear = _largest_support(A[:, ties] * signs, y)
+    if positive is None:
+        return _undecided(lone, "the linear programme for the largest support failed")
+    x0 = np.zeros_like(x)
+    x0[ties] = signs * interior
+    S = ties[positive]
+    rank = numerical_rank(A[:, S])
+    dimension = int(S.size - rank)
+    face = lone if dimension == 0 else Face(S, signs[positive], dimension, x0, False)
+    if not clear or numerical_rank(A[:, S], UNDECIDED_FACTOR) != rank:
+        return _undecided(face, "the largest support of a minimiser is not clear at this precision")
+    return face
+
+
+def _largest_support(B: np.ndarray, y: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, bool]:
+    """Where {x >= 0 : Bx = y} has a positive entry (a mask), a point positive there, and whether both are clear."""
+    t = B.shape[1]
+    cost = np.concatenate([-np.ones(t), np.zeros(t + 1)])
+    bounds = [(0, 1)] * t + [(0, None)] * t + [(1, None)]
+    found = linprog(cost, A_eq=np.hstack([B, B, -y[:, None]]), b_eq=np.zeros(B.shape[0]), bounds=bounds, method="highs")
+    if found.status != 0:
+        return None, np.zeros(t), False
+    z, w, kappa = found.x[:t], found.x[t : 2 * t], found.x[-1]
+    positive = z > 0.5
+    clear = bool(np.all((z < 1e-6) | (z > 1 - 1e-6)))
+    point = np.where(positive, (z + w) / kappa, 0.0)
+    point[positive] += least_squares(B[:, positive], y - B @ point)
+    return positive, point, clear and bool(np.all(point[positive] > 0))

@@ -1,0 +1,127 @@
+"""The ℓ1-minimiser: optimality conditions on the user's own data, uniqueness, scales, ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog
+
+import dlntorch as dln
+from dlntorch.trajectory import Status
+from tests.problems import gaussian, line, paper_random, plane
+
+
+def kkt(problem: dln.Problem, found, tolerance: float = 1e-10) -> None:
+    """Aψ = y, |A_iᵀλ| <= 1, yᵀλ = ‖ψ‖₁, computed here from the given data alone."""
+    A, y = problem.A.numpy(), problem.y.numpy()
+    psi, lam = found.psi.numpy(), found.dual.numpy()
+    assert np.all(np.isfinite(psi))
+    assert np.all(np.isfinite(lam))
+    size = np.linalg.norm(A, 2) * np.linalg.norm(psi) + np.linalg.norm(y)
+    assert np.linalg.norm(A @ psi - y) <= tolerance * size
+    assert np.abs(A.T @ lam).max() <= 1 + tolerance
+    assert abs(y @ lam - np.abs(psi).sum()) <= tolerance * np.abs(psi).sum()
+    assert found.value == pytest.approx(np.abs(psi).sum(), rel=1e-14)
+    assert found.support.tolist() == np.flatnonzero(psi).tolist()
+
+
+@pytest.mark.parametrize("problem", [line(), plane(), paper_random()], ids=lambda q: q.name)
+def test_papers_problems(problem: dln.Problem) -> None:
+    found = dln.l1_minimizer(problem)
+    assert found.status is Status.CONVERGED
+    kkt(problem, found, 1e-14)
+    assert found.unique is (problem.name == "random")
+    if problem.name != "random":
+        assert found.value == pytest.approx(3.0, rel=1e-15)
+
+
+@pytest.mark.parametrize(("m", "n", "nonzeros"), [(10, 30, None), (50, 200, 6), (50, 200, None), (20, 60, 3)])
+def test_agrees_with_interior_point_and_beats_it(m: int, n: int, nonzeros: int | None) -> None:
+    for seed in range(3):
+        problem = gaussian(m, n, seed, nonzeros)
+        found = dln.l1_minimizer(problem)
+        kkt(problem, found, 1e-13)
+        A = problem.A.numpy()
+        other = linprog(np.ones(2 * n), A_eq=np.hstack([A, -A]), b_eq=problem.y.numpy(), method="highs-ipm")
+        assert found.value == pytest.approx(other.fun, rel=1e-7)
+        assert found.unique is True
+        assert found.support.numel() == (nonzeros or m)
+        if nonzeros:
+            torch.testing.assert_close(found.psi, problem.truth, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("matrix", [1e-150, 1.0, 1e150])
+@pytest.mark.parametrize("data", [1e-150, 1.0, 1e150])
+def test_any_scale(matrix: float, data: float) -> None:
+    base = gaussian(8, 20, 5)
+    reference = dln.l1_minimizer(base)
+    found = dln.l1_minimizer(dln.Problem(base.A * matrix, base.y * data))
+    assert found.status is Status.CONVERGED
+    assert found.unique is True
+    torch.testing.assert_close(found.psi * (matrix / data), reference.psi, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(found.dual * matrix, reference.dual, rtol=1e-12, atol=1e-13)
+
+
+def test_zero_data() -> None:
+    found = dln.l1_minimizer(dln.Problem([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]], [0.0, 0.0]))
+    assert found.psi.tolist() == [0.0, 0.0, 0.0]
+    assert found.dual.tolist() == [0.0, 0.0]
+    assert found.unique is True
+    assert found.value == 0.0
+    assert found.support.numel() == 0
+    assert found.status is Status.CONVERGED
+
+
+def test_rank_deficient_and_inconsistent() -> None:
+    base = gaussian(6, 20, 1)
+    mix = torch.tensor(np.random.default_rng(0).standard_normal((9, 6)))
+    reference = dln.l1_minimizer(base)
+    same = dln.Problem(mix @ base.A, mix @ base.y)
+    found = dln.l1_minimizer(same)
+    kkt(same, found, 1e-12)
+    assert found.reason == ""
+    torch.testing.assert_close(found.psi, reference.psi, rtol=1e-11, atol=1e-12)
+    Q, _ = torch.linalg.qr(mix, mode="complete")
+    outside = dln.Problem(mix @ base.A, mix @ base.y + Q[:, 7])
+    other = dln.l1_minimizer(outside)
+    assert other.status is Status.CONVERGED
+    assert "not in range(A)" in other.reason
+    torch.testing.assert_close(other.psi, reference.psi, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_duplicated_and_opposite_columns_are_not_unique(sign: float) -> None:
+    base = gaussian(6, 15, 3)
+    reference = dln.l1_minimizer(base)
+    inside = int(reference.support[0])
+    outside = next(i for i in range(15) if i not in reference.support.tolist())
+    for column, unique in ((inside, False), (outside, True)):
+        found = dln.l1_minimizer(dln.Problem(torch.cat([base.A, sign * base.A[:, [column]]], dim=1), base.y))
+        assert found.unique is unique
+        assert found.value == pytest.approx(reference.value, rel=1e-13)
+        assert found.face.dimension == (0 if unique else 1)
+
+
+def test_kink_is_decided_down_to_the_documented_margin() -> None:
+    for delta in (1e-3, 1e-6, 1e-9):
+        for sign in (1, -1):
+            found = dln.l1_minimizer(dln.Problem([[1.0, 1.0 - sign * delta]], [1.0]))
+            assert found.unique is True
+            assert found.support.tolist() == [0 if sign > 0 else 1]
+    assert dln.l1_minimizer(dln.Problem([[1.0, 1.0]], [1.0])).unique is False
+    undecided = dln.l1_minimizer(dln.Problem([[1.0, 1.0 - 1e-12]], [1.0]))
+    assert undecided.unique is None
+    assert "undecided" in undecided.reason
+
+
+@pytest.mark.filterwarnings("ignore:A has m")
+def test_shapes_without_freedom_and_zero_columns() -> None:
+    square = dln.l1_minimizer(dln.Problem([[2.0, 1.0], [0.0, 4.0]], [4.0, 4.0]))
+    assert square.psi.tolist() == [1.5, 1.0]
+    assert square.unique is True
+    single = dln.l1_minimizer(dln.Problem([[-2.0]], [4.0]))
+    assert single.psi.tolist() == [-2.0]
+    zeros = dln.l1_minimizer(dln.Problem([[0.0, 2.0, 0.0]], [4.0]))
+    assert zeros.psi.tolist() == [0.0, 2.0, 0.0]
+    assert zeros.unique is True
