@@ -1,1 +1,47 @@
+"""How steps are run: ``autograd`` (the reference), ``eager`` (by hand, any device), ``fused`` (compiled, CPU)."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from dlntorch.engine.base import Engine, Progress, Stopping
+from dlntorch.engine.batches import RowBatches
+from dlntorch.validation import InputError, check_choice
+
+__all__ = ["ENGINES", "Engine", "Progress", "RowBatches", "Stopping", "engine_class", "resolve_engine"]
+
+ENGINES = ("auto", "fused", "eager", "autograd", "cuda")
+_HOME = {
+    "autograd": ("dlntorch.engine.autograd", "AutogradEngine"),
+    "eager": ("dlntorch.engine.eager", "EagerEngine"),
+    "fused": ("dlntorch.engine.fused", "FusedEngine"),
+    "cuda": ("dlntorch.engine.eager", "EagerEngine"),
+}
+
+
+def resolve_engine(name: Any, device: torch.device) -> str:
+    """The engine that ``name`` means on a device: ``auto`` is ``fused`` on the CPU and ``cuda`` on a GPU.
+
+    Raises:
+        InputError: for an unknown name, ``fused`` on a GPU, or ``cuda`` without one.
+    """
+    check_choice("engine", name, ENGINES)
+    if name == "auto":
+        return "fused" if device.type == "cpu" else "cuda"
+    if name == "fused" and device.type != "cpu":
+        raise InputError(
+            f"engine must be cuda, eager or autograd on device={device}, got 'fused', which runs on the CPU"
+        )
+    if name == "cuda" and device.type != "cuda":
+        absent = "" if torch.cuda.is_available() else "; torch finds no CUDA GPU here"
+        raise InputError(f"engine=cuda must have device=cuda, got device={device}{absent}")
+    return name
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The class behind a resolved engine name, imported when first asked for."""
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,78 @@
+"""Where ``conf/`` is, which keys it knows, and the nearest right key for a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlntorch.validation import InputError
+
+__all__ = ["check_keys", "config_directory", "group_options", "known_keys", "nearest"]
+
+#: Groups whose keys are checked against the chosen file.
+GROUPS = ("problem", "schedule", "engine", "trainer", "callbacks", "logger")
+
+
+@cache
+def config_directory() -> Path:
+    """The folder ``conf/``: beside the package in a checkout, inside it where only the wheel is installed."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parent / "conf", package / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise InputError(f"conf must be beside or inside the package, got neither at {str(package)!r}; install it again")
+
+
+@cache
+def group_options(group: str) -> tuple[str, ...]:
+    """The names of a group's files."""
+    return tuple(sorted(path.stem for path in (config_directory() / group).glob("*.yaml")))
+
+
+def _keys_of(path: Path) -> list[str]:
+    return [key for key in yaml.safe_load(path.read_text()) or {} if key not in ("defaults", "hydra")]
+
+
+@cache
+def known_keys() -> tuple[str, ...]:
+    """Every key that the command line may set: roots, groups and ``group.key``."""
+    keys = _keys_of(config_directory() / "train.yaml")
+    for group in GROUPS:
+        keys.append(group)
+        for option in group_options(group):
+            keys.extend(f"{group}.{key}" for key in _keys_of(config_directory() / group / f"{option}.yaml"))
+    return tuple(dict.fromkeys([*keys, "experiment"]))
+
+
+def nearest(word: str, among: Iterable[str]) -> str:
+    """A closing "; did you mean …?" for a wrong word, or nothing when none is near."""
+    choices = list(among)
+    found = get_close_matches(word, choices, n=1, cutoff=0.5)
+    if not found and "." not in word:  # a key whose group was forgotten: kappa for schedule.kappa
+        found = [choice for choice in choices if choice.split(".")[-1] == word][:1]
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Refuse keys that no file of ``conf/`` has (they can be appended with ``+key=…`` or come from a file).
+
+    Raises:
+        InputError: naming the key and the nearest right one.
+    """
+    roots = {key.split(".")[0] for key in known_keys()}
+    for key, value in config.items():
+        if key not in roots:
+            raise InputError(f"unknown key {key!r}{nearest(key, known_keys())}")
+        if key in GROUPS:
+            if not isinstance(value, Mapping):
+                raise InputError(f"{key} must be one of {', '.join(group_options(key))}, got {value!r}")
+            if key == "problem":
+                continue  # make_problem checks the arguments of each generator itself
+            for inner in value:
+                if f"{key}.{inner}" not in known_keys():
+                    raise InputError(f"unknown key '{key}.{inner}'{nearest(f'{key}.{inner}', known_keys())}")

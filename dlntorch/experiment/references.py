@@ -1,0 +1,117 @@
+"""What a run is compared with: the ℓ1-minimiser, the selected minimiser, the flow and its limit, the rate.
+
+Each of them may be impossible to compute (too large, undecidable in float64); then it is None and says why. Nothing
+here ever stops a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from dlntorch.problem import Problem
+from dlntorch.trajectory import Status
+
+if TYPE_CHECKING:
+    from dlntorch.dynamics.limit import FlowLimit
+    from dlntorch.reference.l1_minimizer import L1Minimizer
+    from dlntorch.reference.rate import PredictedRate
+    from dlntorch.reference.selection import SelectedMinimizer
+
+__all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_at"]
+
+#: References need dense linear algebra and a linear programme: past this many entries of A they are skipped.
+MAX_DENSE_ENTRIES = 4_000_000
+
+T = TypeVar("T")
+
+
+@dataclass
+class References:
+    """The references of a run; ``reasons`` says why a missing one is missing.
+
+    Attributes:
+        l1: A vertex of min ‖ψ‖₁ subject to Aψ = y.
+        selected: W_p(A, y), which minimiser depth p selects.
+        limit: ψ_α(∞), where the flow from α ends.
+        rate: Exponent and constant of ‖ψ_α(∞) − W_p‖.
+    """
+
+    l1: L1Minimizer | None = None
+    selected: SelectedMinimizer | None = None
+    limit: FlowLimit | None = None
+    rate: PredictedRate | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def vectors(self, problem: Problem) -> dict[str, Tensor]:
+        """The reference vectors (n,) by name, float64 on the CPU: ``l1``, ``selected``, ``limit``, ``truth``."""
+        found: dict[str, Tensor] = {}
+        if self.l1 is not None:
+            found["l1"] = self.l1.psi
+        if self.selected is not None:
+            found["selected"] = self.selected.psi
+        if self.limit is not None:
+            found["limit"] = self.limit.psi
+        if problem.truth is not None:
+            found["truth"] = problem.truth
+        return {name: vector.detach().to("cpu", torch.float64) for name, vector in found.items()}
+
+
+def compute_references(problem: Problem, p: float, alpha: float, wanted: bool = True) -> References:
+    """Compute every reference that can be had for a problem, in float64 on the CPU."""
+    references = References()
+    names = ("l1", "selected", "limit", "rate")
+    if not wanted:
+        references.reasons = dict.fromkeys(names, "references=false")
+        return references
+    if problem.m * problem.n > MAX_DENSE_ENTRIES:
+        why = f"A has {problem.m * problem.n} entries, more than the {MAX_DENSE_ENTRIES} that references are computed for"
+        references.reasons = dict.fromkeys(names, why)
+        return references
+    from dlntorch.dynamics.limit import flow_limit
+    from dlntorch.reference.l1_minimizer import l1_minimizer
+    from dlntorch.reference.rate import predict_rate
+    from dlntorch.reference.selection import selected_minimizer
+
+    exact = problem.to("cpu", "float64")
+    references.l1 = _attempt(references, "l1", lambda: l1_minimizer(exact))
+    references.selected = _attempt(references, "selected", lambda: selected_minimizer(exact, p))
+    references.limit = _attempt(references, "limit", lambda: flow_limit(exact, p, alpha))
+    references.rate = _attempt(references, "rate", lambda: predict_rate(exact, p))
+    return references
+
+
+def _attempt(references: References, name: str, compute: Callable[[], T]) -> T | None:
+    """The computed reference, or None with its reason noted when its status says that it failed."""
+    try:
+        result: Any = compute()
+    except (ArithmeticError, RuntimeError, MemoryError) as error:  # a numerical library gave up: the run goes on
+        references.reasons[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None
+    if getattr(result, "status", Status.CONVERGED) is Status.FAILED:
+        references.reasons[name] = result.reason or "the computation failed"
+        return None
+    if getattr(result, "reason", ""):
+        references.reasons[name] = result.reason
+    return result
+
+
+def flow_at(problem: Problem, p: float, alpha: float, time: float) -> tuple[Tensor | None, str]:
+    """ψ(t) of the flow at one time, or None and the reason."""
+    if time == 0.0:
+        return torch.zeros(problem.n, dtype=torch.float64), ""
+    if problem.m * problem.n > MAX_DENSE_ENTRIES:
+        return None, f"A has {problem.m * problem.n} entries, too many for a stiff integration"
+    from dlntorch.dynamics.flow import integrate_flow
+
+    try:
+        path = integrate_flow(problem.to("cpu", "float64"), p, alpha, [time], rtol=1e-10)
+    except (ArithmeticError, RuntimeError) as error:
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if len(path) == 0 or float(path.t[-1]) < time:
+        return None, path.reason or path.status.message
+    return path.final(), ""

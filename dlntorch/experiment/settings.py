@@ -1,0 +1,148 @@
+"""A run's settings, checked once: what Python callers pass to ``train`` and what Hydra composes become the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dlntorch.dynamics.schedule import Schedule, make_schedule
+from dlntorch.engine import Stopping, resolve_engine
+from dlntorch.problem import Problem
+from dlntorch.validation import (
+    InputError,
+    check_alpha,
+    check_count,
+    check_depth,
+    check_device,
+    check_dtype,
+    check_number,
+)
+
+__all__ = ["DEFAULT_MAX_STEPS", "RunSettings"]
+
+#: The step budget of a run that names none.
+DEFAULT_MAX_STEPS = 10_000_000
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that determines a run beside its problem; built by :meth:`checked`.
+
+    Attributes:
+        p: Depth, real, >= 2.
+        alpha: Initialization, > 0.
+        schedule: Step sizes.
+        stopping: Residual tolerance, step and time budgets.
+        engine: Resolved engine name.
+        batch_size: Rows of a mini-batch, or None for full-batch steps.
+        seed: Seed of the mini-batches (the problem has its own seed).
+        max_wall_seconds: Wall-clock budget of training, inf for none.
+        device: Where training runs.
+        dtype: Its precision; references are float64 always.
+        references: Whether the ℓ1-minimiser, W_p, the limit, the rate and the flow are computed.
+        certificate: Whether the discretization certificate is accumulated along the run.
+    """
+
+    p: float
+    alpha: float
+    schedule: Schedule
+    stopping: Stopping
+    engine: str
+    batch_size: int | None
+    seed: int
+    max_wall_seconds: float
+    device: torch.device
+    dtype: torch.dtype
+    references: bool
+    certificate: bool
+
+    @staticmethod
+    def checked(
+        problem: Problem,
+        p: Any,
+        alpha: Any,
+        *,
+        schedule: Any = "relative",
+        kappa: Any = None,
+        c: Any = None,
+        eta: Any = None,
+        epsilon: Any = None,
+        over: Any = "end",
+        engine: Any = "auto",
+        batch_size: Any = None,
+        max_steps: Any = None,
+        max_time: Any = None,
+        max_wall_seconds: Any = None,
+        tol: Any = 1e-10,
+        seed: Any = 0,
+        device: Any = None,
+        dtype: Any = None,
+        references: Any = True,
+        certificate: Any = None,
+    ) -> RunSettings:
+        """Check every argument against its rule; raises :class:`InputError` with one line."""
+        chosen = make_schedule(schedule, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=over)
+        place = check_device(device if device not in (None, "auto") else "cuda" if engine == "cuda" else None)
+        kind = check_dtype(dtype)
+        size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
+        wants_certificate = chosen.name == "certified" if certificate is None else _flag("certificate", certificate)
+        if wants_certificate and size is not None:
+            raise InputError(f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}")
+        if chosen.name in ("certified", "theorem") and size is not None:
+            raise InputError(f"batch_size must be left out with schedule={chosen.name}, got {size}")
+        if chosen.name == "certified" and not wants_certificate:
+            raise InputError("certificate must be true with schedule=certified, got False")
+        stopping = Stopping(
+            tol=check_number("tol", tol, at_least=0, at_most=1),
+            max_steps=check_count("max_steps", DEFAULT_MAX_STEPS if max_steps is None else max_steps, at_least=0),
+            max_time=_optional("max_time", max_time),
+        )
+        if chosen.name == "theorem" and math.isinf(stopping.max_time):
+            raise InputError("max_time must be given with schedule=theorem (its bound is over a horizon), got None")
+        return RunSettings(
+            p=check_depth(p),
+            alpha=check_alpha(alpha),
+            schedule=chosen,
+            stopping=stopping,
+            engine=resolve_engine(engine, place),
+            batch_size=size,
+            seed=check_count("seed", seed, at_least=0),
+            max_wall_seconds=_optional("max_wall_seconds", max_wall_seconds),
+            device=place,
+            dtype=kind,
+            references=_flag("references", references),
+            certificate=wants_certificate,
+        )
+
+    @staticmethod
+    def from_config(problem: Problem, config: Mapping[str, Any]) -> RunSettings:
+        """The settings in a composed (resolved, plain) configuration."""
+        schedule = {k: v for k, v in config["schedule"].items() if k != "name"}
+        root = (
+            "batch_size", "max_steps", "max_time", "max_wall_seconds", "tol", "seed", "device", "dtype",
+            "references", "certificate",
+        )  # fmt: skip
+        return RunSettings.checked(
+            problem,
+            config["p"],
+            config["alpha"],
+            schedule=config["schedule"]["name"],
+            engine=config["engine"]["name"],
+            **schedule,
+            **{key: config[key] for key in root},
+        )
+
+
+def _optional(name: str, value: Any) -> float:
+    """A positive bound, or infinity for None."""
+    return math.inf if value is None else check_number(name, value, above=0)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, got {value!r}")
+    return value

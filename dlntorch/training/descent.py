@@ -1,0 +1,153 @@
+"""One run of plain SGD, block by block: the engine, what it records, and when it stops."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dlntorch.dynamics.schedule import Schedule
+from dlntorch.engine import Progress, RowBatches, Stopping, engine_class, resolve_engine
+from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.problem import Problem
+from dlntorch.training.recorder import Recorder
+from dlntorch.trajectory import Status
+
+if TYPE_CHECKING:
+    from dlntorch.dynamics.certificate import Certificate
+
+__all__ = ["Descent"]
+
+
+class Descent:
+    """A run of plain SGD on one network: ``while descent.advance() is None: pass``.
+
+    Full-batch runs train on the equivalent pair (Ã, ỹ) of full row rank (theory: the gradients are equal), so that
+    a residual tolerance can be met when y is not in range(A). Mini-batches need the original rows.
+
+    Args:
+        network: The network to train, in place.
+        problem: The data, on the network's device and of its dtype.
+        schedule: Step sizes.
+        stopping: Residual tolerance and budgets.
+        engine: Which engine runs the steps; "auto" chooses by device.
+        batch_size: Rows of a mini-batch, None for full-batch steps.
+        seed: Seed of the mini-batches.
+        certificate: Accumulated along the run where given.
+        max_wall_seconds: Wall-clock budget of the training itself, counted over resumed parts.
+        block_seconds: About how long one :meth:`advance` lasts.
+    """
+
+    def __init__(
+        self,
+        network: DiagonalLinearNetwork,
+        problem: Problem,
+        schedule: Schedule,
+        stopping: Stopping,
+        *,
+        engine: str = "auto",
+        batch_size: int | None = None,
+        seed: int = 0,
+        certificate: Certificate | None = None,
+        max_wall_seconds: float = math.inf,
+        block_seconds: float = 0.05,
+    ) -> None:
+        batches = None if batch_size is None else RowBatches(problem.m, batch_size, seed)
+        self.network = network
+        self.problem = problem.reduced() if batches is None else problem
+        self.engine_name = resolve_engine(engine, problem.device)
+        self.engine = engine_class(self.engine_name)(network, self.problem, schedule, stopping, batches, certificate)
+        self.recorder = Recorder()
+        self.status: Status | None = None
+        self.max_wall_seconds = max_wall_seconds
+        self.block_seconds = block_seconds
+        self.wall_seconds = 0.0
+        self.interrupted = False
+        self._block = 1
+
+    @property
+    def progress(self) -> Progress:
+        """Steps, time and step sizes so far."""
+        return self.engine.progress
+
+    @property
+    def reason(self) -> str:
+        """Why the run ended, in one line."""
+        if self.status is None:
+            return "the run has not ended"
+        return self.progress.reason or self.status.message
+
+    def interrupt(self) -> None:
+        """Ask the run to end with status ``interrupted`` after the current block."""
+        self.interrupted = True
+
+    def advance(self) -> Status | None:
+        """Run about ``block_seconds`` of steps, at most up to the next recorded step.
+
+        Returns:
+            The status when the run has ended, else None.
+        """
+        if self.status is not None:
+            return self.status
+        began = time.perf_counter()
+        self._record_if_due()
+        progress = self.progress
+        room = self.recorder.next_step(progress.step) - progress.step
+        left = self.engine.stopping.max_steps - progress.step
+        before = progress.step
+        # at the step budget one more call sees whether the last step reached the tolerance
+        status = self.engine.advance(max(0, min(self._block, room, left)))
+        seconds = time.perf_counter() - began
+        self.wall_seconds += seconds
+        self._adapt(progress.step - before, seconds)
+        if status is None and self.interrupted:
+            status = Status.INTERRUPTED
+        if status is None and self.wall_seconds >= self.max_wall_seconds:
+            status = Status.MAX_WALL_SECONDS
+        self.status = status
+        if status is not None:
+            self._record()
+        else:
+            self._record_if_due()
+        return status
+
+    def _adapt(self, steps: int, seconds: float) -> None:
+        """Choose the next block so that it lasts about ``block_seconds``; θ does not depend on the choice."""
+        if self.engine_name == "autograd":
+            return
+        if steps == self._block and seconds < self.block_seconds:
+            growth = 10.0 if seconds <= 0 else min(10.0, self.block_seconds / seconds)
+            self._block = max(self._block + 1, int(self._block * growth))
+        elif seconds > 2 * self.block_seconds and steps > 0:
+            self._block = max(1, int(steps * self.block_seconds / seconds))
+
+    def _record_if_due(self) -> None:
+        if self.recorder.due(self.progress.step):
+            self._record()
+
+    def _record(self) -> None:
+        self.recorder.record(self.progress, self.network.theta_plus, self.network.theta_minus)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continues the run bitwise, as tensors and plain numbers (safe to load)."""
+        return {
+            "theta_plus": self.network.theta_plus.detach().cpu().clone(),
+            "theta_minus": self.network.theta_minus.detach().cpu().clone(),
+            "engine": self.engine.state_dict(),
+            "recorder": self.recorder.state_dict() if self.recorder.snapshots else None,
+            "wall_seconds": self.wall_seconds,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state; the run may go on even where the saved one had ended."""
+        self.network.theta_plus.copy_(state["theta_plus"])
+        self.network.theta_minus.copy_(state["theta_minus"])
+        self.engine.load_state_dict(state["engine"])
+        self.progress.reason = ""
+        if state["recorder"] is not None:
+            self.recorder.load_state_dict(state["recorder"])
+        self.wall_seconds = float(state["wall_seconds"])
+        self.status = None

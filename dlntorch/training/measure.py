@@ -1,0 +1,75 @@
+"""Measuring recorded snapshots, many at a time: residual, ℓ1 gap, distances, sharpness, smallest parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlntorch.metrics import distance, l1_gap, sharpness
+from dlntorch.problem import Problem
+from dlntorch.training.recorder import Snapshot
+
+__all__ = ["COLUMNS", "Measurer"]
+
+#: What is measured at every recorded step, in the order of the files.
+COLUMNS = (
+    "step",
+    "t",
+    "eta",
+    "loss",
+    "residual",
+    "l1_gap",
+    "distance_to_l1",
+    "distance_to_selected",
+    "distance_to_limit",
+    "distance_to_truth",
+    "sharpness",
+    "smallest_parameter",
+)
+
+#: Larger problems measure the sharpness at every eighth snapshot of a group only.
+SHARPNESS_ENTRIES = 2_000_000
+
+
+class Measurer:
+    """Measures snapshots against whatever references there are.
+
+    Args:
+        problem: The problem that is trained on, in float64 on the CPU.
+        p: Depth.
+        references: Vectors (n,) by name: ``l1``, ``selected``, ``limit``, ``truth``; a missing one leaves its
+            column out.
+        l1_value: min ‖ψ‖₁, where it is known.
+    """
+
+    def __init__(
+        self, problem: Problem, p: float, references: Mapping[str, Tensor], l1_value: float | None = None
+    ) -> None:
+        self.problem = problem
+        self.p = p
+        self.references = dict(references)
+        self.l1_value = l1_value
+
+    def measure(self, snapshots: Sequence[Snapshot]) -> dict[str, np.ndarray]:
+        """One array of len(snapshots) for each column that can be measured."""
+        plus = torch.from_numpy(np.stack([s.theta_plus for s in snapshots]))
+        minus = torch.from_numpy(np.stack([s.theta_minus for s in snapshots]))
+        psi = plus**self.p - minus**self.p
+        columns: dict[str, np.ndarray] = {
+            "step": np.array([s.step for s in snapshots]),
+            "t": np.array([s.time for s in snapshots]),
+            "eta": np.array([s.eta for s in snapshots]),
+            "loss": self.problem.loss(psi).numpy(),
+            "residual": self.problem.relative_residual(psi).numpy(),
+        }
+        if self.l1_value is not None:
+            columns["l1_gap"] = l1_gap(psi, self.l1_value).numpy()
+        for name, reference in self.references.items():
+            columns[f"distance_to_{name}"] = distance(psi, reference).numpy()
+        columns["smallest_parameter"] = torch.minimum(plus.amin(dim=1), minus.amin(dim=1)).numpy()
+        if self.problem.m * self.problem.n <= SHARPNESS_ENTRIES:
+            columns["sharpness"] = sharpness(self.problem, plus, minus, self.p).numpy()
+        return {name: columns[name] for name in COLUMNS if name in columns}

@@ -1,0 +1,50 @@
+"""The Lightning module: a diagonal linear network trained by plain SGD, one block of steps per ``training_step``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from dlntorch.engine.autograd import AutogradEngine
+from dlntorch.training.descent import Descent
+
+__all__ = ["SGDModule"]
+
+
+class SGDModule(pl.LightningModule):
+    """Wraps a :class:`Descent` for a Lightning trainer (manual optimization).
+
+    With ``engine=autograd`` a ``training_step`` is one step of ``torch.optim.SGD`` through Lightning, with the step
+    size set by a Lightning lr scheduler stepped every step; other engines run a block of the same steps, about 50 ms
+    long, in one call. The trainer stops when the descent has a status.
+    """
+
+    def __init__(self, descent: Descent) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.descent = descent
+        self.network = descent.network
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Predictions ⟨x, ψ_θ⟩ for rows x, shape (k, n) -> (k,)."""
+        return self.network(rows)
+
+    def configure_optimizers(self) -> Any:
+        engine = self.descent.engine
+        if not isinstance(engine, AutogradEngine):
+            return None
+        return {
+            "optimizer": engine.scheduler.optimizer,
+            "lr_scheduler": {"scheduler": engine.scheduler, "interval": "step", "frequency": 1},
+        }
+
+    def on_train_start(self) -> None:
+        engine = self.descent.engine
+        if isinstance(engine, AutogradEngine):
+            engine.optimizer = self.optimizers()  # Lightning's wrapper, so that global_step counts SGD steps
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        if self.descent.advance() is not None:
+            self.trainer.should_stop = True

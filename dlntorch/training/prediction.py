@@ -1,0 +1,74 @@
+"""How many steps a run will take, before it is made: the flow is integrated, and 1/η summed along it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dlntorch.dynamics.flow import FlowPath, flow_path
+from dlntorch.dynamics.schedule import Schedule
+from dlntorch.metrics import sharpness
+from dlntorch.problem import Problem
+from dlntorch.trajectory import Status
+
+__all__ = ["Prediction", "predict_run", "step_sizes_along"]
+
+#: Points per factor of ten of time, and how far the horizon reaches around the natural time α^{2−p}/(p max|Aᵀy|).
+POINTS_PER_DECADE, DECADES_BELOW, DECADES_ABOVE = 24, 4, 14
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run is expected to take.
+
+    Attributes:
+        steps: SGD steps to the residual tolerance, or None with a reason.
+        time: The time t at which the flow reaches the tolerance, or None with a reason.
+        reason: Why a number is missing.
+    """
+
+    steps: float | None
+    time: float | None
+    reason: str = ""
+
+
+def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, tol: float) -> Prediction:
+    """Predict the steps and the time of a full-batch run to a relative residual ``tol``.
+
+    The time is the flow's; the steps are ∫ dt/η(θ(t)) along it, by the trapezoidal rule in log t.
+    """
+    if tol == 0:
+        return Prediction(None, None, "tol=0 never stops on the residual")
+    if not bool(torch.any(problem.y != 0)):
+        return Prediction(0.0, 0.0)
+    exact = problem.to("cpu", "float64").reduced()
+    drive = float((exact.y @ exact.A).abs().max())
+    natural = alpha ** (2 - p) / (p * drive)
+    count = POINTS_PER_DECADE * (DECADES_BELOW + DECADES_ABOVE)
+    times = natural * np.logspace(-DECADES_BELOW, DECADES_ABOVE, count + 1)
+    path = flow_path(exact, p, alpha, times, rtol=1e-6, stop_residual=tol, max_evaluations=50_000)
+    if path.status is not Status.CONVERGED:
+        return Prediction(None, None, path.reason or f"the flow needs more than t = {times[-1]:.1e}")
+    if schedule.rule == "constant" and schedule.eta is None:
+        return Prediction(None, float(path.t[-1]), "the step size has not been chosen yet")
+    t, eta = path.t.numpy(), step_sizes_along(exact, p, path, schedule)
+    steps = float(np.trapezoid(t / eta, np.log(t)) + t[0] / eta[0])
+    return Prediction(steps, float(t[-1]))
+
+
+def step_sizes_along(problem: Problem, p: float, path: FlowPath, schedule: Schedule) -> np.ndarray:
+    """The η that the schedule's rule chooses at the points θ of a flow, shape (k,)."""
+    plus, minus = path.theta_plus, path.theta_minus
+    if schedule.rule == "constant":
+        return np.full(len(path.t), schedule.eta)
+    if schedule.rule == "stable":
+        return (schedule.c / sharpness(problem, plus, minus, p)).numpy()
+    g = problem.residual(plus**p - minus**p) @ problem.A
+    rho = p * (torch.maximum(plus, minus) ** (p - 2) * g.abs()).amax(dim=1)
+    top = (plus ** (2 * p - 2) + minus ** (2 * p - 2)).amax(dim=1)
+    eta = schedule.c / (p * p * problem.spectral_norm**2 * top + (p - 1) * rho)
+    if schedule.kappa is not None:
+        eta = torch.minimum(eta, schedule.kappa / rho)
+    return eta.numpy()
