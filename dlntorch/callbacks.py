@@ -175,7 +175,9 @@ def make_progress_bar(predicted_steps: float | None = None) -> pl.Callback:
             if self.bar is not None and time.monotonic() - self.shown > 0.2:
                 self.shown = time.monotonic()
                 descent = _descent(pl_module)
-                self.bar.update(self.task, completed=descent.progress.step, line=progress_line(descent, predicted_steps))
+                self.bar.update(
+                    self.task, completed=descent.progress.step, line=progress_line(descent, predicted_steps)
+                )
 
         def stop(self) -> None:
             if self.bar is not None:

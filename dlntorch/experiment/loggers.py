@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
 
 from dlntorch.validation import InputError, check_choice
 
@@ -82,7 +82,7 @@ def _wandb_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[s
     return _StepAndTimeLogger(WandbLogger(experiment=run), run)
 
 
-class _StepAndTimeLogger(pl.loggers.Logger):
+class _StepAndTimeLogger(Logger):
     """Logs every metric twice: against the SGD step, and under ``by_t/`` against the time t."""
 
     def __init__(self, inner: Any, run: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from dlntorch.reference.rate import PredictedRate
     from dlntorch.reference.selection import SelectedMinimizer
 
-__all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_at"]
+__all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_along"]
 
 #: References need dense linear algebra and a linear programme: past this many entries of A they are skipped.
 MAX_DENSE_ENTRIES = 4_000_000
+
+#: Tolerance of the flow that a run is compared with.
+FLOW_RTOL = 1e-10
 
 T = TypeVar("T")
 
@@ -69,7 +73,9 @@ def compute_references(problem: Problem, p: float, alpha: float, wanted: bool = 
         references.reasons = dict.fromkeys(names, "references=false")
         return references
     if problem.m * problem.n > MAX_DENSE_ENTRIES:
-        why = f"A has {problem.m * problem.n} entries, more than the {MAX_DENSE_ENTRIES} that references are computed for"
+        why = (
+            f"A has {problem.m * problem.n} entries, more than the {MAX_DENSE_ENTRIES} that references are computed for"
+        )
         references.reasons = dict.fromkeys(names, why)
         return references
     from dlntorch.dynamics.limit import flow_limit
@@ -100,18 +106,23 @@ def _attempt(references: References, name: str, compute: Callable[[], T]) -> T |
     return result
 
 
-def flow_at(problem: Problem, p: float, alpha: float, time: float) -> tuple[Tensor | None, str]:
-    """ψ(t) of the flow at one time, or None and the reason."""
-    if time == 0.0:
-        return torch.zeros(problem.n, dtype=torch.float64), ""
+def flow_along(problem: Problem, p: float, alpha: float, times: np.ndarray) -> tuple[Tensor | None, str]:
+    """ψ of the flow at the recorded times of a run, shape (k, n), or None and the reason.
+
+    Args:
+        problem: The problem, in float64 on the CPU.
+        p: Depth.
+        alpha: Initialization.
+        times: Increasing times, of which the first may be 0.
+    """
     if problem.m * problem.n > MAX_DENSE_ENTRIES:
         return None, f"A has {problem.m * problem.n} entries, too many for a stiff integration"
     from dlntorch.dynamics.flow import integrate_flow
 
     try:
-        path = integrate_flow(problem.to("cpu", "float64"), p, alpha, [time], rtol=1e-10)
+        path = integrate_flow(problem, p, alpha, times, rtol=FLOW_RTOL)
     except (ArithmeticError, RuntimeError) as error:
         return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if len(path) == 0 or float(path.t[-1]) < time:
+    if len(path) < len(times):
         return None, path.reason or path.status.message
-    return path.final(), ""
+    return path.psi, ""

@@ -108,9 +108,8 @@ def load_run(folder: str | Path) -> RunResult:
             folder=path,
         )
     except (KeyError, ValueError, OSError, yaml.YAMLError) as error:
-        raise InputError(
-            f"folder must hold a whole run, got {str(folder)!r} ({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from None
+        why = " ".join(str(error).split())
+        raise InputError(f"folder must hold a whole run, got {str(folder)!r} ({type(error).__name__}: {why})") from None
 
 
 def _read_columns(path: Path) -> dict[str, np.ndarray]:

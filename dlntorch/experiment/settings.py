@@ -91,7 +91,9 @@ class RunSettings:
         size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
         wants_certificate = chosen.name == "certified" if certificate is None else _flag("certificate", certificate)
         if wants_certificate and size is not None:
-            raise InputError(f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}")
+            raise InputError(
+                f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
+            )
         if chosen.name in ("certified", "theorem") and size is not None:
             raise InputError(f"batch_size must be left out with schedule={chosen.name}, got {size}")
         if chosen.name == "certified" and not wants_certificate:

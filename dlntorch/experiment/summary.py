@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlntorch.experiment.references import References, flow_at
+from dlntorch.experiment.references import References
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.metrics import distance, l1_gap
 from dlntorch.problem import Problem
@@ -47,8 +47,24 @@ def versions() -> dict[str, str]:
     return found
 
 
-def build_summary(problem: Problem, settings: RunSettings, descent: Descent, references: References) -> dict[str, Any]:
-    """Everything that is known about a finished run."""
+def build_summary(
+    problem: Problem,
+    settings: RunSettings,
+    descent: Descent,
+    references: References,
+    flow: Tensor | None,
+    flow_reason: str,
+) -> dict[str, Any]:
+    """Everything that is known about a finished run.
+
+    Args:
+        problem: What it ran on.
+        settings: How it was run.
+        descent: The finished descent.
+        references: What it is compared with.
+        flow: ψ(t_k) of the flow at the end of the run, shape (n,), or None.
+        flow_reason: Why ``flow`` is None.
+    """
     psi = descent.network.psi.detach().to("cpu", torch.float64)
     exact = problem.to("cpu", "float64")
     status = descent.status
@@ -79,9 +95,6 @@ def build_summary(problem: Problem, settings: RunSettings, descent: Descent, ref
         reference = vectors.get(name)
         reason = "the problem has no planted truth" if name == "truth" else references.reasons.get(name, "")
         put(summary, f"distance_to_{name}", None if reference is None else distance(psi, reference), reason)
-    flow, flow_reason = (None, "references=false")
-    if settings.references:
-        flow, flow_reason = flow_at(exact, settings.p, settings.alpha, progress.time)
     put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
     summary["budget"] = _budget(psi, flow, flow_reason, vectors, references)
     summary["predicted"] = _predicted(settings, references)
@@ -147,7 +160,9 @@ def _schedule(problem: Problem, settings: RunSettings, descent: Descent) -> dict
         return report
     why = "" if certificate.finite else "the certificate's bound became infinite: smaller steps (kappa) are needed"
     put(report, "certificate", certificate.energy, why)
-    theta = (t.detach().to("cpu", torch.float64).numpy() for t in (descent.network.theta_plus, descent.network.theta_minus))
+    theta = (
+        t.detach().to("cpu", torch.float64).numpy() for t in (descent.network.theta_plus, descent.network.theta_minus)
+    )
     put(report, "certified_theta_error", certificate.theta_error(*theta), why)
     put(report, "certified_theta_error_sup", certificate.theta_error_sup, why)
     return report

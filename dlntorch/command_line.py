@@ -1,0 +1,200 @@
+"""The command line's outer shell: one-line errors, exit statuses, and what is printed before and after a run.
+
+Exit status 0: converged, or a budget was used up. 2: a user's mistake; one line ``error: …`` on standard error. 3: the
+run ended badly (diverged, left the positive orthant, interrupted); everything is kept. 1: a defect of the program.
+Under ``-m`` a bad point never stops the others, and the largest status of all points is the exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlntorch.experiment.configuration import check_keys, config_directory, group_options, known_keys, nearest
+from dlntorch.validation import InputError
+
+__all__ = ["run_point", "supervised"]
+
+#: Keys that a resumed run may change.
+RESUME_KEYS = ("resume", "max_steps", "max_time", "max_wall_seconds", "tol", "debug")
+RESUME_GROUPS = ("logger", "trainer", "callbacks", "hydra")
+
+#: Exit statuses of the points that this process ran.
+_outcomes: list[int] = []
+
+
+def supervised(task: Callable[..., Any]) -> int:
+    """Run a Hydra task function; every mistake becomes one line and an exit status."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with status 1
+    debug = any(argument.replace(" ", "") in ("debug=true", "debug=True") for argument in sys.argv[1:])
+    try:
+        _redirect_resumed_run()
+        task()
+    except InputError as error:
+        return _mistake(str(error), debug)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _mistake(_hydra_message(error), debug)
+    except OSError as error:
+        where = f" {error.filename!r}" if error.filename else ""
+        return _mistake(
+            f"hydra.run.dir must be a folder that can be written, got{where} ({error.strerror or error})", debug
+        )
+    except KeyboardInterrupt:
+        print("interrupted before training began; nothing was written", file=sys.stderr)
+        return 3
+    except Exception as error:
+        return _defect(error, debug)
+    return max(_outcomes, default=0)
+
+
+def run_point(config: DictConfig) -> float | None:
+    """Run one point of a sweep, or the only one; returns its distance to W_p (for sweepers), where it has one."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    debug = bool(config.get("debug", False))
+    try:
+        _outcomes.append(_run(config, folder))
+    except InputError as error:
+        _outcomes.append(_mistake(str(error), debug))
+        _drop_if_empty(folder)
+    except OmegaConfBaseException as error:
+        _outcomes.append(_mistake(_hydra_message(error), debug))
+        _drop_if_empty(folder)
+    except KeyboardInterrupt:
+        print("interrupted before training began", file=sys.stderr)
+        _outcomes.append(3)
+        _drop_if_empty(folder)
+        if HydraConfig.get().mode is RunMode.MULTIRUN:  # Ctrl-C ends the sweep, not one point of it
+            raise
+    except Exception as error:
+        _outcomes.append(_defect(error, debug))
+    return None
+
+
+def _run(config: DictConfig, folder: Path) -> int:
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if not isinstance(plain, dict):
+        raise InputError(f"the configuration must be a mapping, got {type(plain).__name__}")
+    settings: dict[str, Any] = {str(key): value for key, value in plain.items()}
+    settings.pop("experiment", None)
+    check_keys(settings)
+    if settings["resume"] is not None:
+        settings = _resumed_settings(settings)
+    with warnings.catch_warnings():
+        warnings.showwarning = _print_warning
+        from dlntorch.experiment import plan_run, run_experiment
+        from dlntorch.experiment.console import announce, conclude, plan_table
+
+        if settings["dry_run"]:
+            plan_table(plan_run(settings), settings)
+            _drop_if_empty(folder)
+            return 0
+        result = run_experiment(settings, folder, announce=announce, draw=_draw)
+    conclude(result)
+    return 3 if result.status.ended_badly else 0
+
+
+def _draw(result: Any) -> Mapping[str, Path]:
+    from dlntorch.report import write_run_report
+
+    return write_run_report(result)
+
+
+# -- resuming ---------------------------------------------------------------------------------------------------------
+
+
+def _redirect_resumed_run() -> None:
+    """``resume=FOLDER`` continues in that folder: it becomes Hydra's run folder unless one was named."""
+    named = [a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith("resume=")]
+    if not named or named[-1] in ("null", ""):
+        return
+    folder = named[-1].strip("'\"")
+    if not (Path(folder) / "config.yaml").is_file():
+        raise InputError(f"resume must be a run folder with config.yaml and a checkpoint, got {folder!r}")
+    if not any(a.startswith("hydra.run.dir=") for a in sys.argv[1:]):
+        sys.argv.append(f"hydra.run.dir='{folder}'")
+
+
+def _resumed_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The saved configuration of the run to resume, with the budgets and outputs given now."""
+    import yaml
+
+    folder = Path(settings["resume"])
+    try:
+        saved = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(
+            f"resume must be a run folder with a readable config.yaml, got {str(folder)!r} ({error})"
+        ) from None
+    if not isinstance(saved, dict) or set(saved) != set(settings):
+        raise InputError(f"resume must be a run folder written by this version, got {str(folder)!r}")
+    for override in HydraConfig.get().overrides.task:
+        key, _, value = override.lstrip("+").partition("=")
+        root = key.split(".")[0]
+        if root in RESUME_KEYS or root in RESUME_GROUPS:
+            saved[root] = settings[root]
+        elif key != "dry_run":
+            raise InputError(f"{key} must be left out with resume, which continues the run as it was; got {value}")
+    saved["dry_run"] = settings["dry_run"]
+    return saved
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _mistake(message: str, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _defect(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    text = " ".join(str(error).split())
+    print(
+        f"error: a defect, please report it: {type(error).__name__}: {text} (debug=true shows where)", file=sys.stderr
+    )
+    return 1
+
+
+def _print_warning(message: Warning | str, *_: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _hydra_message(error: Exception) -> str:
+    """Hydra's and OmegaConf's errors in our words: the key, the rule, the value."""
+    text = " ".join(str(error).split())
+    unknown = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
+    if unknown:
+        key = unknown.group(1) or unknown.group(2)
+        return f"unknown key {key!r}{nearest(key, known_keys())}"
+    option = re.search(r"Could not find '([\w/]+?)/([^'/]+)'", text)
+    if option and (config_directory() / option.group(1)).is_dir():
+        group, name = option.groups()
+        options = group_options(group)
+        return f"{group} must be one of {', '.join(options)}, got {name!r}{nearest(name, options)}"
+    group = re.search(r"Could not override '([^']+)'", text)
+    if group:
+        return f"unknown key {group.group(1)!r}{nearest(group.group(1), known_keys())}"
+    return text
+
+
+def _drop_if_empty(folder: Path) -> None:
+    """Remove a run folder that nothing was written to."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return

@@ -1,0 +1,126 @@
+"""What a person reads before and after a run: the plan, and the closing table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dlntorch.experiment.result import RunResult
+
+if TYPE_CHECKING:
+    from dlntorch.experiment.run import Plan
+
+__all__ = ["announce", "conclude", "plan_table"]
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=110)
+
+
+def announce(plan: Plan) -> None:
+    """One line before training: what is trained, and how long it will take."""
+    problem, settings, prediction = plan.problem, plan.settings, plan.prediction
+    expected = f"expected: {prediction.reason}"
+    if prediction.steps is not None and prediction.time is not None:
+        expected = f"expected {prediction.steps:.2g} steps to t = {prediction.time:.3g}"
+        if prediction.steps > settings.stopping.max_steps:
+            expected += f", more than max_steps={settings.stopping.max_steps:,}"
+    print(
+        f"{problem.name}: m={problem.m} n={problem.n} rank={problem.rank}, p={settings.p:g} alpha={settings.alpha:g}, "
+        f"schedule={settings.schedule.name} engine={settings.engine}; {expected}",
+        flush=True,
+    )
+    if problem.rank < problem.m:
+        print(
+            f"rank(A) = {problem.rank} < m = {problem.m}: the network converges to W_p of the reduced pair", flush=True
+        )
+    if not problem.consistent:
+        print(
+            f"y is not in range(A) (distance {problem.inconsistency:.3g}): no vector interpolates, "
+            "and the network fits the projection",
+            flush=True,
+        )
+
+
+def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
+    """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps and time."""
+    problem, settings, references = plan.problem, plan.settings, plan.references
+    table = Table(title="dry run: nothing is trained", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column()
+    rows: list[tuple[str, Any]] = [
+        ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={problem.rank}"),
+        ("y in range(A)", problem.consistent),
+        ("p, alpha", f"{settings.p:g}, {settings.alpha:g}"),
+        ("schedule", " ".join(f"{k}={v}" for k, v in config["schedule"].items() if v is not None)),
+        ("engine", f"{settings.engine} on {settings.device}, {str(settings.dtype).removeprefix('torch.')}"),
+        ("batch size", settings.batch_size or f"full batch ({problem.m} rows)"),
+        ("stops at residual", f"{settings.stopping.tol:g} ||y||, or {settings.stopping.max_steps:,} steps"),
+    ]
+    if references.l1 is not None:
+        l1 = references.l1
+        rows.append(("min ||psi||_1", float(l1.value)))
+        rows.append(("nonzeros of the minimiser", len(l1.support)))
+        rows.append(("unique", "undecided" if l1.unique is None else l1.unique))
+    if references.rate is not None:
+        rows.append(("predicted exponent of alpha", references.rate.exponent))
+        rows.append(("predicted constant", references.rate.constant))
+    for name, reason in references.reasons.items():
+        rows.append((f"note on {name}", reason))
+    prediction = plan.prediction
+    rows.append(("predicted steps", prediction.reason if prediction.steps is None else f"{prediction.steps:.3g}"))
+    rows.append(("predicted time t", prediction.reason if prediction.time is None else f"{prediction.time:.4g}"))
+    for name, value in rows:
+        table.add_row(name, _number(value))
+    _console().print(table)
+
+
+def conclude(result: RunResult) -> None:
+    """The closing table: status, distances, the error budget with its dominant term, and where the files are."""
+    summary = result.summary
+    table = Table(title=f"{summary['status']}: {summary['reason']}", title_justify="left")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    table.add_column("meaning")
+    rows = [
+        ("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}"),
+        ("residual", summary["residual"], "||A psi - y|| / ||y||"),
+        ("distance_to_l1", summary["distance_to_l1"], "to the linear programme's vertex"),
+        ("distance_to_selected", summary["distance_to_selected"], "to W_p, the minimiser that depth p selects"),
+        ("distance_to_limit", summary["distance_to_limit"], "to the flow's limit for this alpha"),
+    ]
+    if summary["distance_to_truth"] is not None:
+        rows.append(("distance_to_truth", summary["distance_to_truth"], "to the planted signal"))
+    budget = summary["budget"]
+    meanings = {
+        "discretization": "descent against the flow at the same time t",
+        "finite_time": "the flow at t against its limit",
+        "initialization": "the limit against W_p: what alpha costs",
+    }
+    rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
+    predicted = summary["predicted"]
+    rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
+    if summary["schedule"]["certified_theta_error"] is not None:
+        proved = summary["schedule"]["certified_theta_error"]
+        rows.append(("certified", proved, "proved bound on ||theta - theta_flow(t)|| at the end"))
+    for name, value, meaning in rows:
+        table.add_row(name, _number(value), meaning)
+    console = _console()
+    console.print(table)
+    if budget["dominant"] is not None:
+        console.print(f"dominant error: {budget['dominant']}")
+    console.print(f"run folder: {result.folder}", soft_wrap=True)

@@ -1,0 +1,340 @@
+"""One run, wired: the problem, its references, the descent, and what is written about it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dlntorch.engine import resolve_engine
+from dlntorch.experiment.folder import RunFolder, problem_digest
+from dlntorch.experiment.references import References, compute_references, flow_along
+from dlntorch.experiment.result import RunResult
+from dlntorch.experiment.settings import RunSettings
+from dlntorch.experiment.steps import chosen_schedule, new_certificate
+from dlntorch.experiment.summary import build_summary
+from dlntorch.metrics import distance
+from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.problem import Problem
+from dlntorch.problems import make_problem
+from dlntorch.training.descent import Descent
+from dlntorch.training.measure import Measurer
+from dlntorch.training.prediction import Prediction
+from dlntorch.trajectory import Status, Trajectory
+from dlntorch.validation import InputError, check_choice, check_count, check_number
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+__all__ = ["Plan", "new_descent", "plan_run", "run_experiment", "train"]
+
+#: Below this many entries of A one thread is faster than two.
+ONE_THREAD_ENTRIES = 2_000_000
+
+
+def train(
+    problem: Problem,
+    p: float,
+    alpha: float,
+    schedule: str = "relative",
+    *,
+    epsilon: float | None = None,
+    kappa: float | None = None,
+    eta: float | None = None,
+    c: float | None = None,
+    over: str = "end",
+    engine: str = "auto",
+    batch_size: int | None = None,
+    max_steps: int | None = None,
+    max_time: float | None = None,
+    max_wall_seconds: float | None = None,
+    tol: float = 1e-10,
+    seed: int = 0,
+    references: bool = True,
+    certificate: bool | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> RunResult:
+    """Train one network by plain SGD; no Hydra, no logger, no files.
+
+    Args:
+        problem: The data.
+        p: Depth, any real number >= 2.
+        alpha: Initialization α > 0.
+        schedule: Step sizes: ``relative``, ``certified``, ``theorem``, ``constant`` or ``stable``.
+        epsilon: Accuracy asked of ``certified`` and ``theorem``.
+        kappa: Largest relative change of a parameter in a step, in (0, 0.3]; 0.01 by default.
+        eta: The step of ``constant``.
+        c: Fraction of the stability limit (``relative``, ``certified``, ``stable``).
+        over: Where ``certified`` has to meet epsilon: ``end`` or ``all``.
+        engine: ``auto``, ``fused``, ``eager``, ``autograd`` or ``cuda``.
+        batch_size: Rows of a mini-batch; None for full-batch steps.
+        max_steps: Step budget (10 million by default).
+        max_time: Time budget in t = Σ η.
+        max_wall_seconds: Wall-clock budget of the training.
+        tol: Stop when ‖Aψ − y‖₂ <= tol·‖y‖₂; 0 never stops on the residual.
+        seed: Seed of the mini-batches.
+        references: Whether to compute what the run is compared with.
+        certificate: Whether to certify the discretization error (full batch).
+        device: Where to train; the problem's device by default.
+        dtype: Precision of the training; the problem's by default.
+
+    Returns:
+        The result, with the same summary as a run from the command line.
+
+    Raises:
+        InputError: (a ``ValueError``) naming the argument, the rule and the value.
+    """
+    settings = RunSettings.checked(
+        problem,
+        p,
+        alpha,
+        schedule=schedule,
+        epsilon=epsilon,
+        kappa=kappa,
+        eta=eta,
+        c=c,
+        over=over,
+        engine=engine,
+        batch_size=batch_size,
+        max_steps=max_steps,
+        max_time=max_time,
+        max_wall_seconds=max_wall_seconds,
+        tol=tol,
+        seed=seed,
+        references=references,
+        certificate=certificate,
+        device=problem.device if device is None and engine != "cuda" else device,
+        dtype=problem.dtype if dtype is None else dtype,
+    )
+    with numeric_threads("auto", problem):
+        found = compute_references(problem, settings.p, settings.alpha, settings.references)
+        settings = replace(settings, schedule=chosen_schedule(problem, settings))
+        descent = new_descent(problem, settings)
+        measurer = _measurer(problem, settings, found)
+        if settings.engine == "autograd":
+            _fit_with_lightning(descent, [])
+        else:
+            while descent.advance() is None:
+                pass
+        history = measurer.measure(descent.recorder.snapshots)
+        return _result(problem, settings, descent, found, history)
+
+
+@contextlib.contextmanager
+def numeric_threads(threads: Any, problem: Problem) -> Iterator[int]:
+    """Limit torch and BLAS to one thread for small problems (two are slower there), or to ``threads``."""
+    from threadpoolctl import threadpool_limits
+
+    if threads == "auto":
+        count = 1 if problem.m * problem.n <= ONE_THREAD_ENTRIES else torch.get_num_threads()
+    else:
+        count = check_count("trainer.threads", threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(limits=count):
+            yield count
+    finally:
+        torch.set_num_threads(before)
+
+
+def new_descent(problem: Problem, settings: RunSettings, block_seconds: float = 0.05) -> Descent:
+    """A network at α and its descent, with the certificate where one is wanted."""
+    placed = problem.to(settings.device, settings.dtype)
+    network = DiagonalLinearNetwork(problem.n, settings.p, settings.alpha, dtype=settings.dtype, device=settings.device)
+    certificate = new_certificate(problem, settings) if settings.certificate else None
+    return Descent(
+        network,
+        placed,
+        settings.schedule,
+        settings.stopping,
+        engine=settings.engine,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        certificate=certificate,
+        max_wall_seconds=settings.max_wall_seconds,
+        block_seconds=block_seconds,
+    )
+
+
+def _measurer(problem: Problem, settings: RunSettings, references: References) -> Measurer:
+    value = None if references.l1 is None else float(references.l1.value)
+    exact = problem.to("cpu", "float64")
+    return Measurer(exact.reduced(), settings.p, references.vectors(problem), value)
+
+
+def _fit_with_lightning(descent: Descent, callbacks: list[pl.Callback], logger: Any = None) -> None:
+    """Run a descent through a Lightning trainer, quietly."""
+    import lightning.pytorch as pl
+
+    from dlntorch.training.data import ProblemDataModule
+    from dlntorch.training.module import SGDModule
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.|torch\.jit")
+        device = descent.problem.device
+        trainer = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            max_epochs=1,
+            logger=logger if logger is not None else False,
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(SGDModule(descent), datamodule=ProblemDataModule(descent.problem))
+
+
+def _result(
+    problem: Problem,
+    settings: RunSettings,
+    descent: Descent,
+    references: References,
+    history: dict[str, np.ndarray],
+) -> RunResult:
+    """Everything about a finished descent, in memory."""
+    exact = problem.to("cpu", "float64")
+    flow, why = None, "references=false"
+    if settings.references:
+        flow, why = flow_along(exact, settings.p, settings.alpha, descent.recorder.column("time"))
+    summary = build_summary(problem, settings, descent, references, None if flow is None else flow[-1], why)
+    plus, minus = (
+        t.detach().to("cpu", torch.float64).clone() for t in (descent.network.theta_plus, descent.network.theta_minus)
+    )
+    recorder = descent.recorder
+    path = torch.from_numpy(recorder.column("theta_plus")) ** settings.p
+    path = path - torch.from_numpy(recorder.column("theta_minus")) ** settings.p
+    status = Status(summary["status"])
+    trajectory = Trajectory(
+        t=torch.from_numpy(recorder.column("time")),
+        psi=path,
+        loss=exact.loss(path),
+        status=status,
+        reason=descent.reason,
+        step=torch.from_numpy(recorder.column("step")),
+    )
+    if flow is not None:
+        history = {**history, "distance_to_flow": distance(path, flow).numpy()}
+        if references.limit is not None:
+            history["flow_to_limit"] = distance(flow, references.limit.psi).numpy()
+    psi = descent.network.psi.detach().to("cpu", torch.float64)
+    return RunResult(summary, plus, minus, psi, trajectory, status, problem, history)
+
+
+@dataclass
+class Plan:
+    """What a run from the command line is about to do."""
+
+    problem: Problem
+    settings: RunSettings
+    references: References
+    prediction: Prediction
+
+
+def plan_run(config: Mapping[str, Any]) -> Plan:
+    """Make the problem, check the settings, compute references and prediction; nothing is trained or written."""
+    from dlntorch.training.prediction import predict_run
+
+    problem = make_problem(**config["problem"])
+    settings = RunSettings.from_config(problem, config)
+    resolve_engine(config["engine"]["name"], settings.device)
+    references = compute_references(problem, settings.p, settings.alpha, settings.references)
+    settings = replace(settings, schedule=chosen_schedule(problem, settings))
+    if not settings.references or problem.m * problem.n > ONE_THREAD_ENTRIES:
+        prediction = Prediction(None, None, "references=false" if not settings.references else "A is large")
+    elif settings.batch_size is not None:
+        prediction = Prediction(None, None, "mini-batches: only full-batch runs are predicted")
+    else:
+        prediction = predict_run(problem, settings.p, settings.alpha, settings.schedule, settings.stopping.tol)
+    return Plan(problem, settings, references, prediction)
+
+
+def run_experiment(
+    config: Mapping[str, Any],
+    folder: str | Path,
+    *,
+    announce: Callable[[Plan], None] = lambda plan: None,
+    draw: Callable[[RunResult], Mapping[str, Path]] = lambda result: {},
+) -> RunResult:
+    """A run from a composed configuration, with logger, callbacks, checkpoints and a run folder.
+
+    Args:
+        config: The resolved configuration as plain dictionaries.
+        folder: The run folder; the run continues from its checkpoint when ``config["resume"]`` is set.
+        announce: Called with the plan before training.
+        draw: Called with the result once it is written; returns figures by name, for the logger.
+    """
+    from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
+    from dlntorch.experiment.loggers import finish_logger, make_logger
+
+    place = RunFolder(folder)
+    trainer, callbacks = config["trainer"], config["callbacks"]
+    share = check_number("callbacks.logging_share", callbacks["logging_share"], at_least=0, at_most=1)
+    every = check_number("callbacks.checkpoint_seconds", callbacks["checkpoint_seconds"], above=0)
+    block = check_number("trainer.block_seconds", trainer["block_seconds"], above=0, at_most=60)
+    check_choice("trainer.progress", trainer["progress"], (True, False))  # type: ignore[arg-type]
+    problem = make_problem(**config["problem"])
+    with numeric_threads(trainer["threads"], problem):
+        plan = plan_run(config)
+        settings = plan.settings
+        descent = new_descent(problem, settings, block)
+        identity = run_identity(problem, settings)
+        if config["resume"] is not None:
+            descent.load_state_dict(place.read_checkpoint(identity))
+        place.write_config(config)
+        place.write_problem(problem)
+        announce(plan)
+        logger = make_logger(config["logger"], place.path, config)
+        metrics = MetricsCallback(_measurer(problem, settings, plan.references), share)
+        used: list[Any] = [SignalCallback(), metrics]
+        used.append(CheckpointCallback(lambda state: place.write_checkpoint(state, identity), every))
+        if trainer["progress"]:
+            used.append(make_progress_bar(plan.prediction.steps))
+        _fit_with_lightning(descent, used, logger)
+        result = _result(problem, settings, descent, plan.references, metrics.history())
+    result.summary["logging_seconds"] = metrics.seconds
+    result.summary["predicted_steps"] = plan.prediction.steps
+    result = replace(result, config=dict(config), folder=place.path)
+    place.write_arrays("result.npz", result.arrays())
+    place.write_trajectory(result.history)
+    place.write_summary(result.summary)
+    figures = draw(result)
+    finish_logger(logger, result.summary, figures, 3 if result.status.ended_badly else 0)
+    return result
+
+
+def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
+    """What a checkpoint belongs to; budgets and tolerance may change when a run is resumed."""
+    schedule = settings.schedule
+    return {
+        "problem": problem_digest(problem),
+        "p": settings.p,
+        "alpha": settings.alpha,
+        "schedule": schedule.name,
+        "kappa": schedule.kappa,
+        "c": schedule.c,
+        "eta": schedule.eta,
+        "engine": settings.engine,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "dtype": str(settings.dtype),
+        "certificate": settings.certificate,
+    }
+
+
+def require_run_folder(path: Any) -> Path:
+    """The folder that ``resume=`` names, with its configuration and checkpoint."""
+    if not isinstance(path, str) or not (Path(path) / "config.yaml").is_file():
+        raise InputError(f"resume must be a run folder with config.yaml and a checkpoint, got {path!r}")
+    return Path(path)

@@ -1,0 +1,18 @@
+"""Puts ``conf/`` inside the wheel as ``dlntorch/conf``; everything else is in pyproject.toml."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+class BuildWithConf(build_py):
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "dlntorch" / "conf"
+            shutil.copytree(Path(__file__).parent / "conf", target, dirs_exist_ok=True)
+
+
+setup(cmdclass={"build_py": BuildWithConf})

@@ -1,0 +1,19 @@
+"""The main job: ``python train.py p=3 alpha=1e-3`` trains one diagonal linear network; ``-m`` sweeps."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from dlntorch.command_line import run_point, supervised
+from dlntorch.experiment.configuration import config_directory
+
+
+@hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="train")
+def train(config: DictConfig) -> float | None:
+    """Make the problem, compute the references, train by plain SGD, compare, report."""
+    return run_point(config)
+
+
+if __name__ == "__main__":
+    sys.exit(supervised(train))
