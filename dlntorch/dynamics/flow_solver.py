@@ -1,0 +1,184 @@
+"""scipy's ODE methods with what a gradient flow needs added: budgets, a stop at a residual, coordinates that move.
+
+torchdiffeq's ``scipy_solver`` passes any subclass of :class:`scipy.integrate.OdeSolver` on to scipy, so these classes
+are ordinary torchdiffeq methods. :func:`hooked` makes one from a scipy method; a :class:`Session` is what it reports to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from scipy.integrate import BDF, LSODA, DenseOutput, OdeSolver, Radau
+from scipy.optimize import brentq
+from torch import Tensor
+
+from dlntorch.trajectory import Status
+
+__all__ = ["IMPLICIT", "Field", "Session", "hooked"]
+
+IMPLICIT: dict[str, type[OdeSolver]] = {"BDF": BDF, "LSODA": LSODA, "Radau": Radau}
+
+#: Up to this m the moving coordinates take a new Jacobian at every step: a tenth fewer evaluations, and more accurate.
+FRESH_JACOBIAN = 100
+
+
+class Field(Protocol):
+    """A right-hand side whose state x gives θ: the dual one in m numbers, or that of log θ in 2n numbers."""
+
+    evaluations: int
+
+    def __call__(self, _: Tensor, x: Tensor) -> Tensor: ...
+    def theta(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+    def residual(self, x: Tensor) -> Tensor: ...
+    def inside(self, x: Tensor) -> bool: ...
+
+
+class Session:
+    """What one integration is allowed, and what it has found.
+
+    Args:
+        field: The right-hand side.
+        max_evaluations: Budget of its evaluations.
+        stop_norm: ‖y − Aψ‖₂ at which to stop, or None.
+        moving: Whether the coordinates follow the solution (dual field, BDF only).
+        tolerance: Absolute tolerance in moving coordinates.
+    """
+
+    def __init__(
+        self, field: Any, max_evaluations: int, stop_norm: float | None, moving: bool, tolerance: float
+    ) -> None:
+        self.field: Any = field
+        self.max_evaluations = max_evaluations
+        self.stop_norm = stop_norm
+        self.moving = moving
+        self.tolerance = tolerance
+        self.times: list[float] = []
+        self.thetas: list[tuple[Tensor, Tensor]] = []
+        self.stopped_at: float | None = None
+        self.status: Status | None = None
+        self.reason = ""
+        self.accepted = np.zeros(field.size)
+
+    def jacobian(self, _: float, x: np.ndarray) -> np.ndarray:
+        """The Jacobian at x; at the last accepted point instead where x, a prediction, lies at or beyond the pole.
+
+        scipy keeps one Jacobian through all the shorter trials of a step, and one from beyond the pole fails them all.
+        """
+        state = self.tensor(x)
+        if self.field.needs_rebase(state):
+            state = self.tensor(self.accepted)
+        return self.field.jacobian(state).cpu().numpy()
+
+    def tensor(self, x: np.ndarray) -> Tensor:
+        """A state as a tensor where the field lives."""
+        return torch.as_tensor(x, dtype=self.field.y.dtype, device=self.field.y.device)
+
+    def spent(self) -> bool:
+        """Whether the budget is used up; notes the status if so."""
+        if self.field.evaluations < self.max_evaluations:
+            return False
+        self.status = Status.MAX_STEPS
+        self.reason = f"the budget of {self.max_evaluations} evaluations of the right-hand side was used up"
+        return True
+
+    def record(self, time: float, x: np.ndarray) -> None:
+        """Keep θ at an output time; a state outside the domain ends the path."""
+        state = self.tensor(x)
+        if self.status is Status.FAILED or not self.field.inside(state):
+            self.status, self.reason = Status.FAILED, "the solver accepted a point beyond the pole |τ| = 1"
+            return
+        self.times.append(float(time))
+        self.thetas.append(self.field.theta(state))
+
+    def norm(self, x: np.ndarray) -> float:
+        """‖y − Aψ‖₂ at a state; costs one evaluation."""
+        self.field.evaluations += 1
+        return float(torch.linalg.vector_norm(self.field.residual(self.tensor(x))))
+
+    def reached(self, x: np.ndarray) -> bool:
+        """Whether the residual has reached the norm to stop at."""
+        return self.stop_norm is not None and self.norm(x) <= self.stop_norm
+
+    def locate(self, path: Callable[[float], np.ndarray], start: float, end: float) -> None:
+        """Stop at the time in [start, end] at which the residual, which decreases along the flow, crosses the norm."""
+        level = self.stop_norm or 0.0
+        gap = lambda time: self.norm(path(time)) - level  # noqa: E731
+        time = end if gap(start) <= 0 or gap(end) >= 0 else float(brentq(gap, start, end, xtol=1e-14 * end, rtol=1e-14))
+        if gap(time) > 0:
+            time = end
+        self.stopped_at = time
+        self.record(time, path(time))
+        if self.status is None:
+            self.status = Status.CONVERGED
+
+
+class _Recorder(DenseOutput):
+    """A dense output that tells the session which states were asked for."""
+
+    def __init__(self, inner: Any, session: Session) -> None:
+        super().__init__(inner.t_old, inner.t)
+        self.inner, self.session = inner, session
+
+    def _call_impl(self, t: np.ndarray) -> np.ndarray:
+        x = self.inner(t)
+        for time, state in zip(np.atleast_1d(t), x.reshape(x.shape[0], -1).T, strict=True):
+            if time > 0 and (self.session.stopped_at is None or time < self.session.stopped_at):
+                self.session.record(time, state)
+        return x
+
+
+def hooked(method: str, session: Session) -> type[OdeSolver]:
+    """A scipy method that reports to ``session``; to be passed as ``options={"solver": …}`` to torchdiffeq."""
+    base: Any = IMPLICIT[method]
+    arguments: dict[str, Any] = {}
+    if hasattr(session.field, "jacobian") and method != "LSODA":
+        arguments["jac"] = session.jacobian
+
+    class Hooked(base):
+        def __init__(
+            self, fun: Any, t0: float, y0: Any, t_bound: float, *, rtol: float, atol: float, vectorized: bool, **_: Any
+        ) -> None:
+            session.accepted = np.asarray(y0)
+            if session.moving:
+                session.field.rebase(session.tensor(y0))
+            super().__init__(fun, t0, y0, t_bound, rtol=rtol, atol=atol, vectorized=vectorized, **arguments)
+            if session.moving:
+                # sqrt(rtol), scipy's choice, iterates on rounding noise when rtol is small
+                self.newton_tol = 0.03
+
+        def _step_impl(self) -> tuple[bool, str | None]:
+            if session.spent():
+                return False, session.reason
+            start = self.t
+            if session.moving and self.n <= FRESH_JACOBIAN:
+                self.J, self.LU = self.jac(self.t, self.y), None
+            success, message = super()._step_impl()
+            if not success:
+                session.status = Status.FAILED
+                session.reason = f"{method} stopped at t = {start / session.field.scale:.6g}: {message}"
+                return success, message
+            session.accepted = self.y
+            if session.reached(self.y):
+                self.t_old = start
+                session.locate(super()._dense_output_impl(), start, self.t)
+                self.t_bound = self.t
+            if session.moving and session.field.needs_rebase(session.tensor(self.y)):
+                self._rebase()
+            return success, message
+
+        def _rebase(self) -> None:
+            """Move the origin to the current point: differences of the solution map linearly, so no history is lost."""
+            change = session.field.rebase(session.tensor(self.y)).cpu().numpy()
+            self.D[1:] = self.D[1:] @ change.T
+            self.y = session.accepted = np.zeros_like(self.y)
+            self.D[0] = 0
+            self.J = self.jac(self.t, self.y)
+            self.LU = None
+
+        def _dense_output_impl(self) -> DenseOutput:
+            return _Recorder(super()._dense_output_impl(), session)
+
+    return Hooked
