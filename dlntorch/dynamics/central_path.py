@@ -1,0 +1,233 @@
+"""Following ψ_α(∞) = α^p h_p(Aᵀλ), Aψ = y, down in a = α^p: the float64 core behind the limit of the flow.
+
+ψ_α(∞) is a generalised central path of the basis-pursuit linear programme with parameter a. The state is a point of the
+curve ψ_i = a h_p(τ_i) for every coordinate, and its distance e to the range of Aᵀ. One step solves, for t = kτ
+(k = p/(p − 2); t = τ at p = 2) and D = dψ/dt, the linear equations
+
+    A(ψ + D δt + ψ δlog a) = y,    t + δt in range(Aᵀ),
+
+which corrects and predicts at once, and is then taken in ψ or in t, whichever linearization does not overshoot
+(:func:`~dlntorch.dynamics.central_path_kernels.advance`). A D Aᵀ is extremely graded when the ℓ1-minimiser has fewer
+than m nonzeros, so the equations are solved by a row-sorted QR of D^{1/2}Aᵀ; larger problems try Cholesky first.
+
+Source: arXiv 2307.07410, section 3, for the limit; the algorithm is this package's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from scipy.linalg import lapack
+
+from dlntorch.dynamics import central_path_kernels as kernels
+
+__all__ = ["CentralPath", "PathPoint"]
+
+_EPS = float(np.finfo(np.float64).eps)
+_SMALL = 2e5  # n m² below which the compiled QR beats LAPACK's set-up
+_CHOLESKY_SPREAD = 1e-5  # smallest over largest diagonal entry of the factor: a condition number up to about 1e10
+_FIRST_STEP = math.log(20)  # in −log a
+_LARGEST_STEP = math.log(1e10)
+_SMALLEST_STEP = 1e-3
+_NEWTON_STEPS = 30
+_LOOSE = 0.5  # largest change of b that an intermediate point may leave
+_TIGHT = 1e-9  # the same for a requested one: Newton is quadratic, so the error is then its square
+_FLOOR = math.log(1e-250)  # of a/‖A⁺y‖_∞: below, √D leaves the range of float64
+
+
+@dataclass
+class PathPoint:
+    """The path at one value of a, arrays of the reduced problem.
+
+    Attributes:
+        psi: ψ, shape (n,).
+        b: k atanh τ, shape (n,); τ itself at p = 2.
+        log_a: log a that was reached, the target unless float64 cannot go there.
+        steps: Linear systems solved since the last requested point.
+        change: The last Newton step in b: the error is about its square, or itself at the rounding floor.
+        uncertainty: Largest relative error of a coordinate (relative to max(|ψ_i|, 2a)) that a relative change of one
+            rounding in A and y causes, by first-order analysis at the solution.
+        converged: Whether Newton converged, to ``_TIGHT`` or to the rounding floor.
+    """
+
+    psi: np.ndarray
+    b: np.ndarray
+    log_a: float
+    steps: int
+    change: float
+    uncertainty: float
+    converged: bool
+
+
+class CentralPath:
+    """The path of one problem of full row rank, followed downwards in a.
+
+    Args:
+        A: (m, n) float64, rank m.
+        y: (m,), nonzero.
+        minimum_norm: A⁺y, (n,).
+        p: Depth.
+        log_offset: log(a_i/a) for a per-coordinate α, (n,); None for a scalar.
+    """
+
+    def __init__(
+        self, A: np.ndarray, y: np.ndarray, minimum_norm: np.ndarray, p: float, log_offset: np.ndarray | None = None
+    ) -> None:
+        self.k_inverse = (p - 2) / p
+        # Powers of two balance the rows without rounding.
+        scale = np.exp2(-np.round(np.log2(np.max(np.abs(A), axis=1))))
+        self.A = np.ascontiguousarray(A * scale[:, None])
+        self.y = y * scale
+        self.transposed = np.ascontiguousarray(self.A.T)
+        n = A.shape[1]
+        self.offset = np.zeros(n) if log_offset is None else np.asarray(log_offset, dtype=np.float64)
+        self.share = np.exp(0.5 * self.k_inverse * self.offset)  # W^{1/2}: c_i ∝ α_i^{p−2} in τ_i = c_i A_iᵀλ
+        self.minimum_norm = minimum_norm
+        self._basis: np.ndarray | None = None
+        self.log_top = math.log(float(np.max(np.abs(minimum_norm)))) - float(np.min(self.offset))
+        small = n * A.shape[0] ** 2 <= _SMALL
+        self._step = self._small_step if small else self._large_step
+        self._direction = self._small_direction if small else self._large_direction
+
+    def points(self, log_targets: Sequence[float]) -> Iterator[PathPoint]:
+        """The path at decreasing log a, each point warm-started from the one before."""
+        self._start(max(self.log_top, log_targets[0]))
+        step = _FIRST_STEP
+        for target in log_targets:
+            reachable = max(target, self.log_top + _FLOOR)
+            steps, converged, change = 0, True, math.inf
+            while self.log_a > reachable:
+                saved = (self.psi.copy(), self.b.copy(), self.e.copy(), self.log_a)
+                last = self.log_a - step <= reachable + 1e-3 * step
+                goal = reachable if last else self.log_a - step
+                converged, change, used = self._solve_at(goal, _TIGHT if last else _LOOSE)
+                steps += used
+                if not converged and step > _SMALLEST_STEP:
+                    self.psi, self.b, self.e, self.log_a = saved
+                    step = min(step, saved[3] - goal) / 4
+                    continue
+                step = min(2 * step, _LARGEST_STEP) if used <= 3 else step if used <= 8 else step / 1.5
+            if steps == 0:
+                converged, change, steps = self._solve_at(self.log_a, _TIGHT)
+            uncertainty = max(self._uncertainty(), change if change > _TIGHT else 0.0)
+            yield PathPoint(self.psi.copy(), self.b.copy(), self.log_a, steps, change, uncertainty, converged)
+
+    def tau(self, point: PathPoint) -> tuple[np.ndarray, np.ndarray]:
+        """τ and 1 − |τ|, each to relative accuracy (p = 2: no pole, and the second is a plain difference)."""
+        if self.k_inverse == 0:
+            return point.b, 1 - np.abs(point.b)
+        beta = point.b * self.k_inverse
+        decay = np.exp(-2 * np.abs(beta))
+        return np.tanh(beta), 2 * decay / (1 + decay)
+
+    def residuals(self, point: PathPoint) -> tuple[float, float]:
+        """‖Aψ − y‖₂/‖y‖₂ with rows balanced, and the relative distance of t from range(W Aᵀ)."""
+        r, _ = kernels.residual(self.A, self.y, point.psi)
+        t = kernels.dual(point.b, self.k_inverse)
+        basis = self._range_basis()
+        s = t / self.share**2
+        gap = (s - basis @ (basis.T @ s)) * self.share**2
+        return float(np.linalg.norm(r) / np.linalg.norm(self.y)), float(np.max(np.abs(gap)) / np.max(np.abs(t)))
+
+    def _range_basis(self) -> np.ndarray:
+        """Orthonormal columns that span range(Aᵀ)."""
+        if self._basis is None:
+            self._basis = np.linalg.qr(self.transposed)[0]
+        return self._basis
+
+    # -- one level ------------------------------------------------------------------------------------------------
+
+    def _start(self, log_a: float) -> None:
+        """The minimum-norm solution, on which h_p is nearly linear for a >= ‖A⁺y‖_∞."""
+        self.log_a = log_a
+        log_a_i = log_a + self.offset
+        t = self._project(0.5 * self.minimum_norm * np.exp(-log_a_i))
+        self.b = np.arctanh(np.clip(t * self.k_inverse, -0.9, 0.9)) / self.k_inverse if self.k_inverse else t
+        self.psi = np.array([kernels.curve_value(b, c, self.k_inverse) for b, c in zip(self.b, log_a_i, strict=True)])
+        self.e = np.zeros_like(t)
+
+    def _project(self, t: np.ndarray) -> np.ndarray:
+        """The nearest t in range(W Aᵀ); t itself for a scalar α, where A⁺y lies there already."""
+        if not np.any(self.offset != self.offset[0]):
+            return t
+        basis = self.share[:, None] ** 2 * self.transposed
+        return basis @ np.linalg.lstsq(basis, t, rcond=None)[0]
+
+    def _solve_at(self, goal: float, tolerance: float) -> tuple[bool, float, int]:
+        """Step to log a = goal, then Newton there until b changes by less than ``tolerance``."""
+        dl = goal - self.log_a
+        old, new = self.log_a + self.offset, goal + self.offset
+        self.log_a = goal
+        before = math.inf
+        for used in range(1, _NEWTON_STEPS + 1):
+            change, at_floor = self._step(old, new, dl)
+            if not math.isfinite(change):
+                break
+            if dl == 0 and (change <= tolerance or (at_floor and 0.25 * before < change < 1e-3)):
+                return True, change, used
+            dl, old, before = 0.0, new, change
+        return False, math.inf, _NEWTON_STEPS
+
+    def _small_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
+        return kernels.small_step(
+            self.A,
+            self.transposed,
+            self.y,
+            self.share,
+            self.psi,
+            self.b,
+            self.e,
+            old,
+            new,
+            dl,
+            self.k_inverse,
+        )
+
+    def _large_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
+        r, root, at_floor = kernels.linear_system(self.A, self.y, self.psi, self.b, old, dl, self.k_inverse)
+        dt = self._large_direction(root, r, self.e)
+        return kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse), at_floor
+
+    def _uncertainty(self) -> float:
+        """First-order effect of one rounding in every entry of y and of τ, relative to max(|ψ_i|, 2a_i)."""
+        log_a = self.log_a + self.offset
+        _, level = kernels.residual(self.A, self.y, self.psi)
+        root = kernels.root_slopes(self.psi, self.b, log_a, self.k_inverse)
+        noise = _EPS * kernels.dual(self.b, self.k_inverse)
+        noise[::2] *= -1
+        worst = 0.0
+        for r, e in ((level, np.zeros_like(noise)), (np.zeros_like(level), noise)):
+            dt = self._direction(root, r, e)
+            worst = max(worst, kernels.relative_change(self.psi, self.b, root, dt, log_a))
+        return worst
+
+    # -- the linear equations ---------------------------------------------------------------------------------------
+
+    def _small_direction(self, root: np.ndarray, r: np.ndarray, e: np.ndarray) -> np.ndarray:
+        return kernels.qr_step(self.transposed, root, self.share, r, e)
+
+    def _large_direction(self, root: np.ndarray, r: np.ndarray, e: np.ndarray) -> np.ndarray:
+        """Cholesky of A(DW)Aᵀ where its condition allows, else LAPACK's QR with rows sorted."""
+        weights = root * self.share
+        S = self.transposed * weights[:, None]
+        g = root * e / self.share
+        factor, failed = lapack.dpotrf(S.T @ S, lower=1, clean=0, overwrite_a=1)
+        if not failed:
+            diagonal = np.diag(factor)
+            if diagonal.min() > _CHOLESKY_SPREAD * diagonal.max():
+                lam, _ = lapack.dpotrs(factor, r + S.T @ g, lower=1)
+                return self.share**2 * (self.transposed @ lam) - e
+        m, n = self.A.shape
+        order = np.argsort(-weights * np.max(np.abs(self.transposed), axis=1))
+        q, tau, _, _ = lapack.dgeqrf(np.asfortranarray(S[order]), lwork=64 * m, overwrite_a=1)
+        projected, _, _ = lapack.dormqr("L", "T", q, tau, g[order][:, None], lwork=4096)
+        z = np.zeros((n, 1))
+        z[:m, 0] = projected[:m, 0] + scipy.linalg.solve_triangular(q[:m], r, trans="T", check_finite=False)
+        z, _, _ = lapack.dormqr("L", "N", q, tau, z, lwork=4096, overwrite_c=1)
+        dt = np.empty(n)
+        dt[order] = z[:, 0]
+        return dt * self.share / root - e
