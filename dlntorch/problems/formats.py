@@ -1,0 +1,311 @@
+"""One reader a format: each returns what the file holds under A, y and truth, or raises :class:`FileProblem`.
+
+The files may come from anywhere, so every size a file declares is compared with a limit before memory is asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+import stat
+import struct
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+__all__ = ["MAX_BYTES", "FileProblem", "check_regular_file", "one_line", "pair_name"]
+
+MAX_BYTES = 2**31
+"""Default limit on the arrays of one file, unpacked, in bytes (2 GiB)."""
+
+_REQUIRED = ("A", "y")
+_KEYS = ("A", "y", "truth")
+_NUMBER_KINDS = "fiub"
+
+
+class FileProblem(Exception):
+    """Why a file is not a problem, as the end of a message."""
+
+
+def one_line(value: Any, limit: int = 160) -> str:
+    """The text of ``value`` on one line, shortened."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def check_regular_file(file: Path) -> int:
+    """Return the size of ``file`` in bytes, which must be a regular file and not empty."""
+    try:
+        status = os.stat(file)
+    except OSError as error:
+        raise FileProblem((error.strerror or type(error).__name__).lower()) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise FileProblem("it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise FileProblem("it is not a regular file")
+    if status.st_size == 0:
+        raise FileProblem("it is empty")
+    return status.st_size
+
+
+def _check_bytes(what: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise FileProblem(f"{what} takes {size} bytes, more than the limit max_bytes = {limit}")
+
+
+def _check_keys(found: Iterable[Any], kind: str = "key") -> list[str]:
+    """The keys to read out of those ``found``; the required ones must be there."""
+    names = [str(key) for key in found]
+    missing = [key for key in _REQUIRED if key not in names]
+    if missing:
+        there = one_line(", ".join(sorted(names)), 80) or "none"
+        raise FileProblem(f"it has no {kind} {' and no '.join(missing)} (found: {there})")
+    return [key for key in _KEYS if key in names]
+
+
+# -- NumPy ------------------------------------------------------------------------------------------------------------
+
+
+def _read_npy(stream: IO[bytes], size: int, label: str, limit: int) -> np.ndarray:
+    """The array of a .npy ``stream`` of ``size`` bytes; its header is checked against both before it is read."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise FileProblem(f"{label} has the .npy version {version[0]}.{version[1]}, which holds no plain numbers")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise FileProblem(f"{label} is an object array (a pickle), which is never read")
+    if dtype.kind not in _NUMBER_KINDS:
+        raise FileProblem(f"{label} must hold real numbers, got dtype {one_line(dtype, 40)}")
+    if any(extent < 0 for extent in shape):
+        raise FileProblem(f"{label} declares the shape {one_line(shape, 40)}")
+    count = math.prod(shape)
+    _check_bytes(label, count * max(dtype.itemsize, 8), limit)
+    if count * dtype.itemsize != size - stream.tell():
+        raise FileProblem(f"{label} declares {count * dtype.itemsize} bytes of numbers and has {size - stream.tell()}")
+    data = stream.read(count * dtype.itemsize)
+    if len(data) != count * dtype.itemsize:
+        raise FileProblem(f"{label} ends after {len(data)} of {count * dtype.itemsize} bytes of numbers")
+    return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _check_zip(archive: zipfile.ZipFile, limit: int) -> None:
+    """Refuse encrypted members and, by what the directory declares, members that unpack to more than the limit."""
+    members = archive.infolist()
+    _check_bytes("its unpacked content", sum(member.file_size for member in members), limit)
+    for member in members:
+        if member.flag_bits & 0x1:
+            raise FileProblem(f"its member {one_line(member.filename, 40)} is encrypted")
+
+
+def read_npz(file: Path, limit: int) -> Mapping[str, Any]:
+    """A, y and truth of a .npz."""
+    check_regular_file(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _check_zip(archive, limit)
+            members = {re.sub(r"\.npy$", "", member.filename): member for member in archive.infolist()}
+            found = {}
+            for key in _check_keys(members):
+                with archive.open(members[key]) as stream:
+                    found[key] = _read_npy(stream, members[key].file_size, key, limit)
+                    stream.read(1)  # to the end, where the checksum is compared
+            return found
+    except zipfile.BadZipFile as error:
+        raise FileProblem(f"it is not a sound zip archive ({one_line(error)})") from None
+
+
+def pair_name(file: Path) -> str:
+    """NAME of a .npy pair: of NAME_A.npy, NAME_y.npy or NAME.npy; of A.npy and y.npy the folder's name."""
+    stem = re.sub(r"(^|[_.-])(A|y|truth)$", "", file.stem)
+    return stem or file.absolute().parent.name or "problem"
+
+
+def _pair_files(file: Path) -> dict[str, Path]:
+    """The three file names of the pair that ``file`` belongs to."""
+    match = re.fullmatch(r"(.*[_.-]|)(A|y|truth)", file.stem)
+    front = match.group(1) if match else f"{file.stem}_"
+    return {key: file.with_name(f"{front}{key}{file.suffix}") for key in _KEYS}
+
+
+def read_npy_pair(file: Path, limit: int) -> Mapping[str, Any]:
+    """A, y and truth of a .npy pair."""
+    files = _pair_files(file)
+    if file.exists() and file not in files.values():
+        # Look at what was named first: an object array or a folder is the better reason than a missing partner.
+        size = check_regular_file(file)
+        with open(file, "rb") as stream:
+            _read_npy(stream, size, file.name, limit)
+    found = {}
+    for key, part in files.items():
+        if key == "truth" and not part.exists():
+            continue
+        try:
+            size = check_regular_file(part)
+        except FileProblem as error:
+            raise FileProblem(f"{part.name}: {error}") from None
+        with open(part, "rb") as stream:
+            found[key] = _read_npy(stream, size, part.name, limit)
+    return found
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def _number(cell: str) -> float | None:
+    """The number in a cell, or None; Python's 1_000 is not a number here."""
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def _check_header(header: list[str]) -> None:
+    """Refuse a header that calls another column than the last ``y``."""
+    names = [name.strip().strip("#").strip() for name in header]
+    if "y" in names[:-1]:
+        raise FileProblem(f"its header calls column {names.index('y') + 1} y, but the last column is read as y")
+
+
+def read_csv(file: Path, limit: int) -> Mapping[str, Any]:
+    """A and y of a comma-separated file."""
+    _check_bytes("it", check_regular_file(file), limit)
+    rows: list[list[float]] = []
+    header: list[str] | None = None
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if not rows and header is None and all(_number(cell) is None for cell in cells):
+                    header = cells
+                    _check_header(header)
+                    continue
+                width = len(rows[0]) if rows else len(header) if header else len(cells)
+                if len(cells) != width:
+                    raise FileProblem(f"line {reader.line_num} has {len(cells)} columns, not {width} as those before")
+                rows.append(_csv_numbers(cells, reader.line_num))
+    except UnicodeDecodeError:
+        raise FileProblem("it is not text in UTF-8") from None
+    except csv.Error as error:
+        raise FileProblem(f"it is not comma-separated text ({one_line(error)})") from None
+    if not rows:
+        raise FileProblem("it has no row of numbers")
+    if len(rows[0]) < 2:
+        raise FileProblem("it has one column: at least one of A and one of y are needed, separated by commas")
+    table = np.array(rows, dtype=np.float64)
+    return {"A": table[:, :-1], "y": table[:, -1]}
+
+
+def _csv_numbers(cells: list[str], line: int) -> list[float]:
+    """A row's cells as finite numbers, or where one is not."""
+    numbers: list[float] = []
+    for column, cell in enumerate(cells, start=1):
+        number = _number(cell)
+        if number is None or not math.isfinite(number):
+            rule = "a number" if number is None else "finite"
+            raise FileProblem(f"line {line}, column {column} must be {rule}, got {one_line(repr(cell), 40)}")
+        numbers.append(number)
+    return numbers
+
+
+# -- MATLAB -----------------------------------------------------------------------------------------------------------
+
+_MAT_NUMBERS = {"double", "single", "logical", "sparse"} | {f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)}
+
+
+def read_mat(file: Path, limit: int) -> Mapping[str, Any]:
+    """A, y and truth of a MATLAB file up to v7."""
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
+    size = check_regular_file(file)
+    _check_bytes("it", size, limit)
+    try:
+        with open(file, "rb") as stream:
+            if _is_hdf5(stream):
+                raise FileProblem("it is MATLAB v7.3 (HDF5), which is not read: save it with '-v7'")
+            listing = whosmat(stream, appendmat=False)
+            keys = _check_keys([entry[0] for entry in listing], "variable")
+            for key, shape, kind in listing:
+                if key not in keys:
+                    continue
+                if kind not in _MAT_NUMBERS:
+                    raise FileProblem(f"{key} must be a numeric array, got a MATLAB {one_line(kind, 40)}")
+                if any(extent < 0 for extent in shape):
+                    raise FileProblem(f"{key} declares the shape {one_line(shape, 40)}")
+                _check_bytes(key, 8 * math.prod(int(extent) for extent in shape), limit)
+            stream.seek(0)
+            data = loadmat(stream, appendmat=False, variable_names=keys, mat_dtype=False)
+    except NotImplementedError:
+        raise FileProblem("it is of a MATLAB version that is not read: save it with '-v7'") from None
+    except (MatReadError, struct.error) as error:
+        raise FileProblem(f"it is not a sound MATLAB file ({one_line(error)})") from None
+    return {key: _mat_array(key, data[key]) for key in keys}
+
+
+def _is_hdf5(stream: IO[bytes]) -> bool:
+    """Whether the file has HDF5's signature, at its start or behind MATLAB's text header of 512 bytes."""
+    head = stream.read(520)
+    stream.seek(0)
+    return any(head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512))
+
+
+def _mat_array(key: str, value: Any) -> np.ndarray:
+    """A dense real array from what loadmat returns."""
+    from scipy.sparse import issparse
+
+    if issparse(value):
+        value.check_format(full_check=True)  # indices out of range would be written out of bounds below
+        value = value.toarray()
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in _NUMBER_KINDS:
+        what = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise FileProblem(f"{key} must hold real numbers, got {one_line(what, 40)}")
+    return value
+
+
+# -- PyTorch ----------------------------------------------------------------------------------------------------------
+
+
+def read_pt(file: Path, limit: int) -> Mapping[str, Any]:
+    """A, y and truth of a dict that torch.save wrote; only tensors are rebuilt (weights_only)."""
+    import pickle
+
+    check_regular_file(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _check_zip(archive, limit)
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise FileProblem("it has compressed members, which torch.save does not write")
+            broken = archive.testzip()
+            if broken is not None:
+                raise FileProblem(f"its member {one_line(broken, 40)} does not match its checksum")
+    except zipfile.BadZipFile as error:
+        raise FileProblem(f"it is not the zip archive that torch.save writes ({one_line(error)})") from None
+    try:
+        # Memory-mapped: a storage that claims more bytes than the file has cannot be read past its end.
+        data = torch.load(str(file), map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        raise FileProblem("it holds something else than tensors, and no other pickle is executed") from None
+    if not isinstance(data, Mapping):
+        raise FileProblem(f"it holds a {type(data).__name__}")
+    return {key: _pt_tensor(key, data[key], limit) for key in _check_keys(data)}
+
+
+def _pt_tensor(key: str, value: Any, limit: int) -> torch.Tensor:
+    """A dense real CPU tensor whose elements fit below the limit."""
+    if not isinstance(value, torch.Tensor):
+        raise FileProblem(f"{key} must be a tensor, got {type(value).__name__}")
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu" or value.is_complex():
+        raise FileProblem(
+            f"{key} must be a dense real tensor, got {value.dtype}, {value.layout}, on {value.device.type}"
+        )
+    _check_bytes(key, value.numel() * 8, limit)
+    return value.detach()

@@ -1,0 +1,165 @@
+"""Problems from files, and to files: what is read from which format, and the one line a wrong file gets.
+
+No pickle is ever executed, sizes are checked before anything is allocated, and whatever goes wrong inside a parsing
+library comes out as an :class:`~dlntorch.validation.InputError`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlntorch.problem import Problem
+from dlntorch.problems import formats
+from dlntorch.problems.formats import FileProblem
+from dlntorch.validation import InputError, check_count
+
+__all__ = ["load_problem", "save_problem"]
+
+_RULES: dict[str, tuple[str, Callable[[Path, int], Mapping[str, Any]]]] = {
+    ".npz": ("a .npz with the keys A (m, n) and y (m,), optionally truth (n,)", formats.read_npz),
+    ".npy": (
+        "a .npy pair NAME_A.npy (m, n) and NAME_y.npy (m,) (or A.npy and y.npy), optionally NAME_truth.npy (n,)",
+        formats.read_npy_pair,
+    ),
+    ".csv": ("a .csv of numbers, its last column y and the others A, optionally a header row", formats.read_csv),
+    ".mat": ("a .mat up to v7 with the variables A (m, n) and y (m,), optionally truth (n,)", formats.read_mat),
+    ".pt": ("a .pt with a dict of tensors A (m, n) and y (m,), optionally truth (n,)", formats.read_pt),
+}
+
+
+def load_problem(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    max_bytes: int = formats.MAX_BYTES,
+) -> Problem:
+    """Read a problem (A, y) from a file; the suffix decides how.
+
+    - ``.npz``: the keys ``A`` (m, n) and ``y`` (m,), and ``truth`` (n,) where it is there; other keys are left alone.
+    - ``.npy``: a pair, ``NAME_A.npy`` and ``NAME_y.npy``, or ``A.npy`` and ``y.npy``, and ``NAME_truth.npy`` (or
+      ``truth.npy``) where it is there. ``path`` is either file of the pair, or ``NAME.npy``, which need not exist.
+    - ``.csv``: comma-separated numbers in UTF-8, one row of (A, y) a line: the last column is y, the others are A's. A
+      first line without a number in it is a header; one that calls another column ``y`` is refused. Blank lines are
+      skipped.
+    - ``.mat``: MATLAB v4 to v7, the variables ``A``, ``y``, and ``truth`` where it is there, full or sparse (sparse is
+      made dense); other variables are left alone. v7.3 is HDF5 and is refused.
+    - ``.pt``: what ``torch.save({"A": A, "y": y}, path)`` writes, a dict of dense tensors with the keys ``A``, ``y``,
+      and ``truth`` where it is there.
+
+    ``y`` and ``truth`` of shape (k, 1) or (1, k) are taken as (k,). Booleans and integers become floating point.
+    Complex, text, object, cell and struct arrays are refused; no pickle is executed (``.pt`` is read with
+    ``weights_only=True`` from a memory map).
+
+    Args:
+        path: The file.
+        name: The problem's name; by default the file's name without suffix (and without ``_A``, ``_y``).
+        dtype: float64 (default) or float32.
+        device: Where the tensors live.
+        max_bytes: Refuse, before allocating, files whose arrays or whose unpacked content are larger, in bytes
+            (2 GiB by default).
+
+    Raises:
+        InputError: one line that names ``path``, what it must be, the file, and the reason.
+    """
+    max_bytes = check_count("max_bytes", max_bytes)
+    file = _as_path(path)
+    if file.suffix.lower() not in _RULES:
+        _must_be_a_file(file)
+        raise InputError(f"path must end in one of {', '.join(_RULES)}, got {str(file)!r}")
+    rule, read = _RULES[file.suffix.lower()]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the parsing libraries'; what matters is checked below
+            found = read(file, max_bytes)
+            arrays = {key: _squeezed(key, value) for key, value in found.items()}
+        title = formats.pair_name(file) if file.suffix.lower() == ".npy" else file.stem
+        return Problem(**arrays, name=title if name is None else name, dtype=dtype, device=device)
+    except (FileProblem, InputError) as error:
+        if str(error).startswith(("dtype must", "device must")):
+            raise
+        reason = str(error)
+    except MemoryError:
+        reason = "it does not fit in memory"
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+    except Exception as error:  # a parser met by a malformed file may raise anything; it is the file's fault
+        reason = f"it cannot be parsed ({type(error).__name__}: {formats.one_line(error)})"
+    raise InputError(f"path must be {rule}, got {str(file)!r}: {reason}")
+
+
+def save_problem(problem: Problem, path: str | os.PathLike[str]) -> Path:
+    """Write A, y, and the truth where it is planted, to a ``.npz`` that :func:`load_problem` reads back bit for bit.
+
+    The file is written under a temporary name in the same folder, which must exist, and then renamed.
+
+    Args:
+        problem: What to write, in its own precision.
+        path: The file; it must end in ``.npz``. An existing file is replaced.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: naming ``path`` when it has another suffix or cannot be written.
+    """
+    file = _as_path(path)
+    if file.suffix.lower() != ".npz":
+        raise InputError(f"path must end in .npz, got {str(file)!r}")
+    arrays = {"A": problem.A, "y": problem.y, "truth": problem.truth}
+    stored = {key: value.cpu().numpy() for key, value in arrays.items() if value is not None}
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem[:80]}-", suffix=".tmp")
+        with os.fdopen(handle, "wb") as stream:
+            np.savez(stream, **stored)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, file)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise InputError(f"path must be a file that can be written, got {str(file)!r}: {reason}") from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+    return file
+
+
+def _umask() -> int:
+    """The process's umask (reading it means setting it): mkstemp makes private files, a saved problem is not one."""
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _as_path(path: Any) -> Path:
+    """``path`` as a Path, or one line."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or not os.fspath(path).strip():
+        raise InputError(f"path must be the name of a file, got {formats.one_line(repr(path))}")
+    text = os.fspath(path)
+    if "\0" in text:
+        raise InputError(f"path must be the name of a file, got {formats.one_line(repr(text))}")
+    return Path(text)
+
+
+def _must_be_a_file(file: Path) -> None:
+    """Refuse what is missing, a folder, or a device, before the suffix is looked at."""
+    try:
+        formats.check_regular_file(file)
+    except FileProblem as error:
+        raise InputError(f"path must be a file, got {str(file)!r}: {error}") from None
+
+
+def _squeezed(key: str, value: Any) -> Any:
+    """``y`` and ``truth`` of shape (k, 1) or (1, k) as (k,)."""
+    if key != "A" and value.ndim == 2 and 1 in value.shape:
+        return value.reshape(-1)
+    return value
