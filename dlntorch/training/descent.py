@@ -149,5 +149,6 @@ class Descent:
         self.progress.reason = ""
         if state["recorder"] is not None:
             self.recorder.load_state_dict(state["recorder"])
+            self.recorder.drop_unscheduled()
         self.wall_seconds = float(state["wall_seconds"])
         self.status = None

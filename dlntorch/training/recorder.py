@@ -80,6 +80,14 @@ class Recorder:
             self.snapshots = [*self.snapshots[:-1:2], snapshot]
         return snapshot
 
+    def drop_unscheduled(self) -> None:
+        """Forget a last snapshot that was taken only because the run ended there: a resumed run goes on past it."""
+        if (
+            self.snapshots
+            and next_recorded_step(self.snapshots[-1].step - 1, self.per_decade) != self.snapshots[-1].step
+        ):
+            self.snapshots.pop()
+
     def column(self, name: str) -> np.ndarray:
         """One field of all snapshots, stacked along the first axis."""
         return np.array([getattr(s, name) for s in self.snapshots])

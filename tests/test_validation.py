@@ -1,0 +1,84 @@
+"""Every check names the argument, the rule and the value, in one line."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dlntorch.validation import (
+    InputError,
+    check_alpha,
+    check_choice,
+    check_count,
+    check_depth,
+    check_device,
+    check_dtype,
+    check_number,
+    check_times,
+)
+
+
+@pytest.mark.parametrize("p", [1.999, 1, 0, -3, math.nan, math.inf, "3", None, True, [3], 10**400])
+def test_depth_is_a_finite_real_number_of_at_least_two(p):
+    with pytest.raises(InputError, match=r"^p must be a finite real number >= 2, got "):
+        check_depth(p)
+
+
+@pytest.mark.parametrize("p", [2, 2.0, 2.5, 50])
+def test_depths_that_are_right_come_back_as_floats(p):
+    assert check_depth(p) == float(p)
+
+
+@pytest.mark.parametrize("alpha", [0, -1e-3, math.nan, math.inf, "a", None])
+def test_alpha_is_positive(alpha):
+    with pytest.raises(InputError, match=r"^alpha must be a finite real number > 0, got "):
+        check_alpha(alpha)
+
+
+def test_counts_accept_integral_floats_only():
+    assert check_count("k", 1e6) == 1_000_000
+    for bad in (0, 1.5, "1", True, math.nan, math.inf):
+        with pytest.raises(InputError, match="k must be an integer >= 1"):
+            check_count("k", bad)
+    with pytest.raises(InputError, match="k must be an integer >= 1 and <= 5, got 6"):
+        check_count("k", 6, at_most=5)
+
+
+def test_messages_are_one_short_line():
+    with pytest.raises(InputError) as caught:
+        check_number("x", "a\nb" * 200)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("t", [[1, 0.5], [0, 0], [-1], [math.nan], [], "soon", [[1, 2]], [math.inf]])
+def test_times_are_finite_nonnegative_and_increasing(t):
+    with pytest.raises(InputError, match="^t must be "):
+        check_times(t)
+
+
+def test_times_come_back_as_a_vector():
+    assert check_times(2.0).tolist() == [2.0]
+    assert check_times([0, 1, 3]).tolist() == [0.0, 1.0, 3.0]
+
+
+def test_choice_lists_what_there_is():
+    with pytest.raises(InputError, match="engine must be one of a, b, got 'c'"):
+        check_choice("engine", "c", ("a", "b"))
+
+
+def test_devices_and_dtypes():
+    assert check_device(None) == check_device("auto") == torch.device("cpu")
+    for bad in ("gpu9", "mps", 3.5):
+        with pytest.raises(InputError, match="device must be auto, cpu, cuda or cuda:N"):
+            check_device(bad)
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="finds no CUDA GPU"):
+            check_device("cuda")
+    assert check_dtype(None) is check_dtype("float64") is torch.float64
+    assert check_dtype(torch.float32) is torch.float32
+    for bad in ("float16", torch.int64, 3):
+        with pytest.raises(InputError, match="dtype must be float64 or float32"):
+            check_dtype(bad)
