@@ -1,0 +1,178 @@
+"""The fused engine: K steps of plain SGD in one compiled loop, on the CPU, in one thread.
+
+The same θ as ``autograd`` up to rounding; :mod:`dlntorch.engine.kernels` has the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlntorch.dynamics.schedule import COLD_ITERATIONS, WARM_ITERATIONS
+from dlntorch.engine import kernels
+from dlntorch.engine.base import Engine, first_improper
+from dlntorch.engine.powers import split_exponent
+from dlntorch.metrics import starting_direction
+from dlntorch.trajectory import Status
+from dlntorch.validation import InputError, check_count
+
+__all__ = ["FusedEngine"]
+
+#: Row numbers of mini-batches that are drawn ahead of one call of the compiled loop.
+ROWS_AHEAD = 1 << 20
+
+_ENDINGS = {
+    kernels.RUNNING: None,
+    kernels.CONVERGED: Status.CONVERGED,
+    kernels.MAX_STEPS: Status.MAX_STEPS,
+    kernels.MAX_TIME: Status.MAX_TIME,
+}
+
+
+class FusedEngine(Engine):
+    """Plain SGD in a compiled loop; see :class:`dlntorch.engine.base.Engine` for the arguments and a step's order.
+
+    Raises:
+        InputError: for a network or a problem that is not on the CPU.
+    """
+
+    name = "fused"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.problem.device.type != "cpu" or self.network.theta_plus.device.type != "cpu":
+            raise InputError(f"engine=fused must have device=cpu, got {self.problem.device}")
+        m, n, p, schedule = self.problem.m, self.problem.n, self.network.p, self.schedule
+        self._A = np.ascontiguousarray(self.problem.A.numpy())
+        self._y = np.ascontiguousarray(self.problem.y.numpy())
+        kind = self._A.dtype
+        self._zeros, self._every = np.zeros_like(self._y), np.arange(m, dtype=np.int64)
+        self._theta, self._new = np.empty((2, n), kind), np.empty((2, n), kind)
+        self._growth, self._base = np.empty(2 * n, kind), np.empty(2 * n, kind)
+        self._vectors = np.empty((4, n), kind)
+        self._cold = schedule.rule == "stable"
+        self._direction = starting_direction(n, self.problem.dtype).numpy().reshape(2, n) if self._cold else None
+        scale = 1.0 if self.batches is None else self.batches.scale
+        whole, half = split_exponent(p - 2)
+        self._q = p - 2 if whole < 0 else None
+        rule = {"constant": kernels.CONSTANT, "relative": kernels.RELATIVE, "stable": kernels.STABLE}[schedule.rule]
+        given = [np.nan if value is None else value for value in (schedule.c, schedule.kappa, schedule.eta)]
+        norm2 = self.problem.spectral_norm**2 * scale if schedule.rule == "relative" else 0.0
+        self._numbers = (p, *map(float, given), norm2, float(scale), self.threshold, float(self.stopping.max_time))
+        self._counts = (
+            rule,
+            self.stopping.max_steps,
+            self.stopping.check_every,
+            int(self.stopping.tol > 0),
+            whole,
+            int(half),
+            COLD_ITERATIONS,
+            WARM_ITERATIONS,
+        )
+        self._seconds_per_step = 4e-9 * (self._A.size if self.batches is None else self.batches.batch_size * n) + 1e-6
+        self._compiled = False
+
+    def advance(self, steps: int) -> Status | None:
+        """Make up to ``steps`` further steps; a status when the run has ended, else None."""
+        remaining = check_count("steps", steps, at_least=0)
+        plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
+        self._theta[0], self._theta[1] = plus, minus
+        if not self._compiled:
+            self._run(0, None if self.batches is None else self.batches.rows(self.progress.step, 1))
+            self._compiled = True
+        before, start = self.progress.step, time.perf_counter()
+        block = remaining if self.batches is None else max(1, ROWS_AHEAD // self.batches.batch_size)
+        if self.certificate is not None:
+            block = 1
+        while True:
+            now = min(block, remaining)
+            theta = self._theta.copy() if self.certificate is not None else self._theta
+            ending = self._run(
+                now, None if self.batches is None else self.batches.rows(self.progress.step, max(1, now))
+            )
+            if self.certificate is not None and now and ending == kernels.RUNNING:
+                self.certificate.update(theta[0], theta[1], self.progress.eta)
+            remaining -= now
+            if remaining == 0 or ending != kernels.RUNNING:
+                break
+        plus[...], minus[...] = self._theta[0], self._theta[1]
+        made = self.progress.step - before
+        if made:
+            self._seconds_per_step = (time.perf_counter() - start) / made
+        return self._status(ending)
+
+    def suggested_block(self, seconds: float = 0.05) -> int:
+        """How many steps take about ``seconds``, by the speed of the last call (an estimate before the first)."""
+        return max(1, int(seconds / self._seconds_per_step))
+
+    def _run(self, steps: int, chosen: np.ndarray | None) -> int:
+        progress = self.progress
+        state = np.array(
+            [
+                progress.step,
+                progress.time,
+                progress.eta,
+                progress.eta_min,
+                progress.eta_max,
+                progress.residual,
+                float(self._cold),
+            ]
+        )
+        ending = kernels.run_steps(
+            self._A,
+            self._y,
+            self._zeros,
+            self._every,
+            chosen,
+            steps,
+            self._theta,
+            self._new,
+            self._growth,
+            self._base,
+            self._vectors,
+            self._direction,
+            self._q,
+            self._numbers,
+            self._counts,
+            state,
+        )
+        progress.step = int(state[0])
+        progress.time, progress.eta_min, progress.eta_max, progress.residual = map(float, state[[1, 3, 4, 5]])
+        self._cold = bool(state[6])
+        if ending == kernels.BAD_STEP:
+            self._refused_eta = float(state[2])
+        else:
+            progress.eta = float(state[2])
+        return ending
+
+    def _status(self, ending: int) -> Status | None:
+        if ending == kernels.IMPROPER:
+            return first_improper(self._new[0], self._new[1])
+        if ending == kernels.BAD_STEP:
+            if not np.all(np.isfinite(self._vectors[1])):
+                return Status.DIVERGED
+            progress = self.progress
+            progress.reason = (
+                f"the rule {self.schedule.rule} gives the step size {self._refused_eta:g} at step {progress.step}"
+            )
+            return Status.FAILED
+        return _ENDINGS[ending]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Progress, and the direction of the power iteration where the rule ``stable`` has one."""
+        state = super().state_dict()
+        if self._direction is not None and not self._cold:
+            state["direction"] = torch.from_numpy(self._direction.reshape(-1).copy())
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state, bitwise."""
+        super().load_state_dict(state)
+        if self._direction is not None:
+            saved = state.get("direction")
+            self._cold = saved is None
+            start = starting_direction(self.problem.n, self.problem.dtype) if saved is None else saved
+            self._direction[...] = start.numpy().reshape(self._direction.shape)

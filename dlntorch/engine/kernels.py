@@ -1,0 +1,225 @@
+"""The compiled loop: K steps of plain SGD, in the order that :mod:`dlntorch.engine.base` fixes.
+
+One step costs one pass over A: a few rows at a time, their residuals and their part of g = Aᵀr are computed while they
+are in cache, where two matrix-vector products would read A twice. Of the powers of θ only θ^{p−2} is made as a power;
+θ^{p−1}, θ^p and θ^{2p−2} are products with it. The loop allocates nothing.
+
+A parameter is proper when its bits, read as an integer, lie in 1 … bits(inf) − 1; maxima are taken of bits too. Both
+vectorise without any promise to the compiler about NaN, and see NaN and infinity for what they are.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from dlntorch.engine.powers import as_bits, as_float, power
+
+__all__ = [
+    "BAD_STEP",
+    "CONVERGED",
+    "IMPROPER",
+    "MAX_STEPS",
+    "MAX_TIME",
+    "RELATIVE",
+    "RUNNING",
+    "STABLE",
+    "run_steps",
+]
+
+#: How :func:`run_steps` ended: it may go on, or θ_k ends the run, or the proposed θ or η is refused.
+RUNNING, CONVERGED, MAX_STEPS, MAX_TIME, IMPROPER, BAD_STEP = range(6)
+#: Step rules.
+CONSTANT, RELATIVE, STABLE = range(3)
+
+# Sums may be reordered and products fused in the two matrix products, and nowhere else.
+_SUMS = {"reassoc", "contract", "nsz"}
+
+
+@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
+def _gradient(A, y, rows, psi, g):
+    """g = Σ r_i A_i over the given rows with r = y − Aψ, in one pass over A; returns ‖r‖₂²."""
+    b, n = rows.size, psi.size
+    zero = psi.dtype.type(0)
+    square = 0.0
+    g[:] = zero
+    i = 0
+    while i + 8 <= b:
+        a0, a1, a2, a3 = A[rows[i]], A[rows[i + 1]], A[rows[i + 2]], A[rows[i + 3]]
+        a4, a5, a6, a7 = A[rows[i + 4]], A[rows[i + 5]], A[rows[i + 6]], A[rows[i + 7]]
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
+        for j in range(n):
+            x = psi[j]
+            s0 += a0[j] * x
+            s1 += a1[j] * x
+            s2 += a2[j] * x
+            s3 += a3[j] * x
+            s4 += a4[j] * x
+            s5 += a5[j] * x
+            s6 += a6[j] * x
+            s7 += a7[j] * x
+        r0, r1, r2, r3 = y[rows[i]] - s0, y[rows[i + 1]] - s1, y[rows[i + 2]] - s2, y[rows[i + 3]] - s3
+        r4, r5, r6, r7 = y[rows[i + 4]] - s4, y[rows[i + 5]] - s5, y[rows[i + 6]] - s6, y[rows[i + 7]] - s7
+        square += ((r0 * r0 + r1 * r1) + (r2 * r2 + r3 * r3)) + ((r4 * r4 + r5 * r5) + (r6 * r6 + r7 * r7))
+        for j in range(n):
+            g[j] += ((a0[j] * r0 + a1[j] * r1) + (a2[j] * r2 + a3[j] * r3)) + (
+                (a4[j] * r4 + a5[j] * r5) + (a6[j] * r6 + a7[j] * r7)
+            )
+        i += 8
+    while i < b:  # two rows at a time; an odd last row is paired with itself and counted once
+        second = min(i + 1, b - 1)
+        a0, a1 = A[rows[i]], A[rows[second]]
+        s0 = s1 = zero
+        for j in range(n):
+            x = psi[j]
+            s0 += a0[j] * x
+            s1 += a1[j] * x
+        r0 = y[rows[i]] - s0
+        r1 = y[rows[second]] - s1 if second > i else zero
+        square += r0 * r0 + r1 * r1
+        for j in range(n):
+            g[j] += a0[j] * r0 + a1[j] * r1
+        i += 2
+    return square
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def _represent(theta, growth, psi):
+    """ψ = θ₊^p − θ₋^p from growth = θ^{p−2}."""
+    for i in range(psi.size):
+        plus, minus = theta[0, i], theta[1, i]
+        psi[i] = plus * (plus * growth[0, i]) - minus * (minus * growth[1, i])
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def _extremes(theta, growth, g):
+    """max of max(θ₊, θ₋)^{p−2}|g| and of θ₊^{2p−2} + θ₋^{2p−2} over the coordinates; NaN counts as the largest."""
+    rho = as_bits(theta.dtype.type(0))
+    top = rho
+    for i in range(g.size):
+        rho = max(rho, as_bits(max(growth[0, i], growth[1, i]) * abs(g[i])))
+        sp, sm = theta[0, i] * growth[0, i], theta[1, i] * growth[1, i]
+        top = max(top, as_bits(sp * sp + sm * sm))
+    return float(as_float(rho)), float(as_float(top))
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def _propose(theta, growth, g, factor, new):
+    """new = θ − η∇L(θ) with factor = ηp; whether every entry of it is positive and finite."""
+    infinity = as_bits(theta.dtype.type(math.inf))
+    improper = infinity - infinity
+    for i in range(g.size):
+        change = factor * g[i]
+        plus = theta[0, i] + change * (theta[0, i] * growth[0, i])
+        minus = theta[1, i] - change * (theta[1, i] * growth[1, i])
+        a, b = as_bits(plus), as_bits(minus)
+        improper |= (a - 1) | (infinity - 1 - a) | (b - 1) | (infinity - 1 - b)  # the sign bit tells
+        new[0, i] = plus
+        new[1, i] = minus
+    return improper >= 0
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def _hessian_norm(A, zeros, rows, scale, theta, growth, p, g, direction, x, image, iterations):
+    """‖∇²L(θ)‖₂ by power iterations from ``direction`` (2, n), which is replaced, as in ``metrics.power_iteration``."""
+    kind = theta.dtype.type
+    slope, bend, weight = kind(p), kind(p * (p - 1.0)), kind(scale)
+    norm = 0.0
+    for _ in range(iterations):
+        for i in range(g.size):  # the opposite sign, since the product below is y − Aψ with y = 0
+            sp, sm = theta[0, i] * growth[0, i], theta[1, i] * growth[1, i]
+            x[i] = slope * (sm * direction[1, i] - sp * direction[0, i])
+        _gradient(A, zeros, rows, x, image)
+        square = 0.0
+        for i in range(g.size):
+            sp, sm = theta[0, i] * growth[0, i], theta[1, i] * growth[1, i]
+            common = slope * (weight * image[i])
+            plus = sp * common - bend * g[i] * growth[0, i] * direction[0, i]
+            minus = bend * g[i] * growth[1, i] * direction[1, i] - sm * common
+            x[i], image[i] = plus, minus
+            square += float(plus) * float(plus) + float(minus) * float(minus)
+        norm = math.sqrt(square)
+        if not 0.0 < norm < math.inf:
+            return norm
+        inverse = kind(norm)
+        for i in range(g.size):
+            direction[0, i] = x[i] / inverse
+            direction[1, i] = image[i] / inverse
+    return norm
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def run_steps(
+    A, y, zeros, every, chosen, steps, theta, new, growth, base, vectors, direction, q, numbers, counts, state
+):
+    """Make up to ``steps`` steps from θ_k; returns how it ended, one of the constants above.
+
+    Args:
+        A: (m, n); with y (m,), zeros (m,), and every = 0 … m − 1 as int64.
+        chosen: (steps, b) row numbers of the mini-batches, None for full-batch steps.
+        steps: At most so many steps; 0 only looks at θ_k.
+        theta: (2, n), replaced by the last θ; ``new`` (2, n) holds the proposed θ when it is refused.
+        growth, base: Scratch (2n,) each.
+        vectors: Scratch (4, n): ψ, g and two more.
+        direction: (2, n), the power iteration's, for the rule ``stable``; else None.
+        q: p − 2 where θ^{p−2} is not made by multiplication; else None.
+        numbers: p, c, κ, η, ‖A‖₂² (times m/b), m/b, the residual's threshold, the time budget.
+        counts: Rule, step budget, ``check_every``, whether the residual may end the run, ⌊p−2⌋, whether p−2 is a
+            half-integer, iterations of the first power iteration, and of the others.
+        state: Step, time, η, its minimum and its maximum, the residual, and whether ``direction`` is cold.
+    """
+    p, c, kappa, eta, norm2, scale, threshold, max_time = numbers
+    rule, max_steps, check_every, watches, whole, half, cold, warm = counts
+    psi, g = vectors[0], vectors[1]
+    powers = growth.reshape(theta.shape)
+    kind = theta.dtype.type
+    k = int(state[0])
+    rows = every
+    for s in range(steps + 1 if steps == 0 else steps):
+        if q is None:
+            if whole > 0 or half or s == 0:  # θ⁰ = 1 once and for all
+                power(theta.reshape(growth.size), q, whole, half, base, growth)
+        else:
+            power(theta.reshape(growth.size), q, whole, half, base, growth)
+        _represent(theta, powers, psi)
+        if chosen is None or k % check_every == 0:
+            state[5] = math.sqrt(_gradient(A, y, every, psi, g))
+            if watches and state[5] <= threshold:
+                return CONVERGED
+        if k >= max_steps:
+            return MAX_STEPS
+        if state[1] >= max_time:
+            return MAX_TIME
+        if steps == 0:
+            return RUNNING
+        if chosen is not None:
+            rows = chosen[s]
+            _gradient(A, y, rows, psi, g)
+            for i in range(g.size):
+                g[i] *= kind(scale)
+        if direction is not None:
+            iterations = cold if state[6] else warm
+            norm = _hessian_norm(
+                A, zeros, rows, scale, theta, powers, p, g, direction, vectors[2], vectors[3], iterations
+            )
+            state[6] = 0.0
+            eta = c / norm
+        elif rule == RELATIVE:
+            rho, top = _extremes(theta, powers, g)
+            rho *= p
+            limit = c / (p * p * norm2 * top + (p - 1.0) * rho)
+            eta = limit if rho == 0.0 or limit < kappa / rho else kappa / rho
+        if not 0.0 < eta < math.inf:
+            state[2] = eta
+            return BAD_STEP
+        if not _propose(theta, powers, g, kind(eta * p), new):
+            return IMPROPER
+        theta[:] = new
+        k += 1
+        state[0] = k
+        state[1] += eta
+        state[2] = eta
+        state[3] = min(state[3], eta)
+        state[4] = max(state[4], eta)
+    return RUNNING
