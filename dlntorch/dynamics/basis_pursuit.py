@@ -1,0 +1,192 @@
+"""Basis pursuit, min ‖x‖₁ subject to Ax = y, by the flow's own limit path and a crossover to an exact vertex.
+
+Source: the limits of the flow are a generalised central path of this linear programme (Wind, Antun and Hansen,
+arXiv 2307.07410, sections 2 and 3). No other solver is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlntorch.dynamics.basis_pursuit_path import PathProblem, follow
+from dlntorch.dynamics.scaling import Answer, ScaledProblem
+from dlntorch.trajectory import Status
+from dlntorch.validation import InputError, check_count, check_device, check_dtype, check_number
+
+__all__ = ["BasisPursuitResult", "basis_pursuit"]
+
+
+@dataclass(frozen=True)
+class BasisPursuitResult:
+    """A vertex of min ‖x‖₁ s.t. Ax = y, and what proves it optimal. A leading axis B for a batch.
+
+    Attributes:
+        x: The minimiser, shape (n,) or (B, n); a vertex of the set of minimisers where there are several.
+        value: ‖x‖₁, float64, shape () or (B,).
+        dual: λ with |Aᵀλ| <= 1, shape (m,) or (B, m): yᵀλ is a lower bound of the optimal value.
+        gap: Relative duality gap (‖x‖₁ − yᵀλ)/‖x‖₁, float64; 0 where x = 0. Rounding may make it slightly negative.
+        primal_residual: ‖Ax − y‖₂/‖y‖₂ (0 where y = 0), float64.
+        dual_infeasibility: max(0, max|Aᵀλ| − 1), float64.
+        support: Boolean mask of the nonzero entries of x, shape (n,) or (B, n).
+        is_vertex: Whether the columns of A on the support are independent: a bool, or a boolean tensor (B,).
+        status: ``converged`` when gap and residual meet the tolerances, or else what happened; a tuple for a batch.
+        reason: One line on why, where the status alone does not tell; a tuple for a batch.
+        iterations: Newton matrices formed: an int, or an integer tensor (B,).
+    """
+
+    x: Tensor
+    value: Tensor
+    dual: Tensor
+    gap: Tensor
+    primal_residual: Tensor
+    dual_infeasibility: Tensor
+    support: Tensor
+    is_vertex: bool | Tensor
+    status: Status | tuple[Status, ...]
+    reason: str | tuple[str, ...]
+    iterations: int | Tensor
+
+    @property
+    def psi(self) -> Tensor:
+        """The same as ``x``: the network's name for it."""
+        return self.x
+
+
+def basis_pursuit(
+    A: Any,
+    y: Any,
+    *,
+    tol: float = 1e-9,
+    max_iterations: int = 100,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> BasisPursuitResult:
+    """Solve min ‖x‖₁ subject to Ax = y, with a certificate: a feasible x, a λ with |Aᵀλ| <= 1, and their gap.
+
+    Args:
+        A: Matrix (m, n) or batch of matrices (B, m, n): tensor or array-like, real and finite, any rank.
+        y: Right-hand side (m,), or (B, m): one for each matrix, or several for one matrix.
+        tol: Largest relative duality gap that counts as converged, > 0. The crossover usually ends at 1e-14.
+        max_iterations: Bound on the Newton matrices of each problem.
+        device: Where the result lives; None: where ``A`` is. The work is done on the CPU, in float64.
+        dtype: Of ``x`` and ``dual``: float64 (default) or float32. The scalars stay float64 and describe the answer
+            before it is rounded to float32. float32 input is taken as accurate to float32's precision when the rank
+            of A and the consistency of y are decided.
+
+    Returns:
+        A :class:`BasisPursuitResult`. Where y is not in the range of A, its status is ``failed``, the reason says so,
+        and x is the answer for the projection of y on the range. No derivatives flow through the result.
+
+    Raises:
+        InputError: A or y is empty, not finite, complex or of the wrong shape; tol or max_iterations out of range.
+    """
+    tol = check_number("tol", tol, above=0)
+    max_iterations = check_count("max_iterations", max_iterations)
+    kind = check_dtype(dtype)
+    place = A.device if device is None and isinstance(A, Tensor) else check_device(device)
+    matrices, eps_A = _as_array("A", A, (2, 3), "(m, n) or (B, m, n)")
+    sides, eps_y = _as_array("y", y, (1, 2), "(m,) or (B, m)")
+    _check_shapes(matrices, sides)
+    eps = max(eps_A, eps_y)
+    shared = matrices.ndim == 2
+    answers: list[Answer] = []
+    scaled = None
+    for i, side in enumerate(np.atleast_2d(sides)):
+        if scaled is None or not shared:
+            scaled = ScaledProblem(matrices if shared else matrices[i], eps)
+        answers.append(_solve(scaled, side, tol, max_iterations))
+    return _collect(answers, sides.ndim == 1, kind, place)
+
+
+def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int) -> Answer:
+    """One right-hand side."""
+    b, distance = scaled.right_hand_side(y)
+    if not np.any(b):
+        return scaled.zero_answer(distance)
+    if scaled.path is None:
+        scaled.path = PathProblem(scaled.reduced)
+    outcome = follow(scaled.path, b, tol, max_iterations)
+    answer = scaled.restore(outcome.vertex.x, outcome.vertex.dual)
+    answer.iterations = outcome.iterations
+    answer.is_vertex = scaled.is_vertex(answer.x)
+    fine = answer.primal_residual <= scaled.residual_bound and answer.gap <= tol
+    if answer.status is not Status.CONVERGED:
+        return answer
+    if not fine:
+        exhausted = outcome.iterations >= max_iterations
+        rounding = answer.gap <= 1e-12 and answer.primal_residual <= scaled.residual_bound
+        answer.status = Status.BELOW_INPUT_PRECISION if rounding else Status.MAX_STEPS if exhausted else Status.FAILED
+        answer.reason = (
+            f"relative gap {answer.gap:.1e} (tol {tol:.1e}), relative residual {answer.primal_residual:.1e}, "
+            f"after {outcome.iterations} iterations"
+        )
+    return answer
+
+
+def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tuple[np.ndarray, float]:
+    """A finite float64 array with an admitted number of dimensions, and the precision it came in."""
+    if isinstance(value, Tensor):
+        if value.is_complex() or value.layout != torch.strided:
+            raise InputError(f"{name} must be a dense real tensor, got {value.dtype} with layout {value.layout}")
+        coarse = value.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        array = value.detach().to(device="cpu", dtype=torch.float64).numpy()
+    else:
+        try:
+            raw = np.asarray(value)
+        except ValueError:
+            raise InputError(
+                f"{name} must be a rectangular array of real numbers, got rows of unequal length"
+            ) from None
+        if raw.dtype.kind not in "fiub":
+            raise InputError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
+        coarse = raw.dtype in (np.float32, np.float16)
+        array = raw.astype(np.float64)
+    if array.ndim not in dims:
+        raise InputError(f"{name} must have shape {shapes}, got shape {array.shape}")
+    if array.size == 0:
+        raise InputError(f"{name} must not be empty, got shape {array.shape}")
+    bad = np.argwhere(~np.isfinite(array))
+    if bad.size:
+        where = ", ".join(str(int(i)) for i in bad[0])
+        raise InputError(f"{name} must be finite, got {array[tuple(bad[0])]} at [{where}]")
+    return array, float(np.finfo(np.float32 if coarse else np.float64).eps)
+
+
+def _check_shapes(A: np.ndarray, y: np.ndarray) -> None:
+    """A and y must agree in m, and in B where both are batches."""
+    if A.ndim == 3 and y.ndim == 1:
+        raise InputError(f"y must have shape (B, m) for a batch of matrices {A.shape}, got shape {y.shape}")
+    if y.shape[-1] != A.shape[-2]:
+        raise InputError(f"y must have one entry for each of the {A.shape[-2]} rows of A, got shape {y.shape}")
+    if A.ndim == 3 and A.shape[0] != y.shape[0]:
+        raise InputError(f"y must have one row for each of the {A.shape[0]} matrices of A, got shape {y.shape}")
+
+
+def _collect(answers: list[Answer], single: bool, kind: torch.dtype, place: torch.device) -> BasisPursuitResult:
+    """Tensors of the answers, without the batch axis for a single one."""
+
+    def tensor(values: list[Any], dtype: torch.dtype) -> Tensor:
+        stacked = torch.from_numpy(np.array(values)).to(device=place, dtype=dtype)
+        return stacked[0] if single else stacked
+
+    x = tensor([a.x for a in answers], torch.float64)
+    vertices = [a.is_vertex for a in answers]
+    iterations = [a.iterations for a in answers]
+    return BasisPursuitResult(
+        x=x.to(kind),
+        value=tensor([a.value for a in answers], torch.float64),
+        dual=tensor([a.dual for a in answers], kind),
+        gap=tensor([a.gap for a in answers], torch.float64),
+        primal_residual=tensor([a.primal_residual for a in answers], torch.float64),
+        dual_infeasibility=tensor([a.dual_infeasibility for a in answers], torch.float64),
+        support=x != 0,
+        is_vertex=vertices[0] if single else tensor(vertices, torch.bool),
+        status=answers[0].status if single else tuple(a.status for a in answers),
+        reason=answers[0].reason if single else tuple(a.reason for a in answers),
+        iterations=iterations[0] if single else tensor(iterations, torch.int64),
+    )

@@ -1,0 +1,128 @@
+"""When to leave the central path of basis pursuit, and the vertex it is left for.
+
+At an interior point of gap g, the columns of largest D = max(x₊/u, x₋/v) give a basis. Where the minimiser has fewer
+than m nonzeros, a basis that holds its support shows it at once: the other basic values vanish to rounding, and the
+path's dual, moved onto A_Sᵀλ = sign(x_S), proves it once it is near enough. Where the minimiser has m nonzeros, the
+basis fixes λ, and the few columns that are wrong by then are exchanged by simplex pivots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlntorch.dynamics.crossover import Basis, Support, Vertex, certify, independent_columns, push, simplex
+
+__all__ = ["Finish", "State"]
+
+RESIDUAL = 1e-10  # a vertex solved for in float64 is at 1e-14; beyond this its columns are dependent to rounding
+
+
+@dataclass
+class State:
+    """A strictly interior primal-dual point: x₊, x₋ > 0, u = 1 − τ > 0, v = 1 + τ > 0, λ."""
+
+    plus: np.ndarray
+    minus: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    dual: np.ndarray
+
+    @property
+    def psi(self) -> np.ndarray:
+        return self.plus - self.minus
+
+    @property
+    def tau(self) -> np.ndarray:
+        return 0.5 * (self.v - self.u)
+
+    @property
+    def mu(self) -> float:
+        return float(self.plus @ self.u + self.minus @ self.v) / (2 * self.u.size)
+
+
+class Finish:
+    """Attempts to leave the path for a vertex, spaced by the progress of the gap.
+
+    Args:
+        A: Shape (m, n), full row rank.
+        y: Shape (m,).
+        tol: Bound on the relative duality gap.
+    """
+
+    def __init__(self, A: np.ndarray, y: np.ndarray, tol: float) -> None:
+        self.A, self.y, self.tol = A, y, tol
+        m, n = A.shape
+        self.best = Vertex(np.zeros(n), np.zeros(m), 1.0, 1.0)
+        self.next_gap = np.inf if m == n else 0.3  # a square A leaves nothing to find
+        self.support: Support | None = None
+        self.pivots = 0
+        self.rng = np.random.default_rng(0)
+
+    def attempt(self, state: State, gap: float, last: bool) -> bool:
+        """Whether a vertex with residual and gap within the tolerance is now in ``best``.
+
+        Args:
+            state: Where the path is.
+            gap: Its relative duality gap.
+            last: Whether the path ends here, so that every means is tried.
+        """
+        if self.support is not None and self._offer_support(self.support, state):
+            return True
+        if not last and gap > self.next_gap:
+            return False
+        self.next_gap = 0.3 * gap
+        columns = independent_columns(self.A, np.maximum(state.plus / state.u, state.minus / state.v))
+        if columns is None:
+            return False
+        basis = Basis(self.A, columns)
+        values, zero = basis.values(self.y)
+        if zero.any():
+            self.support = Support(self.A, self.y, basis.columns[~zero])
+            if self._offer_support(self.support, state):
+                return True
+        if last:
+            return self._polish(state, basis)
+        if zero.any():
+            return False
+        m = self.A.shape[0]
+        dual = basis.solve_transposed(np.sign(values))
+        bad = int((np.abs(dual @ self.A) > 1 + 1e-11).sum())
+        return bad <= 10 + m // 12 and self._pivot(state, basis, 40 + m // 5)
+
+    def _offer_support(self, support: Support, state: State) -> bool:
+        """The path's dual, corrected on the support."""
+        return self._offer(support.x, support.correct(state.dual))
+
+    def _pivot(self, state: State, basis: Basis, limit: int) -> bool:
+        dual, optimal, pivots = simplex(self.A, self.y, basis, state.tau, limit, self.rng)
+        self.pivots += pivots
+        return optimal and self._offer_basis(basis, dual)
+
+    def _polish(self, state: State, basis: Basis) -> bool:
+        """The end of the path: push its point to a vertex, then pivot, keeping the best certificate."""
+        if self._offer_basis(basis, state.dual):
+            return True
+        psi = np.where(np.abs(state.psi) > 1e-9 * np.abs(state.psi).max(), state.psi, 0.0)
+        psi[basis.columns] += basis.solve(self.y - self.A @ psi)
+        push(self.A, basis, psi)
+        return self._offer_basis(basis, state.dual) or self._pivot(state, basis, 200 + 10 * self.A.shape[0])
+
+    def _offer_basis(self, basis: Basis, dual: np.ndarray) -> bool:
+        basis.refresh()
+        x = np.zeros(self.A.shape[1])
+        values, zero = basis.values(self.y)
+        x[basis.columns] = np.where(zero, 0.0, values)
+        if zero.any() and self._offer(Support(self.A, self.y, basis.columns[~zero]).x, dual):
+            return True
+        return self._offer(x, dual)
+
+    def _offer(self, x: np.ndarray, dual: np.ndarray) -> bool:
+        vertex = certify(self.A, self.y, x, dual)
+        if not np.isfinite(vertex.gap):
+            return False
+        usable = vertex.residual <= RESIDUAL
+        if (not usable, vertex.gap) < (not self.best.residual <= RESIDUAL, self.best.gap):
+            self.best = vertex
+        return usable and vertex.gap <= self.tol
