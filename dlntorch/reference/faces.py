@@ -2,12 +2,14 @@
 
 For any optimal dual λ, every minimiser vanishes off the ties T = {i : |A_iᵀλ| = 1} and has the signs of A_iᵀλ on them:
 with B = A_T diag(sign), U = {x >= 0 : Bx = y}. If A_T has independent columns, the minimiser is unique, and nothing
-else needs to be solved: the usual case. Otherwise one small linear programme (Freund, Roundy and Todd),
+else needs to be solved: the usual case. Otherwise let x⁰ be a vertex with support S₀; a minimiser can be positive at
+i in T∖S₀ if and only if some direction δ of the cone {Bδ = 0, δ >= 0 off S₀} has δ_i > 0. One small linear programme,
 
-    max Σ z_i  subject to  B(z + w) = κ y,  0 <= z <= 1,  w >= 0,  κ >= 1,
+    max Σ z_i  subject to  B_{T∖S₀}(z + w) + B_{S₀}δ = 0,  0 <= z <= 1,  w >= 0,  δ free,
 
-has z_i = 1 where some minimiser is positive and z_i = 0 where all vanish, and (z + w)/κ is a minimiser with the largest
-support S. The dimension of U is |S| − rank(A_S).
+has z_i = 1 at all such i and 0 at the others (after Freund, Roundy and Todd); it does not see y, hence no wide range of
+sizes in ψ. A step along its direction from x⁰ is a minimiser with the largest support S, and the dimension of U is
+|S| − rank(A_S).
 
 What is decided, and what is not. With ``noise`` = 32 eps (1 + max‖A_i‖‖λ‖), the rounding error of Aᵀλ:
 - 1 − |A_iᵀλ| <= noise is a tie: False means "not unique, up to rounding of the input";
@@ -90,7 +92,7 @@ def _face_on(A: np.ndarray, y: np.ndarray, vertex: Vertex, ties: np.ndarray) -> 
         return _undecided(lone, "the columns with |A_iᵀλ| = 1 are dependent up to rounding")
     signs = np.sign(vertex.tau[ties])
     signs[x[ties] != 0] = np.sign(x[ties][x[ties] != 0])
-    positive, interior, clear = _largest_support(A[:, ties] * signs, y)
+    positive, interior, clear = _largest_support(A[:, ties] * signs, np.abs(x[ties]))
     if positive is None:
         return _undecided(lone, "the linear programme for the largest support failed")
     x0 = np.zeros_like(x)
@@ -104,17 +106,31 @@ def _face_on(A: np.ndarray, y: np.ndarray, vertex: Vertex, ties: np.ndarray) -> 
     return face
 
 
-def _largest_support(B: np.ndarray, y: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, bool]:
-    """Where {x >= 0 : Bx = y} has a positive entry (a mask), a point positive there, and whether both are clear."""
-    t = B.shape[1]
-    cost = np.concatenate([-np.ones(t), np.zeros(t + 1)])
-    bounds = [(0, 1)] * t + [(0, None)] * t + [(1, None)]
-    found = linprog(cost, A_eq=np.hstack([B, B, -y[:, None]]), b_eq=np.zeros(B.shape[0]), bounds=bounds, method="highs")
+def _largest_support(B: np.ndarray, x: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, bool]:
+    """Where {z >= 0 : Bz = Bx} has a positive entry (a mask), a point positive there, and whether both are clear."""
+    base, rest = np.flatnonzero(x > 0), np.flatnonzero(x <= 0)
+    t, s = rest.size, base.size
+    found = linprog(
+        np.concatenate([-np.ones(t), np.zeros(t + s)]),
+        A_eq=np.hstack([B[:, rest], B[:, rest], B[:, base]]),
+        b_eq=np.zeros(B.shape[0]),
+        bounds=[(0, 1)] * t + [(0, None)] * t + [(None, None)] * s,
+        method="highs",
+    )
     if found.status != 0:
-        return None, np.zeros(t), False
-    z, w, kappa = found.x[:t], found.x[t : 2 * t], found.x[-1]
-    positive = z > 0.5
+        return None, x, False
+    z, w = found.x[:t], found.x[t : 2 * t]
+    positive = x > 0
+    positive[rest] = z > 0.5
     clear = bool(np.all((z < 1e-6) | (z > 1 - 1e-6)))
-    point = np.where(positive, (z + w) / kappa, 0.0)
-    point[positive] += least_squares(B[:, positive], y - B @ point)
-    return positive, point, clear and bool(np.all(point[positive] > 0))
+    direction = np.zeros(B.shape[1])
+    direction[rest] = np.where(z > 0.5, z + w, 0.0)
+    direction[base] = least_squares(B[:, base], -(B @ direction))
+    size = np.linalg.norm(B, 2) * np.linalg.norm(direction)
+    if np.linalg.norm(B @ direction) > UNDECIDED_FACTOR * EPS * max(size, EPS):
+        clear = False
+    falling = base[direction[base] < 0]
+    length = 0.5 * float((x[falling] / -direction[falling]).min(initial=np.inf))
+    if not np.isfinite(length):  # ‖x‖₁ is constant along the face: something must fall
+        return positive, x, clear and not direction.any()
+    return positive, x + length * direction, clear

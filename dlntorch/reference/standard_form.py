@@ -80,6 +80,22 @@ class StandardForm:
         """The inverse of :meth:`psi`."""
         return np.ldexp(psi.detach().to("cpu", torch.float64).numpy(), -self._psi_exponent)
 
+    def scaled_dual(self, lam: Tensor) -> np.ndarray:
+        """The inverse of :meth:`dual`."""
+        problem = self.problem
+        if problem.rank < problem.m:
+            lam = problem._svd[0][:, : problem.rank].mT @ lam
+        return np.ldexp(lam.detach().to("cpu", torch.float64).numpy(), self._dual_exponents)
+
+    @property
+    def log_scale(self) -> float:
+        """log(ψ/x), ψ the given problem's vector and x the scaled one."""
+        return self._psi_exponent * float(np.log(2.0))
+
+    def like(self, array: np.ndarray) -> Tensor:
+        """``array`` as a tensor of the problem's dtype and device, without scaling."""
+        return self._tensor(array)
+
     def value(self, x: np.ndarray) -> float:
         """‖ψ‖₁ of the given problem."""
         with np.errstate(over="ignore", under="ignore"):

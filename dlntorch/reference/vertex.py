@@ -17,6 +17,7 @@ __all__ = ["Vertex", "dual_noise", "least_squares", "solve_vertex"]
 
 # Looser tolerances are tried when HiGHS gives up at tighter ones; polishing makes up for them.
 _TOLERANCES = (1e-10, 1e-7)
+_REFINEMENTS = 3
 # A column is a candidate tie when |A_iᵀλ| is this near to 1; tighter when the candidates contradict each other.
 _TIE_WINDOWS = (1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12)
 
@@ -72,10 +73,13 @@ def solve_vertex(A: np.ndarray, y: np.ndarray) -> Vertex:
     if not y.any():
         nothing = np.zeros(0, dtype=np.intp)
         return Vertex(np.zeros(n), np.zeros(r), np.zeros(n), nothing, dual_noise(A, np.zeros(r)), 1.0, 0.0, 0.0)
-    x, lam, message = _highs(A, y)
-    x = least_squares(A, y) if message else _polish_primal(A, y, x)
+    x, lam, message = _highs(A, y, np.zeros(n), np.zeros(r), 1.0, 1.0)
+    if message:
+        x = least_squares(A, y)
+        lam, tau, ties = _polish_dual(A, lam, x, np.flatnonzero(x))
+    else:
+        x, lam, tau, ties = _refined(A, y, x, lam)
     support = np.flatnonzero(x)
-    lam, tau, ties = _polish_dual(A, lam, x, support)
     off = np.ones(n, dtype=bool)
     off[ties] = False
     noise = dual_noise(A, lam)
@@ -94,20 +98,51 @@ def solve_vertex(A: np.ndarray, y: np.ndarray) -> Vertex:
     )
 
 
-def _highs(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """x, λ and HiGHS's message where it failed."""
+def _refined(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Polished x, λ, Aᵀλ and ties, with the linear programme solved again, magnified, where polishing is not enough.
+
+    Data far below HiGHS's absolute tolerance are invisible to it. The programme for the correction of (x, λ), times
+    the inverse of what the conditions miss, has the same form and shows them (Gleixner, Steffy and Wolter).
+    """
+    x = _polish_primal(A, y, x)
+    lam, tau, ties = _polish_dual(A, lam, x, np.flatnonzero(x))
+    for _ in range(_REFINEMENTS):
+        miss = float(np.linalg.norm(y - A @ x))
+        excess = float(max(0.0, np.abs(tau).max() - 1))
+        size = float(np.linalg.norm(A, 2) * np.linalg.norm(x) + np.linalg.norm(y))
+        if miss <= 64 * EPS * size and excess <= dual_noise(A, lam):
+            break
+        primal = 1 / max(miss, EPS * size)
+        dual = 1.0 if excess <= dual_noise(A, lam) else 1 / excess
+        new_x, new_lam, message = _highs(A, y, x, lam, primal, dual)
+        if message:
+            break
+        x = _polish_primal(A, y, new_x)
+        lam, tau, ties = _polish_dual(A, new_lam, x, np.flatnonzero(x))
+    return x, lam, tau, ties
+
+
+def _highs(
+    A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, primal: float, dual: float
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """x, λ, and HiGHS's message where it failed, from the programme for primal·(change of x) and dual·(change of λ)."""
     r, n = A.shape
     message = ""
+    tau = A.T @ lam
+    low = np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)]) * -primal
+    cost = np.concatenate([1 - tau, 1 + tau]) * dual
     for tolerance in _TOLERANCES:
         found = linprog(
-            np.ones(2 * n),
+            cost,
             A_eq=np.hstack([A, -A]),
-            b_eq=y,
+            b_eq=primal * (y - A @ x),
+            bounds=np.column_stack([low, np.full(2 * n, np.inf)]),
             method="highs-ds",
             options={"primal_feasibility_tolerance": tolerance, "dual_feasibility_tolerance": tolerance},
         )
         if found.status == 0:
-            return found.x[:n] - found.x[n:], np.asarray(found.eqlin.marginals), ""
+            shift = found.x - low  # primal times (u, v) >= 0, with exact zeros at nonbasic variables
+            return (shift[:n] - shift[n:]) / primal, lam + np.asarray(found.eqlin.marginals) / dual, ""
         message = " ".join(str(found.message).split())
     return np.zeros(n), np.zeros(r), message
 

@@ -1,0 +1,136 @@
+"""Minimise Σ H(τ_i) over the affine set τ = τ₀ + Gμ, for the even convex H of depth p or a barrier with a pole.
+
+Newton's iteration on τ with its distances u = R − τ, v = R + τ to the poles ±R stored separately. The functions
+and their slopes are divided by a common factor, which Newton's step does not see, so that (1 − τ)^{−k} may be 1e500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Point", "centre_at_depth", "hyperbolic", "minimise", "newton_projection", "power_kernel"]
+
+_MAX_ITERATIONS = 100
+_MAX_STAGES = 200
+_TINY = -550.0  # log of the smallest weight beside the largest: squares of its root must not underflow
+# In the iteration weights are kept above e^{−55} = 1e-24 of the largest: coordinates that flat change Σ H by nothing
+# that float64 holds, and their steps would be rounding errors that the line search must then damp.
+_FLAT = -55.0
+_CONVERGED = 1e-8
+
+Kernel = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, float]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """τ with its distances to the poles, the last Newton step's relative change of H'(τ), and whether it converged."""
+
+    tau: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    step: float
+    converged: bool
+
+
+def power_kernel(k: float) -> Kernel:
+    """(u, v) -> u^{−k} − v^{−k}, its derivative in τ, both over e^shift, and shift."""
+
+    def kernel(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        log_u, log_v = -np.log(u), -np.log(v)
+        shift = (k + 1) * float(max(log_u.max(), log_v.max()))
+        value = np.exp(k * log_u - shift) - np.exp(k * log_v - shift)
+        slope = np.exp((k + 1) * log_u - shift) + np.exp((k + 1) * log_v - shift)
+        return value, k * slope, shift
+
+    return kernel
+
+
+def hyperbolic(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The same for 2 sinh τ, which has no pole: τ = (v − u)/2."""
+    tau = 0.5 * (v - u)
+    shift = float(np.abs(tau).max())
+    return np.exp(tau - shift) - np.exp(-tau - shift), np.exp(tau - shift) + np.exp(-tau - shift), shift
+
+
+def newton_projection(G: np.ndarray, slope: np.ndarray, value: np.ndarray, floor: float = _TINY) -> np.ndarray:
+    """−G(GᵀΛG)^{−1}Gᵀ value, Λ = diag(slope) > 0, by a QR of Λ^{1/2}G with rows sorted by size.
+
+    ``slope`` may spread over hundreds of orders of magnitude: the normal equations would be singular.
+    """
+    root = np.sqrt(np.maximum(slope, slope.max() * np.exp(floor)))
+    order = np.argsort(-root)
+    Q = np.empty_like(G)
+    Q[order] = np.linalg.qr(root[order, None] * G[order])[0]
+    return -(Q @ (Q.T @ (value / root))) / root
+
+
+def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolerance: float = 1e-13) -> Point:
+    """Damped Newton from a point strictly between the poles, u, v > 0, until the values H' change by ``tolerance``."""
+    step = np.inf if G.shape[1] and G.shape[0] else 0.0
+    for _ in range(_MAX_ITERATIONS):
+        if step == 0.0:
+            break
+        value, slope, shift = kernel(u, v)
+        size = float(np.linalg.norm(value))
+        delta = newton_projection(G, slope, value, _FLAT)
+        previous, step = step, float(np.linalg.norm(slope * delta)) / size if size > 0 else 0.0
+        if step <= tolerance or (step <= _CONVERGED and step >= 0.5 * previous):
+            break
+        length = 1.0 if step < 1e-6 else _damping(u, v, delta, kernel, shift, float(delta @ value))
+        if length * _relative(delta, u, v, kernel) >= 1:
+            length = 0.5 / _relative(delta, u, v, kernel)
+        u, v = u - length * delta, v + length * delta
+    return Point(0.5 * (v - u), u, v, step, step <= max(tolerance, _CONVERGED))
+
+
+def _relative(delta: np.ndarray, u: np.ndarray, v: np.ndarray, kernel: Kernel) -> float:
+    """The largest step over the distance to the pole, or the largest step itself where there is none."""
+    if kernel is hyperbolic:
+        return float(np.abs(delta).max())
+    return float(np.maximum(delta / u, -delta / v).max())
+
+
+def _damping(u: np.ndarray, v: np.ndarray, delta: np.ndarray, kernel: Kernel, shift: float, slope: float) -> float:
+    """Step length: at most 0.9 of the way to a pole, and halved until the slope along it has shrunk."""
+    ratio = _relative(delta, u, v, kernel)
+    pole = kernel is not hyperbolic
+    length = min(1.0, (0.9 if pole else 3.0) / ratio) if ratio > 0 else 1.0
+    for _ in range(60):
+        value, _, trial = kernel(u - length * delta, v + length * delta)
+        if float(delta @ value) * np.exp(min(trial - shift, 700.0)) <= -0.5 * slope:
+            break
+        length *= 0.5
+    return length
+
+
+def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float) -> Point | None:
+    """The minimiser of Σ H_p over |τ| < 1, k = p/(p − 2), from any τ of the affine set; None if |τ| < 1 is not met.
+
+    First a strictly feasible point: centres of |τ| < R for R down to 1. Then k = 1 (the logarithmic barrier) is
+    doubled up to its value, each minimiser starting the next: from afar Newton needs about k steps, from there a few.
+    """
+    if tau.size == 0:
+        return Point(tau, 1 - tau, 1 + tau, 0.0, True)
+    if G.shape[1] == 0:
+        u, v = 1 - tau, 1 + tau
+        return Point(tau, u, v, 0.0, True) if min(u.min(), v.min()) > 0 else None
+    radius = float(np.abs(tau).max())
+    for _ in range(_MAX_STAGES):
+        if radius < 1:
+            break
+        pole = radius + 0.05 * max(radius - 1, 0.1)
+        tau = minimise(pole - tau, pole + tau, G, power_kernel(1.0), 0.1).tau
+        previous, radius = radius, float(np.abs(tau).max())
+        if radius >= 1 and previous - radius < 1e-13 * radius:
+            return None
+    if radius >= 1:
+        return None
+    point = Point(tau, 1 - tau, 1 + tau, np.inf, False)
+    exponent = 1.0
+    while exponent < k:
+        point = minimise(point.u, point.v, G, power_kernel(exponent), 0.1)
+        exponent *= 2
+    return minimise(point.u, point.v, G, power_kernel(k))

@@ -1,0 +1,181 @@
+"""W_p: closed forms, faces known by construction, and the same minimisation by an independent solver."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+import dlntorch as dln
+from dlntorch.potentials import g
+from dlntorch.trajectory import Status
+from tests.problems import gaussian, line, line_selected, paper_random, plane
+from tests.reference.cases import random_face
+
+DEPTHS = (2, 2.01, 2.2, 2.5, 3, 4, 10, 50)
+
+
+@pytest.mark.parametrize("p", DEPTHS)
+def test_papers_line_and_plane(p: float) -> None:
+    expected = line_selected(p)
+    # the closed form itself raises to the power p/(p − 2), which costs that factor in rounding
+    tolerance = 1e-14 * (1 if p == 2 else p / (p - 2))
+    on_line = dln.selected_minimizer(line(), p)
+    torch.testing.assert_close(on_line.psi, expected, rtol=0, atol=tolerance)
+    on_plane = dln.selected_minimizer(plane(), p)
+    torch.testing.assert_close(on_plane.psi[:3], expected, rtol=0, atol=tolerance)
+    assert on_plane.psi[3] == 0
+    for found in (on_line, on_plane):
+        assert found.status is Status.CONVERGED
+        assert found.dimension == 1
+        assert found.unique is False
+        assert found.support.tolist() == [0, 1, 2]
+
+
+def test_depth_tends_to_two() -> None:
+    at_two = dln.selected_minimizer(line(), 2).psi
+    for excess in (1e-3, 1e-6, 1e-9, 1e-12):
+        gap = (dln.selected_minimizer(line(), 2 + excess).psi - at_two).abs().max()
+        assert gap <= excess
+        assert gap > 1e-3 * excess - 1e-15
+
+
+@pytest.mark.parametrize("p", DEPTHS)
+def test_unique_minimiser_is_the_vertex(p: float) -> None:
+    for problem in (paper_random(), gaussian(10, 30, 0), gaussian(30, 90, 1, 4)):
+        vertex = dln.l1_minimizer(problem)
+        found = dln.selected_minimizer(problem, p, minimizer=vertex)
+        assert torch.equal(found.psi, vertex.psi)
+        assert found.dimension == 0
+        assert found.unique is True
+        assert torch.equal(found.support, vertex.support)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_known_faces(seed: int) -> None:
+    case = random_face(seed, 1 + seed % 10)
+    for p in (2, 2.3, 3, 7):
+        found = dln.selected_minimizer(case.problem, p)
+        assert found.status is Status.CONVERGED
+        assert found.support.tolist() == case.support.tolist()
+        assert found.signs.tolist() == case.signs.tolist()
+        assert found.dimension == case.dimension
+        assert float(case.problem.relative_residual(found.psi)) <= 1e-14
+        assert float(found.psi.abs().sum()) == pytest.approx(np.abs(case.interior).sum(), rel=1e-14)
+        assert_no_descent(case, found.psi, p)
+
+
+def assert_no_descent(case, psi: torch.Tensor, p: float) -> None:
+    """Σ g_p has derivative zero at ψ along every direction of the face, in autograd and by finite differences."""
+    point = psi.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(g(point, p).sum(), point)
+    basis = null_directions(case)
+    assert np.abs(basis.T @ gradient.numpy()).max() <= 1e-11 * (1 + float(gradient.abs().max()))
+    size = 1e-4 * float(psi[psi != 0].abs().min())
+    here = float(g(psi, p).sum())
+    for direction in basis.T:
+        for sign in (size, -size):
+            moved = psi + sign * torch.from_numpy(direction)
+            assert float(g(moved, p).sum()) >= here - 1e-14 * (1 + abs(here))
+
+
+def null_directions(case) -> np.ndarray:
+    """Directions of the face, shape (n, d)."""
+    A = case.problem.A.numpy()
+    Vt = np.linalg.svd(A[:, case.support])[2]
+    out = np.zeros((A.shape[1], case.dimension))
+    out[case.support] = Vt[case.support.size - case.dimension :].T
+    return out
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_with_a_general_solver(seed: int) -> None:
+    """SLSQP on the coordinates of the face, from the construction's interior point: another route to W_p."""
+    case = random_face(100 + seed, 1 + seed % 3)
+    basis = null_directions(case)[case.support]
+    start = case.interior[case.support]
+    for p in (2.0, 3.0):
+
+        def objective(z: np.ndarray, p: float = p) -> float:
+            x = np.abs(start + basis @ z)
+            return float(np.sum(x * np.log(x) - x) if p == 2 else np.sum(x - (p / 2) * x ** (2 / p)))
+
+        limits = {"type": "ineq", "fun": lambda z: case.signs * (start + basis @ z) - 1e-9}
+        other = minimize(
+            objective,
+            np.zeros(case.dimension),
+            method="SLSQP",
+            constraints=limits,
+            options={"ftol": 1e-15, "maxiter": 500},
+        )
+        found = dln.selected_minimizer(case.problem, p).psi.numpy()[case.support]
+        np.testing.assert_allclose(found, start + basis @ other.x, atol=1e-5 * np.abs(start).max())
+        z = basis.T @ (found - start)
+        assert objective(z) <= other.fun + 1e-13 * abs(other.fun)
+
+
+@pytest.mark.parametrize("p", [2.0, 2.5, 6.0])
+def test_duplicated_columns_share_equally_and_opposite_ones_share_with_opposite_signs(p: float) -> None:
+    base = gaussian(6, 15, 3)
+    alone = dln.l1_minimizer(base)
+    i = int(alone.support[1])
+    for sign in (1.0, -1.0):
+        problem = dln.Problem(torch.cat([base.A, sign * base.A[:, [i]], base.A[:, [i]]], dim=1), base.y)
+        found = dln.selected_minimizer(problem, p)
+        expected = torch.cat([alone.psi, torch.zeros(2, dtype=torch.float64)])
+        expected[[i, 15, 16]] = float(alone.psi[i]) / 3 * torch.tensor([1.0, sign, 1.0], dtype=torch.float64)
+        torch.testing.assert_close(found.psi, expected, rtol=1e-13, atol=1e-14)
+        assert found.dimension == 2
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    d=st.integers(1, 10),
+    p=st.one_of(st.just(2.0), st.floats(2, 50)),
+    matrix=st.integers(-200, 200),
+    data=st.integers(-200, 200),
+)
+def test_scaling_changes_nothing_else(seed: int, d: int, p: float, matrix: int, data: int) -> None:
+    """W_p(cA, sy) = (s/c) W_p(A, y), exactly for powers of two."""
+    case = random_face(seed, d)
+    found = dln.selected_minimizer(case.problem, p)
+    scaled = dln.Problem(case.problem.A * 2.0**matrix, case.problem.y * 2.0**data)
+    other = dln.selected_minimizer(scaled, p)
+    assert found.status is Status.CONVERGED
+    torch.testing.assert_close(other.psi * 2.0 ** (matrix - data), found.psi, rtol=1e-12, atol=1e-13)
+
+
+def test_wide_dynamic_range() -> None:
+    """Two independent blocks of data 1e-12 apart in size: each is selected as if it were alone."""
+    A = torch.zeros(4, 6, dtype=torch.float64)
+    A[:2, :3], A[2:, 3:] = line().A, line().A
+    for p in (2, 3, 20):
+        y = torch.cat([line().y, 1e-12 * line().y])
+        found = dln.selected_minimizer(dln.Problem(A, y), p)
+        assert found.status is Status.CONVERGED
+        torch.testing.assert_close(found.psi[:3], line_selected(p), rtol=1e-12, atol=0)
+        torch.testing.assert_close(found.psi[3:] * 1e12, line_selected(p), rtol=1e-12, atol=0)
+
+
+def test_zero_data_and_undecided_faces() -> None:
+    nothing = dln.selected_minimizer(dln.Problem([[1.0, 2.0, 3.0]], [0.0]), 3)
+    assert nothing.psi.tolist() == [0.0, 0.0, 0.0]
+    assert nothing.status is Status.CONVERGED
+    close = dln.selected_minimizer(dln.Problem([[1.0, 1.0 - 1e-12]], [1.0]), 3)
+    assert close.status is Status.BELOW_INPUT_PRECISION
+    assert close.reason
+    assert bool(torch.isfinite(close.psi).all())
+
+
+@pytest.mark.parametrize("p", [1.9, -1, math.nan, math.inf, "3", None, True])
+def test_bad_depths(p) -> None:
+    with pytest.raises(dln.InputError, match="p must be"):
+        dln.selected_minimizer(line(), p)
+    with pytest.raises(dln.InputError, match="p must be"):
+        dln.predict_rate(line(), p)
