@@ -20,22 +20,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs, solve_triangular
 
 from dlntorch.dynamics import central_path_kernels as kernels
 
 __all__ = ["CentralPath", "PathPoint"]
 
+_POTRF, _POTRS, _GEQRF, _ORMQR = get_lapack_funcs(("potrf", "potrs", "geqrf", "ormqr"), dtype=np.float64)
 _EPS = float(np.finfo(np.float64).eps)
 _SMALL = 2e5  # n m² below which the compiled QR beats LAPACK's set-up
 _CHOLESKY_SPREAD = 1e-5  # smallest over largest diagonal entry of the factor: a condition number up to about 1e10
 _FIRST_STEP = math.log(20)  # in −log a
 _LARGEST_STEP = math.log(1e10)
-_SMALLEST_STEP = 1e-3
+_SMALLEST_STEP = 0.02
 _NEWTON_STEPS = 30
-_LOOSE = 0.5  # largest change of b that an intermediate point may leave
+_LOOSE = 0.25  # largest change of b that an intermediate point may leave
 _TIGHT = 1e-9  # the same for a requested one: Newton is quadratic, so the error is then its square
+_DRIFT = 2e-13  # distance of t from range(Aᵀ), relative to its largest entry, that is not rounding
+_NOTABLE = 1e-6  # an uncertainty worth refining
+_REFINEMENTS = 20
 _FLOOR = math.log(1e-250)  # of a/‖A⁺y‖_∞: below, √D leaves the range of float64
 
 
@@ -50,7 +53,7 @@ class PathPoint:
         steps: Linear systems solved since the last requested point.
         change: The last Newton step in b: the error is about its square, or itself at the rounding floor.
         uncertainty: Largest relative error of a coordinate (relative to max(|ψ_i|, 2a)) that a relative change of one
-            rounding in A and y causes, by first-order analysis at the solution.
+            rounding in A and y causes, by first-order analysis at the solution; 1 where no digit is left.
         converged: Whether Newton converged, to ``_TIGHT`` or to the rounding floor.
     """
 
@@ -88,6 +91,9 @@ class CentralPath:
         self.share = np.exp(0.5 * self.k_inverse * self.offset)  # W^{1/2}: c_i ∝ α_i^{p−2} in τ_i = c_i A_iᵀλ
         self.minimum_norm = minimum_norm
         self._basis: np.ndarray | None = None
+        # ‖ψ‖_∞ <= ‖A⁺y‖₁ for a scalar α, as Σ q_p is superadditive; a wide margin covers the rest.
+        spread = float(np.max(self.offset) - np.min(self.offset))
+        self.bound = 10 * float(np.sum(np.abs(minimum_norm))) * math.exp(min(spread, 100.0))
         self.log_top = math.log(float(np.max(np.abs(minimum_norm)))) - float(np.min(self.offset))
         small = n * A.shape[0] ** 2 <= _SMALL
         self._step = self._small_step if small else self._large_step
@@ -97,23 +103,27 @@ class CentralPath:
         """The path at decreasing log a, each point warm-started from the one before."""
         self._start(max(self.log_top, log_targets[0]))
         step = _FIRST_STEP
+        stuck = False
         for target in log_targets:
             reachable = max(target, self.log_top + _FLOOR)
-            steps, converged, change = 0, True, math.inf
-            while self.log_a > reachable:
+            steps, converged, change = 0, not stuck, 0.0
+            while self.log_a > reachable and not stuck:
                 saved = (self.psi.copy(), self.b.copy(), self.e.copy(), self.log_a)
                 last = self.log_a - step <= reachable + 1e-3 * step
                 goal = reachable if last else self.log_a - step
                 converged, change, used = self._solve_at(goal, _TIGHT if last else _LOOSE)
                 steps += used
-                if not converged and step > _SMALLEST_STEP:
+                if not converged:
                     self.psi, self.b, self.e, self.log_a = saved
                     step = min(step, saved[3] - goal) / 4
+                    stuck = step < _SMALLEST_STEP
                     continue
                 step = min(2 * step, _LARGEST_STEP) if used <= 3 else step if used <= 8 else step / 1.5
-            if steps == 0:
+            if steps == 0 and not stuck and self.fresh:
                 converged, change, steps = self._solve_at(self.log_a, _TIGHT)
-            uncertainty = max(self._uncertainty(), change if change > _TIGHT else 0.0)
+                stuck = not converged
+            self.fresh = False
+            uncertainty = min(1.0, max(self._uncertainty(), change if change > _TIGHT else 0.0))
             yield PathPoint(self.psi.copy(), self.b.copy(), self.log_a, steps, change, uncertainty, converged)
 
     def tau(self, point: PathPoint) -> tuple[np.ndarray, np.ndarray]:
@@ -126,18 +136,13 @@ class CentralPath:
 
     def residuals(self, point: PathPoint) -> tuple[float, float]:
         """‖Aψ − y‖₂/‖y‖₂ with rows balanced, and the relative distance of t from range(W Aᵀ)."""
-        r, _ = kernels.residual(self.A, self.y, point.psi)
-        t = kernels.dual(point.b, self.k_inverse)
-        basis = self._range_basis()
-        s = t / self.share**2
-        gap = (s - basis @ (basis.T @ s)) * self.share**2
-        return float(np.linalg.norm(r) / np.linalg.norm(self.y)), float(np.max(np.abs(gap)) / np.max(np.abs(t)))
+        _, relative, largest, distance = self._checks(point.psi, point.b)
+        return relative, float(np.max(np.abs(distance))) / largest
 
-    def _range_basis(self) -> np.ndarray:
-        """Orthonormal columns that span range(Aᵀ)."""
+    def _checks(self, psi: np.ndarray, b: np.ndarray) -> tuple[float, float, float, np.ndarray]:
         if self._basis is None:
-            self._basis = np.linalg.qr(self.transposed)[0]
-        return self._basis
+            self._basis = np.ascontiguousarray(np.linalg.qr(self.transposed)[0])
+        return kernels.checks(self.A, self.y, self._basis, self.share, psi, b, self.k_inverse)
 
     # -- one level ------------------------------------------------------------------------------------------------
 
@@ -149,6 +154,7 @@ class CentralPath:
         self.b = np.arctanh(np.clip(t * self.k_inverse, -0.9, 0.9)) / self.k_inverse if self.k_inverse else t
         self.psi = np.array([kernels.curve_value(b, c, self.k_inverse) for b, c in zip(self.b, log_a_i, strict=True)])
         self.e = np.zeros_like(t)
+        self.fresh = True
 
     def _project(self, t: np.ndarray) -> np.ndarray:
         """The nearest t in range(W Aᵀ); t itself for a scalar α, where A⁺y lies there already."""
@@ -167,13 +173,26 @@ class CentralPath:
             change, at_floor = self._step(old, new, dl)
             if not math.isfinite(change):
                 break
-            if dl == 0 and (change <= tolerance or (at_floor and 0.25 * before < change < 1e-3)):
+            stalled = at_floor and 0.25 * before < change < 1e-3
+            if dl == 0 and (stalled or (change <= tolerance and (tolerance == _LOOSE or self._settled()))):
                 return True, change, used
             dl, old, before = 0.0, new, change
         return False, math.inf, _NEWTON_STEPS
 
+    def _settled(self) -> bool:
+        """Whether the residual and the distance of t from the range of Aᵀ are at their rounding levels.
+
+        Newton after a long step in log a may leave the first above it, and rounding of wild early steps the second,
+        which is then put into e for the next step to remove.
+        """
+        ratio, _, largest, distance = self._checks(self.psi, self.b)
+        if np.max(np.abs(distance - self.e)) > _DRIFT * largest:
+            self.e = distance
+            return False
+        return ratio <= 4
+
     def _small_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
-        return kernels.small_step(
+        change, floor = kernels.small_step(
             self.A,
             self.transposed,
             self.y,
@@ -185,25 +204,33 @@ class CentralPath:
             new,
             dl,
             self.k_inverse,
+            self.bound,
         )
+        return change, bool(floor)
 
     def _large_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
-        r, root, at_floor = kernels.linear_system(self.A, self.y, self.psi, self.b, old, dl, self.k_inverse)
+        r, root, floor = kernels.linear_system(self.A, self.y, self.psi, self.b, old, dl, self.k_inverse)
         dt = self._large_direction(root, r, self.e)
-        return kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse), at_floor
+        return kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse, self.bound), bool(floor)
 
     def _uncertainty(self) -> float:
         """First-order effect of one rounding in every entry of y and of τ, relative to max(|ψ_i|, 2a_i)."""
         log_a = self.log_a + self.offset
-        _, level = kernels.residual(self.A, self.y, self.psi)
-        root = kernels.root_slopes(self.psi, self.b, log_a, self.k_inverse)
-        noise = _EPS * kernels.dual(self.b, self.k_inverse)
-        noise[::2] *= -1
-        worst = 0.0
-        for r, e in ((level, np.zeros_like(noise)), (np.zeros_like(level), noise)):
-            dt = self._direction(root, r, e)
-            worst = max(worst, kernels.relative_change(self.psi, self.b, root, dt, log_a))
-        return worst
+        root, level, noise = kernels.perturbations(self.A, self.y, self.psi, self.b, log_a, self.k_inverse)
+        nothing, none = np.zeros_like(noise), np.zeros_like(level)
+        worst = kernels.relative_change(self.psi, self.b, root, self._direction(root, level, nothing), log_a)
+        # The response to e is a small difference where D is large: refine it, as it would be all rounding.
+        dt = self._direction(root, none, noise)
+        response = kernels.relative_change(self.psi, self.b, root, dt, log_a)
+        for _ in range(_REFINEMENTS):
+            if not response > _NOTABLE:
+                break
+            dt = dt + self._direction(root, -self.A @ (root * (root * dt)), nothing)
+            before, response = response, kernels.relative_change(self.psi, self.b, root, dt, log_a)
+            if not response < 0.5 * before:
+                break
+        worst = max(worst, response)
+        return worst if math.isfinite(worst) else 1.0
 
     # -- the linear equations ---------------------------------------------------------------------------------------
 
@@ -215,19 +242,19 @@ class CentralPath:
         weights = root * self.share
         S = self.transposed * weights[:, None]
         g = root * e / self.share
-        factor, failed = lapack.dpotrf(S.T @ S, lower=1, clean=0, overwrite_a=1)
+        factor, failed = _POTRF(S.T @ S, lower=1, clean=0, overwrite_a=1)
         if not failed:
             diagonal = np.diag(factor)
             if diagonal.min() > _CHOLESKY_SPREAD * diagonal.max():
-                lam, _ = lapack.dpotrs(factor, r + S.T @ g, lower=1)
+                lam, _ = _POTRS(factor, r + S.T @ g, lower=1)
                 return self.share**2 * (self.transposed @ lam) - e
         m, n = self.A.shape
         order = np.argsort(-weights * np.max(np.abs(self.transposed), axis=1))
-        q, tau, _, _ = lapack.dgeqrf(np.asfortranarray(S[order]), lwork=64 * m, overwrite_a=1)
-        projected, _, _ = lapack.dormqr("L", "T", q, tau, g[order][:, None], lwork=4096)
+        q, tau, _, _ = _GEQRF(np.asfortranarray(S[order]), lwork=64 * m, overwrite_a=1)
+        projected, _, _ = _ORMQR("L", "T", q, tau, g[order][:, None], lwork=4096)
         z = np.zeros((n, 1))
-        z[:m, 0] = projected[:m, 0] + scipy.linalg.solve_triangular(q[:m], r, trans="T", check_finite=False)
-        z, _, _ = lapack.dormqr("L", "N", q, tau, z, lwork=4096, overwrite_c=1)
+        z[:m, 0] = projected[:m, 0] + solve_triangular(q[:m], r, trans=1, check_finite=False)
+        z, _, _ = _ORMQR("L", "N", q, tau, z, lwork=4096, overwrite_c=1)
         dt = np.empty(n)
         dt[order] = z[:, 0]
         return dt * self.share / root - e

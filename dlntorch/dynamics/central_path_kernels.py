@@ -17,10 +17,12 @@ from numba import njit
 
 __all__ = [
     "advance",
+    "checks",
     "curve_inverse",
     "curve_value",
     "dual",
     "linear_system",
+    "perturbations",
     "qr_step",
     "relative_change",
     "residual",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _EPS = 2.220446049250313e-16
+_LONGEST = 100.0  # change of t in one step where the pole is far
 _LOG2 = 0.6931471805599453
 
 
@@ -133,51 +136,77 @@ def _change_of_t(b, db, k_inverse):
 
 
 @njit(cache=True)
-def advance(psi, b, e, dt, log_a, dl, k_inverse):
-    """Move every coordinate by the linear step dt in t and dl in log a, in place; return the largest change.
+def _linear_in_psi(psi, b, step, log_a, dl, k_inverse):
+    """The new ψ where the linear step is to be taken in ψ, or NaN where it is to be taken in t.
 
-    Where |ψ| grows, or barely falls, the linear step is taken in ψ and b follows from the curve; where it falls it is
-    taken in t: of the two linearizations that one never overshoots. What t then misses of the linear step, e, is the
-    dual infeasibility that the next step removes. ``log_a`` holds the new values.
+    ψ is convex in |t|: where |ψ| grows the step in ψ is the one that does not overshoot, where it falls the one in t.
     """
-    biggest = 0.0
+    size = abs(b)
+    sign = 1.0 if b >= 0 else -1.0
+    if size < 1 or psi == 0:
+        if math.isnan(_moved(b, step, k_inverse)):
+            slope = _root_slope(curve_value(b, 0.0, k_inverse), b, 0.0, k_inverse) ** 2
+            return math.exp(log_a) * (curve_value(b, 0.0, k_inverse) + slope * step)
+        return math.nan
+    slope = (1 / math.tanh(size) + math.tanh(size * k_inverse)) * math.exp(2 * _log_cosh(b * k_inverse))
+    growth = sign * step * slope + dl  # relative change of |ψ| in the linear step
+    if growth > -max(0.5 * abs(dl), 0.1):
+        return psi * (1 + growth)
+    moved = _moved(b, step, k_inverse)
+    if math.isnan(moved) and sign * step > 0:
+        return psi * max(1 + growth, 0.1)
+    if math.isnan(moved) or sign * (b + moved) < -1:  # crosses zero: the slope there, 2a, takes over
+        t = b if k_inverse == 0 else math.tanh(b * k_inverse) / k_inverse
+        return 2 * math.exp(log_a) * (t + step)
+    return math.nan
+
+
+@njit(cache=True)
+def advance(psi, b, e, dt, log_a, dl, k_inverse, bound):
+    """Move every coordinate by the linear step dt in t and dl in log a, in place.
+
+    What t misses of the linear step, e, is the dual infeasibility that the next step removes. A step longer than the
+    interval that t lives in is a linearization gone wild, and is shortened, since e would lose its digits.
+
+    Args:
+        psi: ψ, (n,).
+        b: k atanh τ, (n,).
+        e: Dual infeasibility, (n,).
+        dt: Linear step, (n,).
+        log_a: log a_i after the step, (n,).
+        dl: Change of log a.
+        k_inverse: 1/k.
+        bound: On |ψ_i|, to keep wild steps from overflow.
+
+    Returns:
+        The largest change of b that was made or that e still asks for; ∞ on overflow.
+    """
+    longest = np.max(np.abs(dt))
+    if not math.isfinite(longest):
+        return math.inf
+    limit = _LONGEST if k_inverse == 0 else min(4 / k_inverse, _LONGEST)
+    part = 1.0 if longest <= limit else limit / longest
+    biggest = 0.0 if part == 1 else 1.0
     for i in range(psi.size):
         old = b[i]
-        size = abs(old)
-        sign = 1.0 if old >= 0 else -1.0
-        db_dual = _moved(old, dt[i], k_inverse)
-        primal = False
-        linear = 0.0
-        if size >= 1 and psi[i] != 0:
-            slope = (1 / math.tanh(size) + math.tanh(size * k_inverse)) * math.exp(2 * _log_cosh(old * k_inverse))
-            growth = sign * dt[i] * slope + dl  # relative change of |ψ| in the linear step
-            if growth > -max(0.5 * abs(dl), 0.1):
-                primal = True
-                linear = psi[i] * (1 + growth)
-            elif math.isnan(db_dual) or sign * (old + db_dual) < -1:
-                if sign * dt[i] > 0:
-                    primal = True
-                    linear = psi[i] * max(1 + growth, 0.1)
-                else:  # crosses zero: the slope there, 2a, takes over
-                    primal = True
-                    tau = math.tanh(size * k_inverse) / k_inverse if k_inverse > 0 else size
-                    linear = 2 * math.exp(log_a[i]) * (sign * tau + dt[i])
-        elif math.isnan(db_dual) or abs(db_dual) > 1:
-            primal = True
-            t = math.tanh(old * k_inverse) / k_inverse if k_inverse > 0 else old
-            linear = 2 * math.exp(log_a[i]) * (t + dt[i])
-        if primal:
-            psi[i] = linear
-            b[i] = curve_inverse(linear, log_a[i], k_inverse)
-            db = b[i] - old
-            e[i] = _change_of_t(old, db, k_inverse) - dt[i]
-        else:
-            db = db_dual
+        step = part * dt[i]
+        linear = _linear_in_psi(psi[i], old, step, log_a[i], dl, k_inverse)
+        if math.isnan(linear):
+            whole = _moved(old, step, k_inverse)
+            db = min(max(whole, -1.0), 1.0) if abs(old) < 1 else whole
             b[i] = old + db
             psi[i] = curve_value(b[i], log_a[i], k_inverse)
-            e[i] = 0.0
-        if abs(db) > biggest:
-            biggest = abs(db)
+            left = 0.0 if db == whole else _change_of_t(old, db, k_inverse) - step
+        else:
+            psi[i] = min(max(linear, -bound), bound)
+            b[i] = curve_inverse(psi[i], log_a[i], k_inverse)
+            db = b[i] - old
+            left = _change_of_t(old, db, k_inverse) - step
+        e[i] = left + (1 - part) * e[i]
+        pending = abs(e[i]) * math.exp(2 * _log_cosh(b[i] * k_inverse))
+        if not (math.isfinite(psi[i]) and math.isfinite(db)):
+            return math.inf
+        biggest = max(biggest, abs(db), min(pending, 1.0))
     return biggest
 
 
@@ -312,11 +341,11 @@ def linear_system(A, y, psi, b, log_a, dl, k_inverse):
 
 
 @njit(cache=True)
-def small_step(A, transposed, y, share, psi, b, e, log_a, new_log_a, dl, k_inverse):
+def small_step(A, transposed, y, share, psi, b, e, log_a, new_log_a, dl, k_inverse, bound):
     """One step of the path in place, for small problems: the largest change of b, and whether r was at its floor."""
     r, root, at_floor = linear_system(A, y, psi, b, log_a, dl, k_inverse)
     dt = qr_step(transposed, root, share, r, e)
-    return advance(psi, b, e, dt, new_log_a, dl, k_inverse), at_floor
+    return advance(psi, b, e, dt, new_log_a, dl, k_inverse, bound), at_floor
 
 
 @njit(cache=True)
@@ -334,3 +363,42 @@ def relative_change(psi, b, root, dt, log_a):
             scale = max(abs(psi[i]), 2 * math.exp(log_a[i]))
             worst = max(worst, root[i] * (abs(dt[i]) * (root[i] / scale)))
     return worst
+
+
+@njit(cache=True)
+def checks(A, y, basis, share, psi, b, k_inverse):
+    """What an answer is judged by.
+
+    Returns:
+        max |r_j|/level_j; ‖r‖₂/‖y‖₂; max |t_i|; and t less its nearest point of range(WAᵀ), (n,), where the columns of
+        ``basis`` are an orthonormal basis of range(Aᵀ).
+    """
+    r, level = residual(A, y, psi)
+    n, m = basis.shape
+    distance = dual(b, k_inverse)
+    largest = np.max(np.abs(distance))
+    for i in range(n):
+        distance[i] /= share[i] * share[i]
+    inner = np.zeros(m)
+    for i in range(n):
+        for j in range(m):
+            inner[j] += basis[i, j] * distance[i]
+    for i in range(n):
+        for j in range(m):
+            distance[i] -= basis[i, j] * inner[j]
+        distance[i] *= share[i] * share[i]
+    ratio = 0.0
+    for j in range(m):
+        ratio = max(ratio, abs(r[j]) / level[j] if level[j] > 0 else 0.0)
+    scale = np.max(np.abs(y))
+    relative = math.sqrt(np.sum((r / scale) ** 2) / np.sum((y / scale) ** 2))
+    return ratio, relative, largest, distance
+
+
+@njit(cache=True)
+def perturbations(A, y, psi, b, log_a, k_inverse):
+    """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t, signs alternating (n,)."""
+    _, level = residual(A, y, psi)
+    noise = _EPS * dual(b, k_inverse)
+    noise[::2] *= -1
+    return root_slopes(psi, b, log_a, k_inverse), level, noise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from torch import Tensor
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count, check_depth, check_device
+
+if TYPE_CHECKING:
+    from dlntorch.dynamics.central_path import PathPoint
 
 __all__ = ["FlowLimit", "flow_limit"]
 
@@ -36,7 +39,7 @@ class FlowLimit:
     Attributes:
         psi: ψ_α(∞), shape (k, n).
         tau: τ = A^Tλ with ψ = α^p h_p(τ), shape (k, n). Close to ±1 it has too few digits to recompute ψ: see ``gap``.
-        gap: 1 − |τ|, shape (k, n), to full relative accuracy (p > 2; at p = 2, where there is no pole, 1 − |τ| as it is).
+        gap: 1 − |τ|, shape (k, n), to full relative accuracy (p = 2 has no pole).
         residual: ‖Aψ − y‖₂/‖y‖₂ of the reduced full-rank pair, shape (k,); 0 where y = 0.
         dual_residual: Distance of kτ (τ at p = 2) from range(Aᵀ) in the largest entry, relative to its largest entry,
             shape (k,); k = p/(p − 2).
@@ -124,7 +127,7 @@ def flow_limit(
     return results[0] if isinstance(problem, Problem) else _stack(results)
 
 
-# -- input ------------------------------------------------------------------------------------------------------------
+# -- input --------------------------------------------------------------------------------------------------------
 
 
 def _as_problems(problem: Any) -> list[Problem]:
@@ -159,7 +162,7 @@ def _as_alphas(alpha: Any, per_coordinate: bool, n: int) -> tuple[np.ndarray, bo
     return (values if per_coordinate else values[:, None]), scalar
 
 
-# -- float64 ------------------------------------------------------------------------------------------------------------
+# -- float64 ------------------------------------------------------------------------------------------------------
 
 
 def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
@@ -220,32 +223,37 @@ def _follow(
     found = []
     for group, target, point in zip(groups, targets, path.points(targets), strict=True):
         answer = _Answer(point.psi, *path.tau(point), *path.residuals(point), point.uncertainty, steps=point.steps)
-        if not point.converged:
-            answer.status = Status.FAILED
-            answer.reasons.append(f"Newton's method stalled at log10(alpha^p) = {point.log_a / math.log(10):.6g}")
-        elif point.log_a > target:
-            answer.status = Status.BELOW_INPUT_PRECISION
-            answer.reasons.append(
-                f"alpha^p = 10^{target / math.log(10):.6g} is out of reach of float64; psi is the limit for "
-                f"alpha^p = 10^{point.log_a / math.log(10):.6g}"
-            )
-        elif point.uncertainty > _DIGITS_LOST:
-            answer.status = Status.BELOW_INPUT_PRECISION
-            answer.reasons.append(
-                f"rounding of A and y changes a coordinate of psi by a relative {point.uncertainty:.1e}: "
-                "its digits cannot be told in float64 (precision=… can)"
-            )
+        answer.status, reason = _judge(point, target)
+        answer.reasons += [reason] if reason else []
         found.append((group, answer))
     return found
 
 
-# -- multiprecision -----------------------------------------------------------------------------------------------------
+def _judge(point: PathPoint, target: float) -> tuple[Status, str]:
+    """What float64 could tell at log(α^p) = ``target``."""
+    wanted, reached = (f"10^{value / math.log(10):.6g}" for value in (target, point.log_a))
+    if point.uncertainty > _DIGITS_LOST:
+        short = "" if point.log_a <= target else f"; it is given for alpha^p = {reached} instead of {wanted}"
+        return Status.BELOW_INPUT_PRECISION, (
+            f"rounding of A and y changes a coordinate of psi by a relative {point.uncertainty:.1e} (1 is no digit): "
+            f"float64 cannot tell it, precision=… can{short}"
+        )
+    if not point.converged:
+        return Status.FAILED, f"Newton's method stalled at alpha^p = {reached}, before {wanted}; psi is given there"
+    if point.log_a > target + 1e-9 * abs(target):
+        return Status.BELOW_INPUT_PRECISION, (
+            f"alpha^p = {wanted} is out of the range of float64; psi is given for alpha^p = {reached}"
+        )
+    return Status.CONVERGED, ""
+
+
+# -- multiprecision -----------------------------------------------------------------------------------------------
 
 
 def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int) -> list[_Answer]:
-    from dlntorch.dynamics.multiprecision import limits_in_digits
+    from dlntorch.dynamics.multiprecision import limits_mp
 
-    found = limits_in_digits(problem.A, problem.y, p, alphas[:, 0].tolist(), digits)
+    found = limits_mp(problem.A, problem.y, p, alphas[:, 0].tolist(), dps=digits)
     prefix = [] if problem.consistent else [_inconsistent(problem)]
     return [
         _Answer(
@@ -256,13 +264,13 @@ def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int)
             status=one.status,
             reasons=prefix + ([one.reason] if one.reason else []),
             steps=one.steps,
-            exact=one.decimals(digits),
+            exact=one.decimals(),
         )
         for one in found
     ]
 
 
-# -- output ---------------------------------------------------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------------------------------
 
 
 def _collect(answers: list[_Answer], scalar: bool, device: torch.device) -> FlowLimit:
