@@ -20,7 +20,7 @@ What is decided, and what is not. With ``noise`` = 32 eps (1 + max‖A_i‖‖λ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linprog
@@ -41,6 +41,7 @@ class Face:
         support: Indices where some minimiser is nonzero, increasing.
         signs: Their common signs ±1.
         dimension: Dimension of the face, 0 where the minimiser is unique.
+        lam: An optimal dual vector, shape (r,): A_Sᵀλ = σ and |A_iᵀλ| <= 1.
         interior: A minimiser that is nonzero on all of ``support``, shape (n,); the vertex where it is unique.
         unique: dimension == 0, or None where rounding decides it.
         reason: Why ``unique`` is None, else empty.
@@ -49,6 +50,7 @@ class Face:
     support: np.ndarray
     signs: np.ndarray
     dimension: int
+    lam: np.ndarray
     interior: np.ndarray
     unique: bool | None
     reason: str = ""
@@ -77,14 +79,14 @@ def find_face(A: np.ndarray, y: np.ndarray, vertex: Vertex) -> Face:
 
 
 def _undecided(face: Face, reason: str) -> Face:
-    return Face(face.support, face.signs, face.dimension, face.interior, None, f"uniqueness is undecided: {reason}")
+    return replace(face, unique=None, reason=f"uniqueness is undecided: {reason}")
 
 
 def _face_on(A: np.ndarray, y: np.ndarray, vertex: Vertex, ties: np.ndarray) -> Face:
     """The face supported on ``ties``."""
     x = vertex.x
     support = np.flatnonzero(x)
-    lone = Face(support, np.sign(x[support]), 0, x, True)
+    lone = Face(support, np.sign(x[support]), 0, vertex.lam, x, True)
     independent = numerical_rank(A[:, ties]) == ties.size
     if independent:
         if numerical_rank(A[:, ties], UNDECIDED_FACTOR) == ties.size:
@@ -100,7 +102,7 @@ def _face_on(A: np.ndarray, y: np.ndarray, vertex: Vertex, ties: np.ndarray) -> 
     S = ties[positive]
     rank = numerical_rank(A[:, S])
     dimension = int(S.size - rank)
-    face = lone if dimension == 0 else Face(S, signs[positive], dimension, x0, False)
+    face = lone if dimension == 0 else Face(S, signs[positive], dimension, vertex.lam, x0, False)
     if not clear or numerical_rank(A[:, S], UNDECIDED_FACTOR) != rank:
         return _undecided(face, "the largest support of a minimiser is not clear at this precision")
     return face

@@ -33,6 +33,7 @@ __all__ = ["Rate", "predict_rate"]
 
 # alpha_asymptotic for p > 2: where the predicted relative correction has this size.
 CORRECTION = 0.01
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class _Geometry:
         rest[face.support] = False
         off = np.flatnonzero(rest & np.any(form.A != 0, axis=0))
         B = form.A[:, face.support] * face.signs
-        weights = np.abs(form.scaled(chosen.psi))[face.support]
+        weights = np.abs(chosen.scaled[face.support])
         unit = float(weights.max()) if weights.size else 1.0
         rank = face.support.size - face.dimension
         return cls(
@@ -137,7 +138,7 @@ class _Geometry:
             B=B,
             A_off=form.A[:, off],
             N=weighted_null_space(B, weights, face.dimension) if face.dimension else np.zeros((weights.size, 0)),
-            start=form.A[:, off].T @ form.scaled_dual(chosen.minimizer.dual),
+            start=form.A[:, off].T @ face.lam,
             Z=null_space(B.T, form.A.shape[0] - rank),
             size=weights / unit,
             log_unit=form.log_scale + float(np.log(unit)),
@@ -152,13 +153,12 @@ def _above_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimize
         return _unknown(chosen, "no dual vector with |A_iᵀλ| < 1 off the support was found at this precision")
     values = [torch.from_numpy(a) for a in (point.tau, point.u, point.v)]
     C_off = h(values[0], p, u=values[1], v=values[2]).numpy()
+    tau = form.like(_assemble(form, chosen, g, point.tau, np.ones(g.size.size)))
+    if not np.abs(C_off).max(initial=0.0) < _LARGEST:
+        why = "the constant exceeds the largest float64: p is too near 2 for this problem"
+        return Rate(p, p, None, why, None, None, None, tau, 0.0, chosen.status, chosen.reason, chosen)
     C_S = _on_support(g, p, -g.A_off @ C_off, np.full(g.size.size, 2.0**-k))
     vector = _assemble(form, chosen, g, C_off, C_S)
-    tau = _assemble(form, chosen, g, point.tau, np.ones(g.size.size))
-    status, reason, correction = chosen.status, chosen.reason, None
-    if not np.all(np.isfinite(vector)):
-        why = "the constant exceeds the largest float64: p is too near 2 for this problem"
-        return Rate(p, p, None, why, None, None, None, form.like(tau), 0.0, status, reason, chosen)
     correction = _assemble(form, chosen, g, *_next_term(g, p, point))
     alpha = None
     if np.all(np.isfinite(correction)):
@@ -172,10 +172,10 @@ def _above_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimize
         constant_vector=C,
         correction_vector=form.like(correction) if alpha is not None else None,
         rho=None,
-        tau=form.like(tau),
+        tau=tau,
         alpha_asymptotic=alpha,
-        status=status,
-        reason=reason,
+        status=chosen.status,
+        reason=chosen.reason,
         selected=chosen,
     )
 

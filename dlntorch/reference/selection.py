@@ -51,6 +51,7 @@ class SelectedMinimizer:
         stationarity: The largest relative change of a coordinate in the last Newton step (0 where unique).
         iterations: Newton steps taken.
         minimizer: The vertex, dual and certificate it was computed from.
+        scaled: W_p of the scaled data, shape (n,), in float64 whatever the problem's dtype.
     """
 
     psi: Tensor
@@ -65,6 +66,7 @@ class SelectedMinimizer:
     stationarity: float
     iterations: int
     minimizer: L1Minimizer
+    scaled: np.ndarray
 
     @property
     def face(self) -> Face:
@@ -119,6 +121,7 @@ def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | N
         stationarity=step,
         iterations=iterations,
         minimizer=base,
+        scaled=x,
     )
 
 
@@ -137,7 +140,7 @@ def weighted_null_space(B: np.ndarray, size: np.ndarray, dimension: int) -> np.n
     orthonormal basis carries errors of 1e-16 in every row, which swamp a coordinate of size 1e-12.
     """
     rank = B.shape[1] - dimension
-    R, pivots = qr(B * size, mode="economic", pivoting=True)[-2:]
+    R, pivots = (np.asarray(factor) for factor in qr(B * size, mode="economic", pivoting=True)[-2:])
     head, tail = pivots[:rank], pivots[rank:]
     N = np.zeros((B.shape[1], dimension))
     N[tail] = np.diag(size[tail])

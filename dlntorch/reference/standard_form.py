@@ -76,17 +76,6 @@ class StandardForm:
         with np.errstate(over="ignore", under="ignore"):
             return self._tensor(np.ldexp(x, self._psi_exponent))
 
-    def scaled(self, psi: Tensor) -> np.ndarray:
-        """The inverse of :meth:`psi`."""
-        return np.ldexp(psi.detach().to("cpu", torch.float64).numpy(), -self._psi_exponent)
-
-    def scaled_dual(self, lam: Tensor) -> np.ndarray:
-        """The inverse of :meth:`dual`."""
-        problem = self.problem
-        if problem.rank < problem.m:
-            lam = problem._svd[0][:, : problem.rank].mT @ lam
-        return np.ldexp(lam.detach().to("cpu", torch.float64).numpy(), self._dual_exponents)
-
     @property
     def log_scale(self) -> float:
         """log(ψ/x), ψ the given problem's vector and x the scaled one."""

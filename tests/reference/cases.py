@@ -59,3 +59,14 @@ def random_face(seed: int, dimension: int, *, rank: int | None = None, m: int | 
         dimension=dimension,
         interior=x[order],
     )
+
+
+def exact_gaussian(m: int, n: int, seed: int, nonzeros: int | None = None) -> Problem:
+    """A Gaussian problem in dyadic numbers, so that a planted y is exactly in the span of its columns."""
+    rng = np.random.default_rng(seed)
+    A = np.round(rng.standard_normal((m, n)) / np.sqrt(m) * 1024) / 1024
+    if nonzeros is None:
+        return Problem(A, np.round(rng.standard_normal(m) * 1024) / 1024)
+    truth = np.zeros(n)
+    truth[rng.choice(n, nonzeros, replace=False)] = rng.choice([-1, 1], nonzeros) * rng.integers(16, 200, nonzeros) / 64
+    return Problem(A, A @ truth, truth=truth)

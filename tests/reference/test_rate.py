@@ -1,0 +1,191 @@
+"""The exponent and the constant against the limit itself, in multiprecision arithmetic at tiny α."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import numpy as np
+import pytest
+import torch
+
+import dlntorch as dln
+from dlntorch.dynamics.multiprecision import limits_mp
+from dlntorch.potentials import H, h
+from dlntorch.trajectory import Status
+from tests.problems import line, paper_random, plane
+from tests.reference.cases import exact_gaussian, random_face
+
+
+def problems(count: int) -> list[dln.Problem]:
+    """Random problems with m <= 8: generic y, and planted with fewer than m nonzeros."""
+    found = []
+    for seed in range(count):
+        m = 2 + seed % 7
+        n = m + 2 + seed % 5
+        found.append(exact_gaussian(m, n, seed, None if seed % 2 else max(1, m // 3)))
+    return found
+
+
+def measured(problem: dln.Problem, p: float, power: str) -> tuple[np.ndarray, np.ndarray]:
+    """(ψ_α(∞) − W)/α^p at α^p = ``power``, W being the limit at a far smaller α, and W."""
+    with mp.workdps(120):
+        a = mp.mpf(power)
+        here, there = limits_mp(problem.A, problem.y, p, [a, a * mp.mpf("1e-60")], dps=100, are_powers=True)
+        assert here.status is Status.CONVERGED, here.reason
+        assert there.status is Status.CONVERGED, there.reason
+        ratio = [float((x - w) / a) for x, w in zip(here.psi, there.psi, strict=True)]
+        return np.array(ratio), np.array([float(w) for w in there.psi])
+
+
+def check_constant(problem: dln.Problem, p: float) -> None:
+    rate = dln.predict_rate(problem, p)
+    assert rate.status is Status.CONVERGED, rate.reason
+    assert rate.exponent == p
+    # α^{p − 2} = (α^p)^{1 − 2/p} = 1e-12, where float64 cannot go
+    ratio, W = measured(problem, p, f"1e-{round(12 / (1 - 2 / p))}")
+    np.testing.assert_allclose(rate.selected.psi.numpy(), W, rtol=0, atol=1e-9 * np.abs(W).max())
+    assert rate.constant == pytest.approx(np.linalg.norm(ratio), rel=1e-3)
+    C = rate.constant_vector.numpy()
+    np.testing.assert_allclose(C, ratio, rtol=0, atol=1e-6 * np.linalg.norm(ratio))
+
+
+@pytest.mark.parametrize("p", [2.5, 3, 4, 6])
+def test_constant_of_a_few_problems_and_faces(p: float) -> None:
+    for problem in problems(4):
+        check_constant(problem, p)
+    for seed in (1, 2):
+        check_constant(random_face(seed, 1 + seed).problem, p)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [2.5, 3, 4, 6])
+def test_constant_of_random_problems(p: float) -> None:
+    for problem in problems(50):
+        check_constant(problem, p)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [2.5, 3, 4, 6])
+def test_constant_of_random_faces(p: float) -> None:
+    for seed in range(20):
+        check_constant(random_face(seed, 1 + seed % 10).problem, p)
+
+
+@pytest.mark.parametrize("p", [2.5, 3, 4, 6])
+@pytest.mark.parametrize("case", [line(), plane(), paper_random(), random_face(5, 3).problem], ids=lambda q: q.name)
+def test_next_term_and_the_alpha_it_asks_for(case: dln.Problem, p: float) -> None:
+    rate = dln.predict_rate(case, p)
+    C, correction = rate.constant_vector.numpy(), rate.correction_vector.numpy()
+    size = np.linalg.norm(correction) / np.linalg.norm(C)
+    # α^{p − 2}·size = 1e-4: the term after the next is about its square
+    alpha = (1e-4 / size) ** (1 / (p - 2))
+    with mp.workdps(60):
+        ratio, _ = measured(case, p, str(mp.mpf(alpha) ** mp.mpf(p)))
+    seen = (ratio - C) / alpha ** (p - 2)
+    np.testing.assert_allclose(seen, correction, rtol=0, atol=1e-2 * np.linalg.norm(correction))
+    assert rate.error(alpha) / alpha**p == pytest.approx(np.linalg.norm(ratio), rel=1e-6)
+    # where alpha_asymptotic says so, the constant alone is right to about a per cent
+    with mp.workdps(60):
+        ratio, _ = measured(case, p, str(mp.mpf(rate.alpha_asymptotic) ** mp.mpf(p)))
+    assert rate.constant == pytest.approx(np.linalg.norm(ratio), rel=0.02)
+
+
+def slope(problem: dln.Problem, power: str, factor: str) -> float:
+    """d log‖ψ_α(∞) − W‖/d log α between α² = power and power·factor."""
+    with mp.workdps(60):
+        a = mp.mpf(power)
+        b = a * mp.mpf(factor)
+        one, two, W = limits_mp(problem.A, problem.y, 2, [a, b, a**4 * mp.mpf("1e-100")], dps=60, are_powers=True)
+        norms = [mp.norm([x - w for x, w in zip(z.psi, W.psi, strict=True)]) for z in (one, two)]
+        return float(mp.log(norms[0] / norms[1]) / mp.log(a / b) * 2)
+
+
+def check_slope(problem: dln.Problem) -> None:
+    rate = dln.predict_rate(problem, 2)
+    assert rate.status is Status.CONVERGED, rate.reason
+    assert rate.constant is None
+    assert rate.constant_reason
+    assert rate.exponent == pytest.approx(2 * (1 - rate.rho), rel=1e-15)
+    power = mp.mpf("1e-20") if not rate.alpha_asymptotic else min(mp.mpf(rate.alpha_asymptotic) ** 2, mp.mpf("1e-20"))
+    assert slope(problem, mp.nstr(power, 5), "1e-10") == pytest.approx(rate.exponent, abs=0.02)
+
+
+def test_slope_at_depth_two() -> None:
+    check_slope(paper_random())
+    check_slope(plane())
+    for problem in problems(3):
+        check_slope(problem)
+    check_slope(random_face(3, 2).problem)
+
+
+@pytest.mark.slow
+def test_slope_at_depth_two_of_many() -> None:
+    for problem in problems(30):
+        check_slope(problem)
+    for seed in range(20):
+        check_slope(random_face(seed, 1 + seed % 10).problem)
+
+
+def test_depth_two_without_anything_off_the_support() -> None:
+    """Derived: the error is C α⁴, and C is known."""
+    rate = dln.predict_rate(line(), 2)
+    assert rate.exponent == 4
+    with mp.workdps(60):
+        a = mp.mpf("1e-20")
+        here, W = limits_mp(line().A, line().y, 2, [a, mp.mpf("1e-60")], dps=100, are_powers=True)
+        ratio = [float((x - w) / a**2) for x, w in zip(here.psi, W.psi, strict=True)]
+    np.testing.assert_allclose(rate.constant_vector.numpy(), ratio, rtol=1e-10)
+    assert slope(line(), "1e-10", "1e-5") == pytest.approx(4, abs=1e-6)
+    assert rate.constant == pytest.approx(np.linalg.norm(ratio), rel=1e-10)
+
+
+def test_twenty_by_sixty_with_three_nonzeros() -> None:
+    """The limit's own float64 solver and the prediction with its next term, on a problem of the size users have."""
+    problem = exact_gaussian(20, 60, 0, 3)
+    for p in (3, 4, 6):
+        rate = dln.predict_rate(problem, p)
+        previous = np.inf
+        for power in (1e-3, 1e-5, 1e-7):
+            limit = dln.flow_limit(problem, p, power ** (1 / p)).psi
+            ratio = float(torch.linalg.vector_norm(limit - rate.selected.psi)) / power
+            gap = abs(ratio / rate.constant - 1)
+            assert gap < 0.5 * previous
+            previous = gap
+        assert rate.error(power ** (1 / p)) / power == pytest.approx(ratio, rel=3e-3)
+
+
+def test_limit_of_the_dual_is_stationary() -> None:
+    """τ* = A_{Sᶜ}ᵀλ* with A_Sᵀλ = σ, and A_{Sᶜ}h_p(τ*) in the span of A_S: checked from the definition."""
+    for problem in (*problems(4), random_face(4, 2).problem):
+        for p in (2.2, 3, 8):
+            rate = dln.predict_rate(problem, p)
+            S = rate.selected.support
+            off = torch.ones(problem.n, dtype=torch.bool)
+            off[S] = False
+            tau = rate.tau
+            lam = torch.linalg.lstsq(problem.A.T, tau[:, None], driver="gelsd").solution[:, 0]
+            torch.testing.assert_close(problem.A.T @ lam, tau, rtol=0, atol=1e-11)
+            assert torch.equal(tau[S], rate.selected.signs)
+            assert float(tau[off].abs().max()) < 1
+            push = problem.A[:, off] @ h(tau[off], p)
+            fit = torch.linalg.lstsq(problem.A[:, S], push[:, None], driver="gelsd").solution[:, 0]
+            size = float((problem.A[:, off].abs() @ h(tau[off], p).abs()).max())
+            torch.testing.assert_close(problem.A[:, S] @ fit, push, rtol=0, atol=1e-9 * size)
+            assert float(H(tau[off], p).sum()) > 0
+            # the whole vector is a direction in which Aψ = y persists
+            torch.testing.assert_close(
+                problem.A @ rate.constant_vector, torch.zeros(problem.m).double(), rtol=0, atol=1e-9 * size
+            )
+
+
+def test_zero_data_zero_columns_and_overflow() -> None:
+    for p in (2, 3):
+        nothing = dln.predict_rate(dln.Problem([[1.0, 2.0, 3.0]], [0.0]), p)
+        assert nothing.constant == 0
+        assert nothing.exponent == p
+    padded = dln.Problem(torch.cat([line().A, torch.zeros(2, 2).double()], dim=1), line().y)
+    assert dln.predict_rate(padded, 2).exponent == 4
+    assert dln.predict_rate(padded, 3).constant == pytest.approx(dln.predict_rate(line(), 3).constant, rel=1e-12)
+    near_two = dln.predict_rate(exact_gaussian(10, 30, 1), 2.001)
+    assert near_two.exponent == 2.001
+    assert near_two.constant is None
+    assert "float64" in near_two.constant_reason
