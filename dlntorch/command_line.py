@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.experiment.configuration import check_keys, config_directory, group_options, known_keys, nearest
-from dlntorch.validation import InputError
+from dlntorch.validation import DataWarning, InputError
 
 __all__ = ["run_point", "supervised"]
 
@@ -92,6 +92,8 @@ def _run(config: DictConfig, folder: Path) -> int:
     if settings["resume"] is not None:
         settings = _resumed_settings(settings)
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries below us
+        warnings.simplefilter("always", DataWarning)
         warnings.showwarning = _print_warning
         from dlntorch.experiment import plan_run, run_experiment
         from dlntorch.experiment.console import announce, conclude, plan_table
@@ -177,6 +179,8 @@ def _print_warning(message: Warning | str, *_: Any) -> None:
 def _hydra_message(error: Exception) -> str:
     """Hydra's and OmegaConf's errors in our words: the key, the rule, the value."""
     text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} must be KEY=VALUE that Hydra can parse, got {text.split(' See https')[0]}"
     unknown = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1) or unknown.group(2)

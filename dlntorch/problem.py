@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.validation import InputError, check_device, check_dtype
+from dlntorch.validation import DataWarning, InputError, check_device, check_dtype
 
 __all__ = ["Problem"]
 
@@ -67,7 +67,7 @@ class Problem:
             warnings.warn(
                 f"A has m = {m} rows and n = {n} columns: m >= n is not over-parameterised, "
                 "so there may be one interpolating vector or none",
-                UserWarning,
+                DataWarning,
                 stacklevel=2,
             )
 
@@ -94,7 +94,7 @@ class Problem:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Problem:
         """The same problem on another device or in another precision."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # said when the problem was made
+            warnings.simplefilter("ignore", DataWarning)  # said when the problem was made
             return Problem(
                 self.A,
                 self.y,
@@ -175,8 +175,9 @@ class Problem:
             return self
         U = self._svd[0][:, : self.rank]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return Problem(U.mT @ self.A, U.mT @ self.y, name=f"{self.name} (reduced)", truth=self.truth)
+            warnings.simplefilter("ignore", DataWarning)
+            name = f"{self.name} (reduced)"
+            return Problem(U.mT @ self.A, U.mT @ self.y, name=name, truth=self.truth, dtype=self.dtype)
 
     def __repr__(self) -> str:
         return f"Problem(name={self.name!r}, m={self.m}, n={self.n}, dtype={self.dtype}, device={self.device})"

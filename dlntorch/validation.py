@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 __all__ = [
+    "DataWarning",
     "InputError",
     "check_alpha",
     "check_choice",
@@ -30,6 +31,10 @@ __all__ = [
 
 class InputError(ValueError):
     """A user's mistake: the message names the argument, the rule and the value in one line."""
+
+
+class DataWarning(UserWarning):
+    """Something about the user's data that they should know, and that does not stop the computation."""
 
 
 def _shown(value: Any) -> str:

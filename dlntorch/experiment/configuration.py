@@ -52,9 +52,9 @@ def known_keys() -> tuple[str, ...]:
 def nearest(word: str, among: Iterable[str]) -> str:
     """A closing "; did you mean …?" for a wrong word, or nothing when none is near."""
     choices = list(among)
-    found = get_close_matches(word, choices, n=1, cutoff=0.5)
-    if not found and "." not in word:  # a key whose group was forgotten: kappa for schedule.kappa
-        found = [choice for choice in choices if choice.split(".")[-1] == word][:1]
+    # a key whose group was forgotten: kappa for schedule.kappa
+    found = [choice for choice in choices if choice.split(".")[-1] == word][:1]
+    found = found or get_close_matches(word, choices, n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""
 
 
