@@ -10,14 +10,16 @@ import math
 import os
 import re
 import stat
-import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
+
+from dlntorch.problems.matlab import MatError, read_variables
 
 __all__ = ["MAX_BYTES", "FileProblem", "check_regular_file", "one_line", "pair_name"]
 
@@ -34,8 +36,8 @@ class FileProblem(Exception):
 
 
 def one_line(value: Any, limit: int = 160) -> str:
-    """The text of ``value`` on one line, shortened."""
-    text = " ".join(str(value).split())
+    """The text of ``value`` on one line, shortened; what is not printable (a terminal would obey it) as ``?``."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split()))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -74,11 +76,16 @@ def _check_keys(found: Iterable[Any], kind: str = "key") -> list[str]:
 
 def _read_npy(stream: IO[bytes], size: int, label: str, limit: int) -> np.ndarray:
     """The array of a .npy ``stream`` of ``size`` bytes; its header is checked against both before it is read."""
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise FileProblem(f"{label} has the .npy version {version[0]}.{version[1]}, which holds no plain numbers")
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):  # 3.0 is for structured types with names beyond latin-1
+            raise ValueError(f"format version {version[0]}.{version[1]}")
+        read_header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(stream)
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        raise
+    except Exception as error:  # NumPy parses the header as Python text: SyntaxError, TokenError, ValueError, ...
+        raise FileProblem(f"{label} has no sound .npy header ({one_line(error, 80)})") from None
     if dtype.hasobject:
         raise FileProblem(f"{label} is an object array (a pickle), which is never read")
     if dtype.kind not in _NUMBER_KINDS:
@@ -117,7 +124,7 @@ def read_npz(file: Path, limit: int) -> Mapping[str, Any]:
                     found[key] = _read_npy(stream, members[key].file_size, key, limit)
                     stream.read(1)  # to the end, where the checksum is compared
             return found
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise FileProblem(f"it is not a sound zip archive ({one_line(error)})") from None
 
 
@@ -218,57 +225,18 @@ def _csv_numbers(cells: list[str], line: int) -> list[float]:
 
 # -- MATLAB -----------------------------------------------------------------------------------------------------------
 
-_MAT_NUMBERS = {"double", "single", "logical", "sparse"} | {f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)}
-
 
 def read_mat(file: Path, limit: int) -> Mapping[str, Any]:
     """A, y and truth of a MATLAB file up to v7."""
-    from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
-
-    size = check_regular_file(file)
-    _check_bytes("it", size, limit)
+    _check_bytes("it", check_regular_file(file), limit)
+    data = file.read_bytes()
+    if any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512)):  # behind MATLAB's own header of 512 bytes
+        raise FileProblem("it is MATLAB v7.3 (HDF5), which is not read: save it with '-v7'")
     try:
-        with open(file, "rb") as stream:
-            if _is_hdf5(stream):
-                raise FileProblem("it is MATLAB v7.3 (HDF5), which is not read: save it with '-v7'")
-            listing = whosmat(stream, appendmat=False)
-            keys = _check_keys([entry[0] for entry in listing], "variable")
-            for key, shape, kind in listing:
-                if key not in keys:
-                    continue
-                if kind not in _MAT_NUMBERS:
-                    raise FileProblem(f"{key} must be a numeric array, got a MATLAB {one_line(kind, 40)}")
-                if any(extent < 0 for extent in shape):
-                    raise FileProblem(f"{key} declares the shape {one_line(shape, 40)}")
-                _check_bytes(key, 8 * math.prod(int(extent) for extent in shape), limit)
-            stream.seek(0)
-            data = loadmat(stream, appendmat=False, variable_names=keys, mat_dtype=False)
-    except NotImplementedError:
-        raise FileProblem("it is of a MATLAB version that is not read: save it with '-v7'") from None
-    except (MatReadError, struct.error) as error:
-        raise FileProblem(f"it is not a sound MATLAB file ({one_line(error)})") from None
-    return {key: _mat_array(key, data[key]) for key in keys}
-
-
-def _is_hdf5(stream: IO[bytes]) -> bool:
-    """Whether the file has HDF5's signature, at its start or behind MATLAB's text header of 512 bytes."""
-    head = stream.read(520)
-    stream.seek(0)
-    return any(head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512))
-
-
-def _mat_array(key: str, value: Any) -> np.ndarray:
-    """A dense real array from what loadmat returns."""
-    from scipy.sparse import issparse
-
-    if issparse(value):
-        value.check_format(full_check=True)  # indices out of range would be written out of bounds below
-        value = value.toarray()
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in _NUMBER_KINDS:
-        what = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise FileProblem(f"{key} must hold real numbers, got {one_line(what, 40)}")
-    return value
+        found = read_variables(data, _KEYS, limit)
+    except MatError as error:
+        raise FileProblem(one_line(error)) from None
+    return {key: found[key].value for key in _check_keys(found, "variable")}
 
 
 # -- PyTorch ----------------------------------------------------------------------------------------------------------
@@ -287,7 +255,7 @@ def read_pt(file: Path, limit: int) -> Mapping[str, Any]:
             broken = archive.testzip()
             if broken is not None:
                 raise FileProblem(f"its member {one_line(broken, 40)} does not match its checksum")
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise FileProblem(f"it is not the zip archive that torch.save writes ({one_line(error)})") from None
     try:
         # Memory-mapped: a storage that claims more bytes than the file has cannot be read past its end.

@@ -31,6 +31,8 @@ GENERATORS: dict[str, Callable[..., Problem]] = {
 }
 """The generators by name; ``file`` stands beside them and reads ``path``."""
 
+_COMMON = ("name", "path", "dtype", "device")  # make_problem's own, not passed on as a maker's arguments
+
 
 def make_problem(
     name: str = "gaussian",
@@ -38,7 +40,6 @@ def make_problem(
     path: str | os.PathLike[str] | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
-    prefix: str = "problem.",
     **arguments: Any,
 ) -> Problem:
     """Make the problem called ``name`` with the generator's ``arguments``, or read it from ``path``.
@@ -51,22 +52,21 @@ def make_problem(
         path: A file for :func:`~dlntorch.problems.load_problem`, or None.
         dtype: float64 (default) or float32.
         device: Where the tensors live.
-        prefix: Put before the argument's name in messages: the key as the user typed it.
         **arguments: The generator's own arguments; with "file", those of ``load_problem``.
 
     Raises:
         InputError: naming the key, the rule and the value; unknown names and keys with the nearest right one.
     """
-    maker = _lookup(name, prefix)
-    allowed = [key for key in inspect.signature(maker).parameters if key not in ("path", "dtype", "device")]
+    maker = _lookup(name)
+    allowed = [key for key in inspect.signature(maker).parameters if key not in _COMMON]
     for key in arguments:
         if key not in allowed:
             known = ", ".join(["path", *allowed])
             raise InputError(
-                f"{prefix}{key} is not a key of problem {name!r}: must be one of {known}{_nearest(key, known)}"
+                f"problem.{key} is not a key of problem {name!r}: must be one of {known}{_nearest(key, known)}"
             )
     if name == "file" and path is None:
-        raise InputError(f"{prefix}path must be a file when the problem is 'file', got None")
+        raise InputError("problem.path must be a file when the problem is 'file', got None")
     if path is not None:
         options = arguments if name == "file" else {}
         call = lambda: load_problem(path, dtype=dtype, device=device, **options)  # noqa: E731
@@ -77,12 +77,13 @@ def make_problem(
     except InputError as error:
         first = str(error).split(" ", 1)[0]
         known = first in ("name", "path", *allowed)
-        raise InputError(f"{prefix}{error}" if known else str(error)) from None
+        # "A must …" is about no key; what names an argument gets the key the user typed.
+        raise InputError(f"problem.{error}" if known else f"problem: {error}") from None
     except MemoryError:
-        raise InputError(f"{prefix}m and {prefix}n must be small enough for A to fit in memory") from None
+        raise InputError("problem.m and problem.n must be small enough for A to fit in memory") from None
 
 
-def _lookup(name: Any, prefix: str) -> Callable[..., Problem]:
+def _lookup(name: Any) -> Callable[..., Problem]:
     """The maker called ``name``, or one line with the names there are and the nearest."""
     if isinstance(name, str) and name == "file":
         return load_problem
@@ -90,7 +91,7 @@ def _lookup(name: Any, prefix: str) -> Callable[..., Problem]:
         return GENERATORS[name]
     known = ", ".join([*GENERATORS, "file"])
     shown = name if isinstance(name, str) else repr(name)
-    raise InputError(f"{prefix}name must be one of {known}, got {' '.join(shown.split())!r}{_nearest(shown, known)}")
+    raise InputError(f"problem.name must be one of {known}, got {' '.join(shown.split())!r}{_nearest(shown, known)}")
 
 
 def _nearest(word: str, known: str) -> str:
