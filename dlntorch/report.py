@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["write_run_report"]
 
 #: Colours of decreasing luminance (legible in grey and to colour-blind eyes), each with its own line style.
-STYLES = (
+STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#08306b", "linestyle": "-"},
     {"color": "#d95f02", "linestyle": "--"},
     {"color": "#1b9e77", "linestyle": "-."},

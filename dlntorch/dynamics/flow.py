@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -274,14 +275,15 @@ def _run_explicit(session: Any, method: str, start: Tensor, grid: Tensor, rtol: 
 
     state = start
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "method": method}
-    for begin, end in zip(grid[:-1], grid[1:], strict=True):
+    for begin, end in pairwise(grid):
         interval = torch.stack([begin, end])
         try:
-            after = odeint(counted, state, interval, **options)[-1]
+            after: Tensor = odeint(counted, state, interval, **options)[-1]  # type: ignore[assignment]
             if session.reached(after.cpu().numpy()):
                 time, states = odeint(counted, state, interval, event_fn=gap, **options)  # type: ignore[misc]
                 session.stopped_at, session.status = float(time), Status.CONVERGED
-                session.record(float(time), states[-1].cpu().numpy())
+                last: Tensor = states[-1]
+                session.record(float(time), last.cpu().numpy())
                 return
         except _BudgetError:
             return

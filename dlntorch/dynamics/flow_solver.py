@@ -106,7 +106,9 @@ class Session:
         """Stop at the time in [start, end] at which the residual, which decreases along the flow, crosses the norm."""
         level = self.stop_norm or 0.0
         gap = lambda time: self.norm(path(time)) - level  # noqa: E731
-        time = end if gap(start) <= 0 or gap(end) >= 0 else float(brentq(gap, start, end, xtol=1e-14 * end, rtol=1e-14))
+        time = end
+        if gap(start) > 0 > gap(end):
+            time = float(brentq(gap, start, end, xtol=1e-14 * end, rtol=1e-14))  # type: ignore[arg-type]
         if gap(time) > 0:
             time = end
         self.stopped_at = time

@@ -116,7 +116,7 @@ class AutogradEngine(Engine):
             if not all(bool(torch.all(torch.isfinite(t) & (t > 0))) for t in proposed):
                 return first_improper(*(t.cpu().numpy() for t in proposed))
             if self.certificate is not None:
-                self.certificate.update(*(t.cpu().numpy() for t in theta), eta)
+                self.certificate.update(theta[0].cpu().numpy(), theta[1].cpu().numpy(), eta)
         self.scheduler.step()
         self.optimizer.step()
         progress.step += 1

@@ -75,7 +75,7 @@ class EagerEngine(Engine):
         if not all(bool(torch.all(part > 0)) for part in proposed):
             return Status.LEFT_POSITIVE_ORTHANT
         if self.certificate is not None:
-            self.certificate.update(*(part.cpu().numpy() for part in theta), eta)
+            self.certificate.update(theta[0].cpu().numpy(), theta[1].cpu().numpy(), eta)
         theta[0].copy_(proposed[0])
         theta[1].copy_(proposed[1])
         progress.step += 1

@@ -8,6 +8,8 @@ A parameter is proper when its bits, read as an integer, lie in 1 … bits(inf) 
 vectorise without any promise to the compiler about NaN, and see NaN and infinity for what they are.
 """
 
+# pyright takes numba's intrinsics for plain functions, with the typing context as an argument
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import math

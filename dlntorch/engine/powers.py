@@ -6,6 +6,8 @@ vectorises. The result is within 2 units in the last place of θ^q for the q in 
 The logarithm's coefficients are those of FreeBSD's e_log.c (Sun Microsystems, 1993); 2^x uses Taylor's.
 """
 
+# pyright takes numba's intrinsics for plain functions, with the typing context as an argument
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import math

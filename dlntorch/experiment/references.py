@@ -20,7 +20,7 @@ from dlntorch.trajectory import Status
 if TYPE_CHECKING:
     from dlntorch.dynamics.limit import FlowLimit
     from dlntorch.reference.l1_minimizer import L1Minimizer
-    from dlntorch.reference.rate import PredictedRate
+    from dlntorch.reference.rate import Rate
     from dlntorch.reference.selection import SelectedMinimizer
 
 __all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_along"]
@@ -50,7 +50,7 @@ class References:
     l1: L1Minimizer | None = None
     selected: SelectedMinimizer | None = None
     limit: FlowLimit | None = None
-    rate: PredictedRate | None = None
+    rate: Rate | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
     def vectors(self, problem: Problem) -> dict[str, Tensor]:

@@ -242,11 +242,17 @@ class Plan:
     prediction: Prediction
 
 
-def plan_run(config: Mapping[str, Any]) -> Plan:
-    """Make the problem, check the settings, compute references and prediction; nothing is trained or written."""
+def plan_run(config: Mapping[str, Any], problem: Problem | None = None) -> Plan:
+    """Check the settings, compute references and prediction; nothing is trained or written.
+
+    Args:
+        config: The resolved configuration.
+        problem: Its problem, where it has been made already.
+    """
     from dlntorch.training.prediction import predict_run
 
-    problem = make_problem(**config["problem"])
+    if problem is None:
+        problem = make_problem(**config["problem"])
     settings = RunSettings.from_config(problem, config)
     resolve_engine(config["engine"]["name"], settings.device)
     references = compute_references(problem, settings.p, settings.alpha, settings.references)
@@ -286,7 +292,7 @@ def run_experiment(
     check_choice("trainer.progress", trainer["progress"], (True, False))  # type: ignore[arg-type]
     problem = make_problem(**config["problem"])
     with numeric_threads(trainer["threads"], problem):
-        plan = plan_run(config)
+        plan = plan_run(config, problem)
         settings = plan.settings
         descent = new_descent(problem, settings, block)
         identity = run_identity(problem, settings)

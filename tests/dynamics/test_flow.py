@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-import torch
-from scipy.integrate import solve_ivp
 
-from dlntorch.dynamics.dual import DualField, psi_of_nu, relaxation_time, theta_of_nu, theta_of_psi
-from dlntorch.dynamics.flow import flow_path, integrate_flow
-from dlntorch.problem import Problem
+from dlntorch.dynamics.flow import integrate_flow
 from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
 from tests import problems
 
 
