@@ -23,6 +23,7 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs, solve_triangular
 
 from dlntorch.dynamics import central_path_kernels as kernels
+from dlntorch.dynamics import curve
 
 __all__ = ["CentralPath", "PathPoint"]
 
@@ -35,6 +36,8 @@ _LARGEST_STEP = math.log(1e10)
 _SMALLEST_STEP = 0.02
 _NEWTON_STEPS = 30
 _LOOSE = 0.25  # largest change of b that an intermediate point may leave
+_NOISE = 1e-3  # largest change of b that rounding may keep up
+_PATIENCE = 6
 _TIGHT = 1e-9  # the same for a requested one: Newton is quadratic, so the error is then its square
 _DRIFT = 2e-13  # distance of t from range(Aᵀ), relative to its largest entry, that is not rounding
 _NOTABLE = 1e-6  # an uncertainty worth refining
@@ -48,21 +51,25 @@ class PathPoint:
 
     Attributes:
         psi: ψ, shape (n,).
-        b: k atanh τ, shape (n,); τ itself at p = 2.
+        tau: τ, shape (n,).
+        gap: 1 − |τ|, shape (n,), to relative accuracy where there is a pole (p > 2).
         log_a: log a that was reached, the target unless float64 cannot go there.
-        steps: Linear systems solved since the last requested point.
-        change: The last Newton step in b: the error is about its square, or itself at the rounding floor.
+        residual: ‖Aψ − y‖₂/‖y‖₂, rows balanced.
+        dual_residual: Distance of t from range(WAᵀ), relative, in the largest entry.
         uncertainty: Largest relative error of a coordinate (relative to max(|ψ_i|, 2a)) that a relative change of one
             rounding in A and y causes, by first-order analysis at the solution; 1 where no digit is left.
+        steps: Linear systems solved since the last requested point.
         converged: Whether Newton converged, to ``_TIGHT`` or to the rounding floor.
     """
 
     psi: np.ndarray
-    b: np.ndarray
+    tau: np.ndarray
+    gap: np.ndarray
     log_a: float
-    steps: int
-    change: float
+    residual: float
+    dual_residual: float
     uncertainty: float
+    steps: int
     converged: bool
 
 
@@ -91,6 +98,7 @@ class CentralPath:
         self.share = np.exp(0.5 * self.k_inverse * self.offset)  # W^{1/2}: c_i ∝ α_i^{p−2} in τ_i = c_i A_iᵀλ
         self.minimum_norm = minimum_norm
         self._basis: np.ndarray | None = None
+        self._mended = 0
         # ‖ψ‖_∞ <= ‖A⁺y‖₁ for a scalar α, as Σ q_p is superadditive; a wide margin covers the rest.
         spread = float(np.max(self.offset) - np.min(self.offset))
         self.bound = 10 * float(np.sum(np.abs(minimum_norm))) * math.exp(min(spread, 100.0))
@@ -98,6 +106,7 @@ class CentralPath:
         small = n * A.shape[0] ** 2 <= _SMALL
         self._step = self._small_step if small else self._large_step
         self._direction = self._small_direction if small else self._large_direction
+        self._responses = self._small_responses if small else self._large_responses
 
     def points(self, log_targets: Sequence[float]) -> Iterator[PathPoint]:
         """The path at decreasing log a, each point warm-started from the one before."""
@@ -123,26 +132,18 @@ class CentralPath:
                 converged, change, steps = self._solve_at(self.log_a, _TIGHT)
                 stuck = not converged
             self.fresh = False
-            uncertainty = min(1.0, max(self._uncertainty(), change if change > _TIGHT else 0.0))
-            yield PathPoint(self.psi.copy(), self.b.copy(), self.log_a, steps, change, uncertainty, converged)
+            yield self._point(steps, converged, change)
 
-    def tau(self, point: PathPoint) -> tuple[np.ndarray, np.ndarray]:
-        """τ and 1 − |τ|, each to relative accuracy (p = 2: no pole, and the second is a plain difference)."""
-        if self.k_inverse == 0:
-            return point.b, 1 - np.abs(point.b)
-        beta = point.b * self.k_inverse
-        decay = np.exp(-2 * np.abs(beta))
-        return np.tanh(beta), 2 * decay / (1 + decay)
+    def _point(self, steps: int, converged: bool, change: float) -> PathPoint:
+        _, residual, _, dual_residual, _ = self._checks()
+        uncertainty = min(1.0, max(self._uncertainty(), change if change > _TIGHT else 0.0))
+        tau, gap = kernels.dual_variables(self.b, self.k_inverse)
+        return PathPoint(self.psi.copy(), tau, gap, self.log_a, residual, dual_residual, uncertainty, steps, converged)
 
-    def residuals(self, point: PathPoint) -> tuple[float, float]:
-        """‖Aψ − y‖₂/‖y‖₂ with rows balanced, and the relative distance of t from range(W Aᵀ)."""
-        _, relative, largest, distance = self._checks(point.psi, point.b)
-        return relative, float(np.max(np.abs(distance))) / largest
-
-    def _checks(self, psi: np.ndarray, b: np.ndarray) -> tuple[float, float, float, np.ndarray]:
+    def _checks(self) -> tuple[float, float, np.ndarray, float, float]:
         if self._basis is None:
             self._basis = np.ascontiguousarray(np.linalg.qr(self.transposed)[0])
-        return kernels.checks(self.A, self.y, self._basis, self.share, psi, b, self.k_inverse)
+        return kernels.checks(self.A, self.y, self._basis, self.share, self.psi, self.b, self.e, self.k_inverse)
 
     # -- one level ------------------------------------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class CentralPath:
         log_a_i = log_a + self.offset
         t = self._project(0.5 * self.minimum_norm * np.exp(-log_a_i))
         self.b = np.arctanh(np.clip(t * self.k_inverse, -0.9, 0.9)) / self.k_inverse if self.k_inverse else t
-        self.psi = np.array([kernels.curve_value(b, c, self.k_inverse) for b, c in zip(self.b, log_a_i, strict=True)])
+        self.psi = np.array([curve.curve_value(b, c, self.k_inverse) for b, c in zip(self.b, log_a_i, strict=True)])
         self.e = np.zeros_like(t)
         self.fresh = True
 
@@ -168,15 +169,19 @@ class CentralPath:
         dl = goal - self.log_a
         old, new = self.log_a + self.offset, goal + self.offset
         self.log_a = goal
-        before = math.inf
+        best, idle, self._mended = math.inf, 0, 0
         for used in range(1, _NEWTON_STEPS + 1):
             change, at_floor = self._step(old, new, dl)
             if not math.isfinite(change):
                 break
-            stalled = at_floor and 0.25 * before < change < 1e-3
-            if dl == 0 and (stalled or (change <= tolerance and (tolerance == _LOOSE or self._settled()))):
-                return True, change, used
-            dl, old, before = 0.0, new, change
+            if dl == 0:
+                if change <= tolerance and (tolerance == _LOOSE or self._settled()):
+                    return True, change, used
+                idle = 0 if change < 0.25 * best else idle + 1
+                best = min(best, change)
+                if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
+                    return True, _PATIENCE * change, used  # rounding keeps it from settling
+            dl, old = 0.0, new
         return False, math.inf, _NEWTON_STEPS
 
     def _settled(self) -> bool:
@@ -185,9 +190,14 @@ class CentralPath:
         Newton after a long step in log a may leave the first above it, and rounding of wild early steps the second,
         which is then put into e for the next step to remove.
         """
-        ratio, _, largest, distance = self._checks(self.psi, self.b)
-        if np.max(np.abs(distance - self.e)) > _DRIFT * largest:
-            self.e = distance
+        ratio, _, distance, _, drift = self._checks()
+        if self._mended < 2 and drift > _DRIFT:
+            # Of all Aᵀλ take the D-nearest, which leaves the large entries of D alone.
+            self._mended += 1
+            root = curve.root_slopes(self.psi, self.b, self.log_a + self.offset, self.k_inverse)
+            e = -self._direction(root, np.zeros_like(self.y), distance)
+            largest = np.max(np.abs(kernels.dual(self.b, self.k_inverse)))
+            self.e = np.where(np.abs(e) > 0.1 * _DRIFT * largest, e, 0.0)
             return False
         return ratio <= 4
 
@@ -216,21 +226,29 @@ class CentralPath:
     def _uncertainty(self) -> float:
         """First-order effect of one rounding in every entry of y and of τ, relative to max(|ψ_i|, 2a_i)."""
         log_a = self.log_a + self.offset
-        root, level, noise = kernels.perturbations(self.A, self.y, self.psi, self.b, log_a, self.k_inverse)
-        nothing, none = np.zeros_like(noise), np.zeros_like(level)
-        worst = kernels.relative_change(self.psi, self.b, root, self._direction(root, level, nothing), log_a)
-        # The response to e is a small difference where D is large: refine it, as it would be all rounding.
-        dt = self._direction(root, none, noise)
-        response = kernels.relative_change(self.psi, self.b, root, dt, log_a)
+        root, worst, response, dt = self._responses(log_a)
+        # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
         for _ in range(_REFINEMENTS):
             if not response > _NOTABLE:
                 break
-            dt = dt + self._direction(root, -self.A @ (root * (root * dt)), nothing)
+            dt = dt + self._direction(root, -self.A @ (root * (root * dt)), np.zeros_like(dt))
             before, response = response, kernels.relative_change(self.psi, self.b, root, dt, log_a)
             if not response < 0.5 * before:
                 break
         worst = max(worst, response)
         return worst if math.isfinite(worst) else 1.0
+
+    def _small_responses(self, log_a: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
+        return kernels.small_responses(
+            self.A, self.transposed, self.y, self.share, self.psi, self.b, log_a, self.k_inverse
+        )
+
+    def _large_responses(self, log_a: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
+        root, level, noise = kernels.perturbations(self.A, self.y, self.psi, self.b, log_a, self.k_inverse)
+        dt = self._large_direction(root, level, np.zeros_like(noise))
+        first = kernels.relative_change(self.psi, self.b, root, dt, log_a)
+        dt = self._large_direction(root, np.zeros_like(level), noise)
+        return root, first, kernels.relative_change(self.psi, self.b, root, dt, log_a), dt
 
     # -- the linear equations ---------------------------------------------------------------------------------------
 

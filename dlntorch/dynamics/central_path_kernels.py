@@ -1,11 +1,7 @@
-"""Compiled kernels of the central path: the curve ψ = a h_p(τ) coordinate by coordinate, and a small graded QR.
+"""Compiled kernels of the central path: one step, its linear equations for small problems, and what judges an answer.
 
-The coordinate. With k = p/(p − 2), b = k atanh τ and t = kτ (so b = t = τ at p = 2, where 1/k = 0):
-
-    ψ = a h_p(τ) = 2a sinh(b) cosh(b/k)^k,    dψ/dt = |ψ| (coth|b| + tanh|b/k|) cosh²(b/k),
-
-which is smooth in p down to 2, keeps 1 ∓ τ = 2/(1 + e^{±2b/k}) to full relative accuracy at the pole, and never forms a
-power whose exponent k blows up a rounding error. Everything takes 1/k, ``k_inverse``, and log a.
+Coordinates b, t and k as in :mod:`~dlntorch.dynamics.curve`. A compiled function is cached by its own source file only:
+after an edit of ``curve.py`` remove the ``__pycache__`` beside it.
 """
 
 from __future__ import annotations
@@ -15,124 +11,32 @@ import math
 import numpy as np
 from numba import njit
 
+from dlntorch.dynamics.curve import (
+    change_of_b,
+    change_of_t,
+    curve_inverse,
+    curve_value,
+    log_cosh,
+    root_slope,
+    root_slopes,
+)
+
 __all__ = [
     "advance",
     "checks",
-    "curve_inverse",
-    "curve_value",
     "dual",
+    "dual_variables",
     "linear_system",
     "perturbations",
     "qr_step",
     "relative_change",
     "residual",
-    "root_slopes",
+    "small_responses",
     "small_step",
 ]
 
 _EPS = 2.220446049250313e-16
 _LONGEST = 100.0  # change of t in one step where the pole is far
-_LOG2 = 0.6931471805599453
-
-
-@njit(cache=True)
-def _log_cosh(x):
-    x = abs(x)
-    if x < 1:
-        s = math.sinh(x)
-        return 0.5 * math.log1p(s * s)
-    return x + math.log1p(math.exp(-2 * x)) - _LOG2
-
-
-@njit(cache=True)
-def _stretch(b, k_inverse):
-    """k log cosh(b/k), zero at p = 2."""
-    return 0.0 if k_inverse == 0 else _log_cosh(b * k_inverse) / k_inverse
-
-
-@njit(cache=True)
-def _log_height(b, k_inverse):
-    """log h_p at b > 0."""
-    return b + math.log1p(-math.exp(-2 * b)) + _stretch(b, k_inverse)
-
-
-@njit(cache=True)
-def curve_value(b, log_a, k_inverse):
-    """ψ at b."""
-    size = abs(b)
-    if size < 1:
-        return 2 * math.sinh(b) * math.exp(_stretch(b, k_inverse)) * math.exp(log_a)
-    return math.copysign(math.exp(log_a + _log_height(size, k_inverse)), b)
-
-
-@njit(cache=True)
-def curve_inverse(psi, log_a, k_inverse):
-    """b at ψ, to relative accuracy: Newton on asinh(h/2), whose slope in b lies between 1 and 2."""
-    if psi == 0:
-        return 0.0
-    log_x = math.log(abs(psi)) - log_a
-    target = math.asinh(0.5 * math.exp(log_x)) if log_x < 50 else log_x
-    if k_inverse == 0:
-        return math.copysign(target, psi)
-    b = target / (1 + math.tanh(target * k_inverse))
-    for _ in range(30):
-        if b < 25:
-            value = math.asinh(math.sinh(b) * math.exp(_stretch(b, k_inverse)))
-        else:
-            value = _log_height(b, k_inverse)
-        ratio = 1.0 if b < 1e-8 else math.tanh(value) * (1 / math.tanh(b) + math.tanh(b * k_inverse))
-        change = (value - target) / ratio
-        b = min(max(b - change, 0.5 * target), target)
-        if abs(change) <= 4 * _EPS * b:
-            break
-    return math.copysign(b, psi)
-
-
-@njit(cache=True)
-def _root_slope(psi, b, log_a, k_inverse):
-    """√(dψ/dt); the square root keeps twice the exponent range."""
-    size = abs(b)
-    c = _log_cosh(b * k_inverse)
-    if size < 1:
-        inner = 2 * (math.cosh(b) + math.sinh(size) * math.tanh(size * k_inverse))
-        return math.sqrt(inner) * math.exp(0.5 * (log_a + _stretch(b, k_inverse)) + c)
-    return math.sqrt(abs(psi) * (1 / math.tanh(size) + math.tanh(size * k_inverse))) * math.exp(c)
-
-
-@njit(cache=True)
-def root_slopes(psi, b, log_a, k_inverse):
-    """√(dψ/dt) of every coordinate, shape (n,)."""
-    out = np.empty_like(psi)
-    for i in range(psi.size):
-        out[i] = _root_slope(psi[i], b[i], log_a[i], k_inverse)
-    return out
-
-
-@njit(cache=True)
-def _moved(b, dt, k_inverse):
-    """The change of b when t moves by dt, or NaN beyond the pole: (k/2)(log1p(dt/(kv)) − log1p(−dt/(ku)))."""
-    if k_inverse == 0:
-        return dt
-    up = 0.5 * dt * k_inverse * (1 + math.exp(-2 * b * k_inverse))  # dt/(k v)
-    down = 0.5 * dt * k_inverse * (1 + math.exp(2 * b * k_inverse))  # dt/(k u)
-    if up <= -1 or down >= 1:
-        return math.nan
-    return 0.5 * (math.log1p(up) - math.log1p(-down)) / k_inverse
-
-
-@njit(cache=True)
-def _change_of_t(b, db, k_inverse):
-    """The change of t when b moves by db: k tanh(db/k)(1 − τ²)/(1 + τ tanh(db/k)), without cancellation."""
-    if k_inverse == 0:
-        return db
-    x = math.tanh(db * k_inverse)
-    tau = math.tanh(b * k_inverse)
-    below = 2 / (1 + math.exp(2 * abs(b) * k_inverse))  # 1 − |τ|
-    # 1 + τ x suffers only where τ and x are both close to ±1 with opposite signs; then use the other end.
-    if tau * x < -0.5:
-        new = math.tanh((b + db) * k_inverse)
-        return (new - tau) / k_inverse
-    return x * below * (2 - below) / (1 + tau * x) / k_inverse
 
 
 @njit(cache=True)
@@ -144,15 +48,15 @@ def _linear_in_psi(psi, b, step, log_a, dl, k_inverse):
     size = abs(b)
     sign = 1.0 if b >= 0 else -1.0
     if size < 1 or psi == 0:
-        if math.isnan(_moved(b, step, k_inverse)):
-            slope = _root_slope(curve_value(b, 0.0, k_inverse), b, 0.0, k_inverse) ** 2
+        if math.isnan(change_of_b(b, step, k_inverse)):
+            slope = root_slope(curve_value(b, 0.0, k_inverse), b, 0.0, k_inverse) ** 2
             return math.exp(log_a) * (curve_value(b, 0.0, k_inverse) + slope * step)
         return math.nan
-    slope = (1 / math.tanh(size) + math.tanh(size * k_inverse)) * math.exp(2 * _log_cosh(b * k_inverse))
+    slope = (1 / math.tanh(size) + math.tanh(size * k_inverse)) * math.exp(2 * log_cosh(b * k_inverse))
     growth = sign * step * slope + dl  # relative change of |ψ| in the linear step
     if growth > -max(0.5 * abs(dl), 0.1):
         return psi * (1 + growth)
-    moved = _moved(b, step, k_inverse)
+    moved = change_of_b(b, step, k_inverse)
     if math.isnan(moved) and sign * step > 0:
         return psi * max(1 + growth, 0.1)
     if math.isnan(moved) or sign * (b + moved) < -1:  # crosses zero: the slope there, 2a, takes over
@@ -192,18 +96,18 @@ def advance(psi, b, e, dt, log_a, dl, k_inverse, bound):
         step = part * dt[i]
         linear = _linear_in_psi(psi[i], old, step, log_a[i], dl, k_inverse)
         if math.isnan(linear):
-            whole = _moved(old, step, k_inverse)
+            whole = change_of_b(old, step, k_inverse)
             db = min(max(whole, -1.0), 1.0) if abs(old) < 1 else whole
             b[i] = old + db
             psi[i] = curve_value(b[i], log_a[i], k_inverse)
-            left = 0.0 if db == whole else _change_of_t(old, db, k_inverse) - step
+            left = 0.0 if db == whole else change_of_t(old, db, k_inverse) - step
         else:
             psi[i] = min(max(linear, -bound), bound)
             b[i] = curve_inverse(psi[i], log_a[i], k_inverse)
             db = b[i] - old
-            left = _change_of_t(old, db, k_inverse) - step
+            left = change_of_t(old, db, k_inverse) - step
         e[i] = left + (1 - part) * e[i]
-        pending = abs(e[i]) * math.exp(2 * _log_cosh(b[i] * k_inverse))
+        pending = abs(e[i]) * math.exp(2 * log_cosh(b[i] * k_inverse))
         if not (math.isfinite(psi[i]) and math.isfinite(db)):
             return math.inf
         biggest = max(biggest, abs(db), min(pending, 1.0))
@@ -366,12 +270,12 @@ def relative_change(psi, b, root, dt, log_a):
 
 
 @njit(cache=True)
-def checks(A, y, basis, share, psi, b, k_inverse):
+def checks(A, y, basis, share, psi, b, e, k_inverse):
     """What an answer is judged by.
 
     Returns:
-        max |r_j|/level_j; ‖r‖₂/‖y‖₂; max |t_i|; and t less its nearest point of range(WAᵀ), (n,), where the columns of
-        ``basis`` are an orthonormal basis of range(Aᵀ).
+        max |r_j|/level_j; ‖r‖₂/‖y‖₂; t less its nearest point of range(WAᵀ), (n,), where the columns of ``basis`` are
+        an orthonormal basis of range(Aᵀ); its largest entry, and that of its difference from ``e``, over max |t_i|.
     """
     r, level = residual(A, y, psi)
     n, m = basis.shape
@@ -392,7 +296,8 @@ def checks(A, y, basis, share, psi, b, k_inverse):
         ratio = max(ratio, abs(r[j]) / level[j] if level[j] > 0 else 0.0)
     scale = np.max(np.abs(y))
     relative = math.sqrt(np.sum((r / scale) ** 2) / np.sum((y / scale) ** 2))
-    return ratio, relative, largest, distance
+    off, drift = np.max(np.abs(distance)), np.max(np.abs(distance - e))
+    return ratio, relative, distance, off / largest, drift / largest
 
 
 @njit(cache=True)
@@ -402,3 +307,24 @@ def perturbations(A, y, psi, b, log_a, k_inverse):
     noise = _EPS * dual(b, k_inverse)
     noise[::2] *= -1
     return root_slopes(psi, b, log_a, k_inverse), level, noise
+
+
+@njit(cache=True)
+def small_responses(A, transposed, y, share, psi, b, log_a, k_inverse):
+    """D^{1/2}, the relative changes of ψ by the two :func:`perturbations`, and the step of the second, (n,)."""
+    root, level, noise = perturbations(A, y, psi, b, log_a, k_inverse)
+    first = relative_change(psi, b, root, qr_step(transposed, root, share, level, np.zeros_like(noise)), log_a)
+    dt = qr_step(transposed, root, share, np.zeros_like(level), noise)
+    return root, first, relative_change(psi, b, root, dt, log_a), dt
+
+
+@njit(cache=True)
+def dual_variables(b, k_inverse):
+    """τ and 1 − |τ|, each to relative accuracy (p = 2: no pole, and the second is a plain difference)."""
+    tau, gap = b.copy(), 1 - np.abs(b)
+    if k_inverse > 0:
+        for i in range(b.size):
+            decay = math.exp(-2 * abs(b[i]) * k_inverse)
+            tau[i] = math.tanh(b[i] * k_inverse)
+            gap[i] = 2 * decay / (1 + decay)
+    return tau, gap

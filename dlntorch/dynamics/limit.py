@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["FlowLimit", "flow_limit"]
 
 _DIGITS_LOST = 1e-3  # relative error of some coordinate beyond which float64 has not decided the answer
+_RESIDUAL = 1e-10
+_UNRESOLVED = 1e-15  # 1 − |τ| that a rounding of A changes entirely
 _MULTIPRECISION_SIZE = 2000
 
 
@@ -222,29 +224,47 @@ def _follow(
     path = CentralPath(A, y, minimum_norm, p, None if offset is None else p * offset)
     found = []
     for group, target, point in zip(groups, targets, path.points(targets), strict=True):
-        answer = _Answer(point.psi, *path.tau(point), *path.residuals(point), point.uncertainty, steps=point.steps)
-        answer.status, reason = _judge(point, target)
-        answer.reasons += [reason] if reason else []
+        status, reason = _judge(point, target)
+        answer = _Answer(
+            point.psi,
+            point.tau,
+            point.gap,
+            point.residual,
+            point.dual_residual,
+            point.uncertainty,
+            status,
+            [reason] if reason else [],
+            point.steps,
+        )
         found.append((group, answer))
     return found
 
 
 def _judge(point: PathPoint, target: float) -> tuple[Status, str]:
     """What float64 could tell at log(α^p) = ``target``."""
+    short = point.log_a > target + 1e-9 * abs(target)
+    rounding = max(point.residual, point.dual_residual)
+    if point.converged and not short and point.uncertainty <= _DIGITS_LOST and rounding <= _RESIDUAL:
+        return Status.CONVERGED, ""
     wanted, reached = (f"10^{value / math.log(10):.6g}" for value in (target, point.log_a))
+    given = f"; psi is given for alpha^p = {reached} instead of {wanted}" if short else ""
     if point.uncertainty > _DIGITS_LOST:
-        short = "" if point.log_a <= target else f"; it is given for alpha^p = {reached} instead of {wanted}"
         return Status.BELOW_INPUT_PRECISION, (
             f"rounding of A and y changes a coordinate of psi by a relative {point.uncertainty:.1e} (1 is no digit): "
-            f"float64 cannot tell it, precision=… can{short}"
+            f"float64 cannot tell it, precision=… can{given}"
         )
     if not point.converged:
-        return Status.FAILED, f"Newton's method stalled at alpha^p = {reached}, before {wanted}; psi is given there"
-    if point.log_a > target + 1e-9 * abs(target):
+        smallest = float(point.gap.min())
+        if smallest <= _UNRESOLVED:
+            return Status.BELOW_INPUT_PRECISION, (
+                f"1 - |tau| is {smallest:.1e}, below the rounding of A: the path cannot be followed in float64{given}"
+            )
+        return Status.FAILED, f"Newton's method stalled{given}"
+    if rounding > _RESIDUAL:
         return Status.BELOW_INPUT_PRECISION, (
-            f"alpha^p = {wanted} is out of the range of float64; psi is given for alpha^p = {reached}"
+            f"the equations hold to {rounding:.1e} only, the rounding level of their terms{given}"
         )
-    return Status.CONVERGED, ""
+    return Status.BELOW_INPUT_PRECISION, f"alpha^p = {wanted} is out of the range of float64{given}"
 
 
 # -- multiprecision -----------------------------------------------------------------------------------------------
