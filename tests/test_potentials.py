@@ -1,4 +1,4 @@
-"""h_p, its inverse, H_p, q_p and g_p against 330-digit arithmetic, each other and their limits."""
+"""h_p, its inverse, H_p, q_p and g_p against 150-digit arithmetic, each other and their limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlntorch.validation import InputError
 
 ULP = 2.0**-52
 DEPTHS = [2.0, 2 + 1e-9, 2 + 1e-5, 2.1, 2.2, 2.5, 3.0, 4.0, 6.0, 50.0]
-DIGITS = 330  # so that (1 − τ)^{−k} − (1 + τ)^{−k} can be formed at τ = 1e-150
+DIGITS = 150  # so that (1 − τ)^{−k} − (1 + τ)^{−k} can be formed at τ = 1e-60
 
 
 def _ratio(p):
@@ -68,7 +68,7 @@ def arguments(p, count=12):
     """τ near 0, in the middle and near the pole, both signs, without overflow of h'."""
     rng = np.random.default_rng(1)
     t = np.concatenate(
-        [10.0 ** rng.uniform(-150, 0, count), rng.uniform(0, 1, count), 1 - 10.0 ** rng.uniform(-15, -1, count)]
+        [10.0 ** rng.uniform(-60, 0, count), rng.uniform(0, 1, count), 1 - 10.0 ** rng.uniform(-15, -1, count)]
     )
     if p == 2:
         t = 20 * t
@@ -100,7 +100,7 @@ def test_functions_of_tau_are_right_to_a_few_ulp(p, function, exact):
 @pytest.mark.parametrize("p", DEPTHS)
 def test_inverse_and_q_are_right_to_a_few_ulp(p):
     rng = np.random.default_rng(2)
-    xs = np.concatenate([10.0 ** rng.uniform(-140, 300, 12), 10.0 ** rng.uniform(-4, 6, 12)])
+    xs = np.concatenate([10.0 ** rng.uniform(-60, 300, 12), 10.0 ** rng.uniform(-4, 6, 12)])
     tau, u, v = potentials.h_inverse_uv(xs, p)
     back, below, above = potentials.h_inverse_uv(-xs, p)
     assert torch.equal(tau, -back)

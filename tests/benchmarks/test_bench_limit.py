@@ -1,0 +1,78 @@
+"""Speed of the limit: the paper's Figure 1 grid against integrators, one large sparse problem, a batch.
+
+Fast tests compare in one process and assert ratios; run with ``--benchmark-enable`` for timings, ``-m slow`` for Radau.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from dlntorch.dynamics.limit import flow_limit
+from dlntorch.trajectory import Status
+from tests import problems
+from tests.benchmarks.figure1_limit import DEPTHS, POWERS, compare, table
+
+
+def figure1_sweeps():
+    return [
+        flow_limit(make(), p, [power ** (1 / p) for power in POWERS])
+        for make in (problems.line, problems.plane, problems.paper_random)
+        for p in DEPTHS
+    ]
+
+
+def test_figure1_grid(benchmark):
+    limits = benchmark(figure1_sweeps)
+    assert len(limits) == 12
+    assert all(status is Status.CONVERGED for limit in limits for status in limit.status)
+    assert max(float(limit.residual.max()) for limit in limits) <= 1e-14
+
+
+def test_thirty_times_lsoda_on_a_part_of_the_grid(capsys):
+    """The grid's easier half for LSODA; the whole grid gives a larger ratio."""
+    tallies = compare(("LSODA",), depths=(2.5, 4.0), powers=(1.0, 1e-2, 1e-4))
+    with capsys.disabled():
+        print("\n" + table(tallies))
+    assert tallies["LSODA"].points == 18
+    assert tallies["LSODA"].seconds >= 30 * tallies["flow_limit"].seconds
+    assert tallies["LSODA"].worst <= 1e-5  # LSODA's own error at rtol 1e-12: Radau's is below
+
+
+@pytest.mark.slow
+def test_whole_grid_against_lsoda_and_radau(capsys):
+    tallies = compare(("LSODA", "Radau"))
+    with capsys.disabled():
+        print("\n" + table(tallies))
+    assert tallies["LSODA"].seconds >= 30 * tallies["flow_limit"].seconds
+    assert tallies["Radau"].seconds >= 5000 * tallies["flow_limit"].seconds
+    assert tallies["Radau"].worst <= 1e-9
+
+
+def test_two_hundred_by_a_thousand(benchmark):
+    """30 nonzeros, p = 4, α^p = 1e-12, from scratch."""
+    problem = problems.gaussian(200, 1000, seed=0, nonzeros=30)
+    assert problem.rank == 200  # the problem's singular values are its own, computed once
+    limit = benchmark(flow_limit, problem, 4.0, 1e-3)
+    assert limit.status is Status.CONVERGED
+    assert float(limit.residual) <= 1e-14
+    assert np.max(np.abs((limit.psi - problem.truth).numpy())) <= 1e-9
+
+
+@pytest.mark.slow
+def test_two_hundred_by_a_thousand_in_time():
+    problem = problems.gaussian(200, 1000, seed=0, nonzeros=30)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        flow_limit(problem, 4.0, 1e-3)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) <= 0.6
+
+
+def test_batch_of_small_problems(benchmark):
+    batch = [problems.gaussian(5, 12, seed) for seed in range(50)]
+    limit = benchmark(flow_limit, batch, 3.0, [1e-1, 1e-2, 1e-3])
+    assert limit.psi.shape == (50, 3, 12)
