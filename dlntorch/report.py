@@ -247,12 +247,7 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     budget = summary["budget"]
     if budget["dominant"] is None:
         return f"The error budget is incomplete: {budget.get('dominant_reason', '')}."
-    words = {
-        "discretization": "the step size: smaller steps (kappa) bring descent closer to the flow",
-        "finite_time": "stopping early: the flow itself needs longer",
-        "initialization": "the initialization: a smaller alpha brings the limit closer to W_p",
-    }
-    return f"Most of the error comes from {words[budget['dominant']]}."
+    return f"Most of the error: {summary['advice']}. " + " ".join(f"{text}." for text in summary["signatures"])
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, Any, str]]:

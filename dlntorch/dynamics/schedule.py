@@ -103,7 +103,8 @@ def make_schedule(
         epsilon = check_number("schedule.epsilon", 1e-2 if epsilon is None else epsilon, above=0)
     if name == "theorem":
         return Schedule(name, kappa=None, epsilon=epsilon)
-    kappa = check_number("schedule.kappa", 0.01 if kappa is None else kappa, above=0, at_most=0.3)
+    start = 0.03 if name == "certified" else 0.01  # the coarse pass may be coarse
+    kappa = check_number("schedule.kappa", start if kappa is None else kappa, above=0, at_most=0.3)
     c = check_number("schedule.c", 1.0 if c is None else c, above=0, at_most=1)
     return Schedule(name, kappa=kappa, c=c, epsilon=epsilon, over=over)
 

@@ -44,16 +44,6 @@ def announce(plan: Plan) -> None:
         f"schedule={settings.schedule.name} engine={settings.engine}; {expected}",
         flush=True,
     )
-    if problem.rank < problem.m:
-        print(
-            f"rank(A) = {problem.rank} < m = {problem.m}: the network converges to W_p of the reduced pair", flush=True
-        )
-    if not problem.consistent:
-        print(
-            f"y is not in range(A) (distance {problem.inconsistency:.3g}): no vector interpolates, "
-            "and the network fits the projection",
-            flush=True,
-        )
 
 
 def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
@@ -122,5 +112,7 @@ def conclude(result: RunResult) -> None:
     console = _console()
     console.print(table)
     if budget["dominant"] is not None:
-        console.print(f"dominant error: {budget['dominant']}")
+        console.print(f"dominant error: {summary['advice']}", soft_wrap=True)
+    for text in summary["signatures"]:
+        console.print(f"note: {text}", soft_wrap=True)
     console.print(f"run folder: {result.folder}", soft_wrap=True)

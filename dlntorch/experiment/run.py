@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ from dlntorch.experiment.folder import RunFolder, problem_digest
 from dlntorch.experiment.references import References, compute_references, flow_along
 from dlntorch.experiment.result import RunResult
 from dlntorch.experiment.settings import RunSettings
-from dlntorch.experiment.steps import chosen_schedule, new_certificate
+from dlntorch.experiment.steps import chosen_schedule, new_descent
 from dlntorch.experiment.summary import build_summary
 from dlntorch.metrics import distance
-from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
+from dlntorch.training.certified import refined
 from dlntorch.training.descent import Descent
 from dlntorch.training.measure import Measurer
 from dlntorch.training.prediction import Prediction
@@ -117,13 +118,18 @@ def train(
     with numeric_threads("auto", problem):
         found = compute_references(problem, settings.p, settings.alpha, settings.references)
         settings = replace(settings, schedule=chosen_schedule(problem, settings))
-        descent = new_descent(problem, settings)
         measurer = _measurer(problem, settings, found)
-        if settings.engine == "autograd":
-            _fit_with_lightning(descent, [])
-        else:
-            while descent.advance() is None:
-                pass
+        while True:
+            descent = new_descent(problem, settings)
+            if settings.engine == "autograd":
+                _fit_with_lightning(descent, [])
+            else:
+                while descent.advance() is None:
+                    pass
+            smaller = refined(descent) if settings.schedule.name == "certified" else None
+            if smaller is None:
+                break
+            settings = replace(settings, schedule=smaller)
         history = measurer.measure(descent.recorder.snapshots)
         return _result(problem, settings, descent, found, history)
 
@@ -144,25 +150,6 @@ def numeric_threads(threads: Any, problem: Problem) -> Iterator[int]:
             yield count
     finally:
         torch.set_num_threads(before)
-
-
-def new_descent(problem: Problem, settings: RunSettings, block_seconds: float = 0.05) -> Descent:
-    """A network at α and its descent, with the certificate where one is wanted."""
-    placed = problem.to(settings.device, settings.dtype)
-    network = DiagonalLinearNetwork(problem.n, settings.p, settings.alpha, dtype=settings.dtype, device=settings.device)
-    certificate = new_certificate(problem, settings) if settings.certificate else None
-    return Descent(
-        network,
-        placed,
-        settings.schedule,
-        settings.stopping,
-        engine=settings.engine,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        certificate=certificate,
-        max_wall_seconds=settings.max_wall_seconds,
-        block_seconds=block_seconds,
-    )
 
 
 def _measurer(problem: Problem, settings: RunSettings, references: References) -> Measurer:
@@ -295,19 +282,25 @@ def run_experiment(
         plan = plan_run(config, problem)
         settings = plan.settings
         descent = new_descent(problem, settings, block)
-        identity = run_identity(problem, settings)
         if config["resume"] is not None:
-            descent.load_state_dict(place.read_checkpoint(identity))
+            descent.load_state_dict(place.read_checkpoint(run_identity(problem, settings)))
         place.write_config(config)
         place.write_problem(problem)
         announce(plan)
         logger = make_logger(config["logger"], place.path, config)
-        metrics = MetricsCallback(_measurer(problem, settings, plan.references), share)
-        used: list[Any] = [SignalCallback(), metrics]
-        used.append(CheckpointCallback(lambda state: place.write_checkpoint(state, identity), every))
-        if trainer["progress"]:
-            used.append(make_progress_bar(plan.prediction.steps))
-        _fit_with_lightning(descent, used, logger)
+        while True:
+            metrics = MetricsCallback(_measurer(problem, settings, plan.references), share)
+            identity = run_identity(problem, settings)
+            used: list[Any] = [SignalCallback(), metrics]
+            used.append(CheckpointCallback(partial(place.write_checkpoint, identity=identity), every))
+            if trainer["progress"]:
+                used.append(make_progress_bar(plan.prediction.steps))
+            _fit_with_lightning(descent, used, logger)
+            smaller = refined(descent) if settings.schedule.name == "certified" else None
+            if smaller is None:
+                break
+            settings = replace(settings, schedule=smaller)
+            descent = new_descent(problem, settings, block)
         result = _result(problem, settings, descent, plan.references, metrics.history())
     result.summary["logging_seconds"] = metrics.seconds
     result.summary["predicted_steps"] = plan.prediction.steps

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlntorch.dynamics.schedule import Schedule
 from dlntorch.experiment.settings import RunSettings
+from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
+from dlntorch.training.certified import coarse_pass
+from dlntorch.training.descent import Descent
 from dlntorch.validation import InputError
 
 if TYPE_CHECKING:
     from dlntorch.dynamics.certificate import Certificate
 
-__all__ = ["chosen_schedule", "new_certificate"]
+__all__ = ["chosen_schedule", "new_certificate", "new_descent"]
+
+
+def new_descent(problem: Problem, settings: RunSettings, block_seconds: float = 0.05) -> Descent:
+    """A network at α and its descent, with the certificate where one is wanted."""
+    placed = problem.to(settings.device, settings.dtype)
+    network = DiagonalLinearNetwork(problem.n, settings.p, settings.alpha, dtype=settings.dtype, device=settings.device)
+    return Descent(
+        network,
+        placed,
+        settings.schedule,
+        settings.stopping,
+        engine=settings.engine,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        certificate=new_certificate(problem, settings) if settings.certificate else None,
+        max_wall_seconds=settings.max_wall_seconds,
+        block_seconds=block_seconds,
+    )
 
 
 def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
     """The schedule with all its numbers.
 
     Raises:
-        InputError: when the theorem's steps exceed the budget, with log10 of their number.
+        InputError: when the theorem's steps exceed the budget, with log10 of their number; when the certified ε
+            cannot be met within the budget, with the one that can.
     """
     schedule = settings.schedule
+    if schedule.name == "certified":
+        make = lambda trial: new_descent(problem, replace(settings, schedule=trial))  # noqa: E731
+        return coarse_pass(make, schedule, settings.stopping.max_steps).schedule
     if schedule.name != "theorem" or schedule.eta is not None:
         return schedule
     from dlntorch.dynamics.theorem import theorem_bound

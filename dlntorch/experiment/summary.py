@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlntorch.experiment.diagnosis import advice, signatures
 from dlntorch.experiment.references import References
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.metrics import distance, l1_gap
@@ -100,6 +101,8 @@ def build_summary(
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
+    summary["advice"] = advice(exact, settings, summary, references)
+    summary["signatures"] = signatures(exact, settings, status, references)
     summary["versions"] = versions()
     return summary
 

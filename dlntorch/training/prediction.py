@@ -54,7 +54,7 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
     count = POINTS_PER_DECADE * (DECADES_BELOW + DECADES_ABOVE)
     times = natural * np.logspace(-DECADES_BELOW, DECADES_ABOVE, count + 1)
     near = max(tol, TAIL_FROM)
-    path = flow_path(exact, p, alpha, times, rtol=1e-5, method="LSODA", stop_residual=near, max_evaluations=20_000)
+    path = flow_path(exact, p, alpha, times, rtol=1e-5, method="LSODA", stop_residual=near, max_evaluations=6_000)
     if path.status is not Status.CONVERGED:
         return Prediction(None, None, path.reason or f"the flow needs more than t = {times[-1]:.1e}")
     tail = math.log(near / tol) / _decay_rate(exact, p, path.theta_plus[-1], path.theta_minus[-1])
