@@ -170,8 +170,8 @@ def test_depth_two_is_the_limit_after_rescaling(x):
 
 @pytest.mark.parametrize("p", [2.0, 2.3, 3.0, 7.0, 50.0])
 def test_derivatives_by_gradcheck(p):
-    tau = torch.tensor([-0.8, -0.3, -1e-3, 0.02, 0.5, 0.7], dtype=torch.float64, requires_grad=True)
-    x = torch.tensor([-30.0, -1.5, -0.01, 0.2, 3.0, 50.0], dtype=torch.float64, requires_grad=True)
+    tau = torch.tensor([-0.8, -1e-3, 0.5], dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([-30.0, -0.01, 3.0], dtype=torch.float64, requires_grad=True)
     for function in (potentials.h, potentials.h_prime, potentials.H):
         assert torch.autograd.gradcheck(lambda t, f=function: f(t, p), tau, rtol=1e-4)
         assert torch.autograd.gradgradcheck(lambda t, f=function: f(t, p), tau, rtol=1e-3)
