@@ -18,7 +18,7 @@ from dlntorch.engine.base import Progress
 __all__ = ["Recorder", "Snapshot", "next_recorded_step"]
 
 #: Recorded steps per factor of ten, once steps are numerous enough.
-PER_DECADE = 24
+PER_DECADE = 40
 
 
 def next_recorded_step(step: int, per_decade: int = PER_DECADE) -> int:

@@ -72,10 +72,10 @@ def test_a_certified_run_meets_its_epsilon_and_the_bound_is_true():
 
 
 def test_an_epsilon_out_of_reach_is_refused_with_the_one_that_is_not():
-    with pytest.raises(dln.InputError, match=r"schedule.epsilon must be at least .* within max_steps=20000") as caught:
-        dln.train(gaussian(5, 12, 1), 3, 0.1, schedule="certified", epsilon=1e-6, max_steps=20_000)
+    with pytest.raises(dln.InputError, match=r"schedule.epsilon must be at least .* within max_steps=200000") as caught:
+        dln.train(gaussian(5, 12, 1), 3, 0.1, schedule="certified", epsilon=1e-8, max_steps=200_000)
     possible = float(str(caught.value).split("at least ")[1].split()[0])
-    result = dln.train(gaussian(5, 12, 1), 3, 0.1, schedule="certified", epsilon=1.5 * possible, max_steps=20_000)
+    result = dln.train(gaussian(5, 12, 1), 3, 0.1, schedule="certified", epsilon=1.5 * possible, max_steps=200_000)
     assert result.summary["schedule"]["certified_theta_error"] <= 1.5 * possible
 
 
