@@ -197,9 +197,15 @@ def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device
             raise InputError(
                 f"{name} must be a rectangular array of real numbers, got rows of unequal length"
             ) from None
+        except (TypeError, RuntimeError) as error:  # what an array-like of another library says
+            raise InputError(
+                f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
+            ) from None
         if array.dtype.kind not in "fiub":
             raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
-        tensor = torch.tensor(np.ascontiguousarray(array, dtype=np.float64), dtype=dtype, device=device)
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which is refused below
+            array = np.array(array, dtype=np.float64, order="C")
+        tensor = torch.tensor(array, dtype=dtype, device=device)
     if tensor.ndim != ndim:
         raise InputError(f"{name} must have shape {shape_rule}, got shape {tuple(tensor.shape)}")
     bad = torch.nonzero(~torch.isfinite(tensor))

@@ -76,9 +76,10 @@ def make_problem(
         return call()
     except InputError as error:
         first = str(error).split(" ", 1)[0]
-        known = first in ("name", "path", *allowed)
+        if first in ("dtype", "device"):
+            raise
         # "A must …" is about no key; what names an argument gets the key the user typed.
-        raise InputError(f"problem.{error}" if known else f"problem: {error}") from None
+        raise InputError(f"problem.{error}" if first in ("name", "path", *allowed) else f"problem: {error}") from None
     except MemoryError:
         raise InputError("problem.m and problem.n must be small enough for A to fit in memory") from None
 

@@ -88,6 +88,8 @@ def load_problem(
         if str(error).startswith(("dtype must", "device must")):
             raise
         reason = str(error)
+    except Warning:  # Problem's own, where the caller has turned warnings into errors
+        raise
     except MemoryError:
         reason = "it does not fit in memory"
     except OSError as error:
