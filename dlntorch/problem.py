@@ -205,7 +205,7 @@ def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device
             raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which is refused below
             array = np.array(array, dtype=np.float64, order="C")
-        tensor = torch.tensor(array, dtype=dtype, device=device)
+        tensor = torch.from_numpy(array).to(dtype=dtype, device=device)
     if tensor.ndim != ndim:
         raise InputError(f"{name} must have shape {shape_rule}, got shape {tuple(tensor.shape)}")
     bad = torch.nonzero(~torch.isfinite(tensor))
