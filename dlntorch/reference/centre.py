@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ["Point", "centre_at_depth", "hyperbolic", "minimise", "newton_projection", "power_kernel"]
 
 _MAX_ITERATIONS = 100
-_MAX_STAGES = 200
+_SMALLEST_MARGIN = 1e-13
 _TINY = -550.0  # log of the smallest weight beside the largest: squares of its root must not underflow
 # In the iteration weights are kept above e^{−55} = 1e-24 of the largest: coordinates that flat change Σ H by nothing
 # that float64 holds, and their steps would be rounding errors that the line search must then damp.
@@ -118,14 +118,12 @@ def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float) -> Point | None:
         u, v = 1 - tau, 1 + tau
         return Point(tau, u, v, 0.0, True) if min(u.min(), v.min()) > 0 else None
     radius = float(np.abs(tau).max())
-    for _ in range(_MAX_STAGES):
-        if radius < 1:
-            break
-        pole = radius + 0.05 * max(radius - 1, 0.1)
+    margin = 0.05 * max(radius - 1, 0.1)
+    while radius >= 1 and margin > _SMALLEST_MARGIN * radius:
+        pole = radius + margin
         tau = minimise(pole - tau, pole + tau, G, power_kernel(1.0), 0.1).tau
-        previous, radius = radius, float(np.abs(tau).max())
-        if radius >= 1 and previous - radius < 1e-13 * radius:
-            return None
+        radius = float(np.abs(tau).max())
+        margin = 0.3 * (pole - radius)
     if radius >= 1:
         return None
     point = Point(tau, 1 - tau, 1 + tau, np.inf, False)

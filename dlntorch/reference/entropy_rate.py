@@ -16,10 +16,12 @@ from scipy.optimize import linprog
 from dlntorch.reference.centre import hyperbolic, minimise, newton_projection
 from dlntorch.reference.vertex import least_squares
 
-__all__ = ["decay_exponent", "fourth_order_constant", "slope_reached_at"]
+__all__ = ["decay_exponent", "fourth_order_constant", "off_support_is_silent", "slope_reached_at"]
 
 _DOUBLINGS = 14
-_SLOPE_TOLERANCE = 0.02
+_SLOPE_TOLERANCE = 0.01
+_SMALL = 0.01  # the expansion in the error needs it to be that small beside W_S
+_SLOPE_ACCURACY = 1e-4  # of the values, hence of the slope
 
 
 def decay_exponent(tau: np.ndarray, G: np.ndarray) -> tuple[float | None, np.ndarray]:
@@ -76,39 +78,59 @@ def slope_reached_at(
     tau: np.ndarray,
     exponent: float,
 ) -> float:
-    """The largest α of a grid (log α doubles) below which the leading-order slope stays within 0.02 of the exponent."""
+    """The largest α of a grid (log α doubles) below which the slope stays within 0.01 of the exponent.
+
+    The slope is the leading order's, which counts where the error is at most 1 % of each |W_i|, i in S.
+    """
     G = A_off.T @ Z
     fixed = A_off.T @ least_squares(B.T, np.ones(size.size))
-    moved = A_off.T @ least_squares(B.T, np.log(size) + log_unit)
-    base = tau  # τ for A_Sᵀλ = σ with the least maximum: a good start at large L
-    reached = None
-    for j in range(_DOUBLINGS, -1, -1):
+    moved = _off_span(A_off.T @ least_squares(B.T, np.log(size) + log_unit), G)
+    reached, near = None, 0
+    at = tau  # τ/L without the part that does not grow; the linear programme gives its limit
+    for j in range(_DOUBLINGS + 1):
         L = 2.0**j
-        start = L * base + _into_span(moved, G)
-        point = minimise(-start, start, G, hyperbolic, 1e-9)
-        value, slope, _ = hyperbolic(point.u, point.v)
+        start = L * at + moved
+        point = minimise(-start, start, G, hyperbolic, _SLOPE_ACCURACY)
+        at = (point.tau - moved) / L
+        value, slope, shift = hyperbolic(point.u, point.v)
         rate = fixed + newton_projection(G, slope, slope * fixed) if G.shape[1] else fixed
-        if abs(_local_slope(B, A_off, N, size, value, slope * rate) - exponent) > _SLOPE_TOLERANCE:
+        error = _with_support(B, A_off, N, size, value)
+        miss = abs(_local_slope(error, _with_support(B, A_off, N, size, slope * rate)) - exponent)
+        largest = float((np.abs(error[value.size :]) / size).max(initial=0.0)) * np.exp(
+            min(shift - L - log_unit, 700.0)
+        )
+        if miss > _SLOPE_TOLERANCE or largest > _SMALL or not point.converged:
+            reached, near = None, 0
+            continue
+        reached = L if reached is None else reached
+        near = near + 1 if miss < 0.2 * _SLOPE_TOLERANCE else 0
+        if near == 2:  # the corrections decay in L: it stays
             break
-        reached = L
     return 0.0 if reached is None else float(np.exp(-0.5 * reached))
 
 
-def _into_span(moved: np.ndarray, G: np.ndarray) -> np.ndarray:
-    """``moved`` plus an element of the span of G, of least norm."""
+def off_support_is_silent(B: np.ndarray, A_off: np.ndarray, Z: np.ndarray, size: np.ndarray) -> bool:
+    """Whether A_iᵀλ = 0 is possible off S at every L, so that nothing there moves and the error is of fourth order."""
+    G = A_off.T @ Z
+    targets = (np.ones(size.size), np.log(size))
+    left = [_off_span(A_off.T @ least_squares(B.T, target), G) for target in targets]
+    return max(float(np.abs(vector).max()) for vector in left) <= 1e-13
+
+
+def _off_span(moved: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """``moved`` less its projection on the span of G."""
     return moved - G @ least_squares(G, moved) if G.shape[1] else moved
 
 
-def _local_slope(
-    B: np.ndarray, A_off: np.ndarray, N: np.ndarray, size: np.ndarray, value: np.ndarray, change: np.ndarray
-) -> float:
-    """d log‖error‖/d log α of the error α²(value off S, its answer on S), with d value/dL = change, L = −2 log α."""
+def _with_support(B: np.ndarray, A_off: np.ndarray, N: np.ndarray, size: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """The vector with the values ``off`` off S, and on S what Aψ = y and the selector make of them (without signs)."""
+    on = least_squares(B, -A_off @ off)
+    if N.shape[1]:
+        on = on + newton_projection(N, 1 / size, on / size)
+    return np.concatenate([off, on])
 
-    def whole(off: np.ndarray) -> np.ndarray:
-        on = least_squares(B, -A_off @ off)
-        if N.shape[1]:
-            on = on + newton_projection(N, 1 / size, on / size)
-        return np.concatenate([off, on])
 
-    error, derivative = whole(value), whole(change)
-    return 2 - 2 * float(error @ derivative) / float(error @ error)
+def _local_slope(error: np.ndarray, derivative: np.ndarray) -> float:
+    """d log‖α²·error‖/d log α with d error/dL = derivative, L = −2 log α."""
+    square = float(error @ error)
+    return 2 - 2 * float(error @ derivative) / square if square > 0 else 2.0

@@ -87,7 +87,8 @@ def l1_minimizer(problem: Problem) -> L1Minimizer:
     ``unique`` is decided from the ties T = {i : |A_iᵀλ| = 1} of the dual vector and the face of minimisers supported on
     them (see :mod:`dlntorch.reference.faces` for the margins inside which it is None). If rank(A) < m the problem is
     replaced by the equivalent one of full rank; if y is not in range(A), y is replaced by its projection and ``reason``
-    says so. For y = 0 the answer is ψ = 0, unique, with λ = 0.
+    says so. For y = 0 the answer is ψ = 0, unique, with λ = 0. All is meant normwise: a part of y below about 100 eps ‖y‖
+    is rounding, and entries of ψ that only it calls for may be returned as 0.
 
     Args:
         problem: The data (A, y).

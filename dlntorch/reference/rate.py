@@ -22,7 +22,12 @@ from torch import Tensor
 from dlntorch.potentials import h, h_prime
 from dlntorch.problem import Problem
 from dlntorch.reference.centre import Point, centre_at_depth, newton_projection
-from dlntorch.reference.entropy_rate import decay_exponent, fourth_order_constant, slope_reached_at
+from dlntorch.reference.entropy_rate import (
+    decay_exponent,
+    fourth_order_constant,
+    off_support_is_silent,
+    slope_reached_at,
+)
 from dlntorch.reference.selection import SelectedMinimizer, null_space, selected_minimizer, weighted_null_space
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.vertex import least_squares
@@ -51,9 +56,9 @@ class Rate:
         tau: The limit of Aᵀλ, shape (n,), for p > 2: σ on S, τ* off S; None at p = 2.
         alpha_asymptotic: How small α must be before the asymptote is seen: for p > 2 the first-order relative
             correction ‖correction_vector‖/C · α^{p−2} is 1 % there (and, on a face, α^p|C_i| <= 1 % of |W_i|); at p = 2
-            the local slope of the leading-order error stays within 0.02 of ``exponent`` below it (on a grid on which
-            log α doubles). 0 where no float64 α is small enough, inf where the formula is exact for every α, None where
-            unknown.
+            the slope stays within 0.01 of ``exponent`` below it, to leading order and where the error is below 1 % of
+            each |W_i| (on a grid on which log α doubles). 0 where no float64 α is small enough, inf where the formula is
+            exact for every α, None where unknown.
         status: As :func:`selected_minimizer`'s, or ``failed``.
         reason: One line on anything a user should know, else empty.
         selected: W_p, which the constants refer to.
@@ -223,19 +228,8 @@ def _where_small(g: _Geometry, p: float, vector: np.ndarray, correction: np.ndar
 def _at_depth_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimizer) -> Rate:
     g = geometry
     none = "at p = 2 the exponent is known but no formula for the constant"
-    if g.off.size == 0:  # the error is that of 2 sinh against exp on S alone
-        C_S, overflow = fourth_order_constant(g.N, g.size, g.log_unit)
-        vector = None if overflow else form.like(_assemble(form, chosen, g, np.zeros(0), C_S))
-        constant = None if vector is None else float(torch.linalg.vector_norm(vector))
-        alpha = (
-            None
-            if overflow
-            else np.inf
-            if constant == 0
-            else float(np.exp(0.5 * (np.log(0.1 * g.size.min()) + g.log_unit)))
-        )
-        why = "the constant exceeds the largest float64" if overflow else ""
-        return Rate(2.0, 4.0, constant, why, vector, None, 0.0, None, alpha, chosen.status, chosen.reason, chosen)
+    if g.size.size and (g.off.size == 0 or off_support_is_silent(g.B, g.A_off, g.Z, g.size)):
+        return _fourth_order(form, g, chosen)
     if g.size.size == 0:  # y = 0: the limit is 0 for every α
         zero = torch.zeros_like(chosen.psi)
         return Rate(2.0, 2.0, 0.0, "", zero, None, 0.0, None, np.inf, chosen.status, chosen.reason, chosen)
@@ -245,6 +239,19 @@ def _at_depth_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinim
     exponent = 2 * (1 - rho)
     alpha = slope_reached_at(g.B, g.A_off, g.Z, g.N, g.size, g.log_unit, tau, exponent)
     return Rate(2.0, exponent, None, none, None, None, rho, None, alpha, chosen.status, chosen.reason, chosen)
+
+
+def _fourth_order(form: StandardForm, g: _Geometry, chosen: SelectedMinimizer) -> Rate:
+    """Depth 2 with nothing off the support: the error is that of 2 sinh τ against exp τ on S alone."""
+    C_S, overflow = fourth_order_constant(g.N, g.size, g.log_unit)
+    if overflow:
+        why = "the constant exceeds the largest float64"
+        return Rate(2.0, 4.0, None, why, None, None, 0.0, None, None, chosen.status, chosen.reason, chosen)
+    C = _assemble(form, chosen, g, np.zeros(g.off.size), C_S)
+    constant = float(np.linalg.norm(C))
+    # the terms left out are (α²/W)² smaller
+    alpha = np.inf if constant == 0 else float(np.exp(0.5 * (np.log(0.1 * g.size.min()) + g.log_unit)))
+    return Rate(2.0, 4.0, constant, "", form.like(C), None, 0.0, None, alpha, chosen.status, chosen.reason, chosen)
 
 
 def _assemble(

@@ -125,3 +125,27 @@ def test_shapes_without_freedom_and_zero_columns() -> None:
     zeros = dln.l1_minimizer(dln.Problem([[0.0, 2.0, 0.0]], [4.0]))
     assert zeros.psi.tolist() == [0.0, 2.0, 0.0]
     assert zeros.unique is True
+
+
+def test_float32_data_are_solved_in_double_and_rounded_once() -> None:
+    double = gaussian(6, 20, 2)
+    single = double.to(dtype="float32")
+    same = single.to(dtype="float64")
+    found, reference = dln.l1_minimizer(single), dln.l1_minimizer(same)
+    assert found.psi.dtype == torch.float32
+    assert torch.equal(found.psi, reference.psi.float())
+    assert found.certificate.duality_gap <= 1e-14
+    assert dln.predict_rate(single, 3).constant == pytest.approx(dln.predict_rate(same, 3).constant, rel=1e-12)
+
+
+def test_data_of_very_different_sizes() -> None:
+    """Entries of y far below HiGHS's absolute tolerances are solved for, not dropped."""
+    base = gaussian(4, 9, 1)
+    alone = dln.l1_minimizer(base)
+    A = torch.zeros(8, 18, dtype=torch.float64)
+    A[:4, :9] = A[4:, 9:] = base.A
+    for small in (1e-9, 1e-12):
+        found = dln.l1_minimizer(dln.Problem(A, torch.cat([base.y, small * base.y])))
+        assert found.unique is True
+        torch.testing.assert_close(found.psi[:9], alone.psi, rtol=1e-12, atol=0)
+        torch.testing.assert_close(found.psi[9:] / small, alone.psi, rtol=1e-12, atol=0)
