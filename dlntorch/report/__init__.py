@@ -1,0 +1,41 @@
+"""Figures and pages, drawn from saved results only: nothing is trained or solved here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlntorch.experiment.result import RunResult
+
+__all__ = ["write_run_report"]
+
+
+def write_run_report(result: RunResult) -> dict[str, Path]:
+    """Write ``figures/*.png`` and ``report.html`` into a run's folder.
+
+    Args:
+        result: A finished run that has a folder.
+
+    Returns:
+        The figures' paths by name: ``distances``, ``residual``, ``coefficients``, ``steps``, ``budget``.
+
+    Raises:
+        InputError: when the run has no folder.
+        OSError: when a file cannot be written.
+    """
+    from dlntorch.experiment.folder import atomic_write
+    from dlntorch.report.data import RunData
+    from dlntorch.report.figures import RUN_FIGURES
+    from dlntorch.report.page import render_page
+    from dlntorch.report.style import save_figure
+    from dlntorch.validation import InputError
+
+    if result.folder is None:
+        raise InputError("result must be of a run that has a folder, got folder=None")
+    data = RunData(result)
+    paths: dict[str, Path] = {}
+    images: dict[str, bytes] = {}
+    for name, figure in RUN_FIGURES.items():
+        paths[name] = result.folder / "figures" / f"{name}.png"
+        images[name] = save_figure(figure.draw(figure.title, data), paths[name])
+    atomic_write(result.folder / "report.html", render_page(data, images).encode("utf-8", "replace"))
+    return paths

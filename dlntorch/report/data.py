@@ -1,0 +1,124 @@
+"""A run's saved results, as figures need them: columns beside their abscissa, reasons for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlntorch.experiment.result import RunResult
+
+__all__ = ["RunData", "coincide"]
+
+_PLAIN = ("the ℓ1 vertex", "W_p", "the limit ψ_α(∞)", "the planted signal")
+
+
+def coincide(left: np.ndarray, right: np.ndarray, tolerance: float = 0.01) -> bool:
+    """Whether two curves could not be told apart on a logarithmic axis (within 1 % wherever both are shown)."""
+    if left.shape != right.shape or not left.size:
+        return False
+    both = np.isfinite(left) & np.isfinite(right)
+    with np.errstate(over="ignore"):
+        return bool(both.any() and np.all(np.abs(left - right)[both] <= tolerance * np.minimum(left, right)[both]))
+
+
+class RunData:
+    """What the figures and the page of a run are drawn from.
+
+    Args:
+        result: A finished run, in memory or loaded.
+    """
+
+    def __init__(self, result: RunResult) -> None:
+        self.summary: Mapping[str, Any] = result.summary
+        self.result = result
+        self.t = _numbers(result.history.get("t", result.trajectory.t.numpy()))
+        step = result.trajectory.step
+        self.step = _numbers(result.history.get("step", np.arange(len(self.t)) if step is None else step.numpy()))
+
+    @property
+    def heading(self) -> str:
+        """Which run this is, in a line: problem, shape, p, α, schedule."""
+        summary = self.summary
+        problem, schedule = summary["problem"], summary["schedule"]
+        kappa = schedule.get("kappa")
+        steps = schedule["name"] + ("" if kappa is None else f" (κ = {kappa:g})")
+        batch = "" if summary.get("batch_size") is None else f", batches of {summary['batch_size']}"
+        name = problem["name"] if len(problem["name"]) <= 24 else problem["name"][:23] + "…"
+        shape = f"{problem['m']}×{problem['n']}"
+        return f"{name} {shape} · p = {summary['p']:g} · α = {summary['alpha']:g} · {steps}{batch}"
+
+    def column(self, name: str) -> np.ndarray | None:
+        """A column of the history, as long as ``t``, with NaN where it is not a finite number; None without it."""
+        found = self.result.history.get(name)
+        if found is None or len(found) != len(self.t):
+            return None
+        return _numbers(found)
+
+    def why_missing(self, *names: str) -> str:
+        """The summary's reason for the first of ``names`` that has one."""
+        for place in (self.summary, self.summary["budget"], self.summary["predicted"], self.summary["references"]):
+            for name in names:
+                reason = place.get(f"{name}_reason")
+                if reason:
+                    return str(reason)
+        return "not recorded"
+
+    def coefficients(self) -> tuple[np.ndarray, np.ndarray]:
+        """t (k,) and ψ (k, n) of the recorded path, without the rows that are not finite."""
+        t, psi = _numbers(self.result.trajectory.t.numpy()), self.result.trajectory.psi.numpy()
+        finite = np.isfinite(t) & np.isfinite(psi).all(axis=1)
+        return t[finite], psi[finite]
+
+    def minimizer(self) -> tuple[str, np.ndarray] | None:
+        """A saved reference vector to compare the coefficients with, and its name: W_p, else the planted signal."""
+        saved = getattr(self.result, "references", None) or {}
+        for key, name in (("selected", "W_p"), ("l1", "the ℓ1 vertex")):
+            if key in saved:
+                return name, _numbers(saved[key])
+        truth = self.result.problem.truth
+        return None if truth is None else ("the planted signal", truth.detach().cpu().double().numpy())
+
+    def budget_curves(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """The three parts of the error along the run, and the reasons for those that are missing."""
+        curves: dict[str, np.ndarray] = {}
+        reasons: dict[str, str] = {}
+        flow, limit = self.column("distance_to_flow"), self.column("flow_to_limit")
+        constant = self.summary["budget"].get("initialization")
+        found = {
+            "discretization": flow,
+            "finite_time": limit,
+            "initialization": None if constant is None else np.full(len(self.t), float(constant)),
+        }
+        for name, values in found.items():
+            if values is None:
+                reasons[name] = self.why_missing(name, "distance_to_flow", "distance_to_limit")
+            else:
+                curves[name] = values
+        return curves, reasons
+
+    def distances(self) -> list[tuple[str, np.ndarray]]:
+        """Curves of the distances to the references, each named; those that coincide are one curve."""
+        groups: list[tuple[list[str], np.ndarray]] = []
+        for column, name in zip(("l1", "selected", "limit", "truth"), _PLAIN, strict=True):
+            values = self.column(f"distance_to_{column}")
+            if values is None:
+                continue
+            for names, other in groups:
+                if coincide(values, other):
+                    names.append(name)
+                    break
+            else:
+                groups.append(([name], values))
+        return [("to " + _joined(names), values) for names, values in groups]
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " = ".join(names)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    array = np.array(values, dtype=np.float64)
+    array[~np.isfinite(array)] = np.nan
+    return array

@@ -1,0 +1,266 @@
+"""The page of a run: one self-contained HTML file, without scripts and without anything fetched from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dlntorch.report.data import RunData
+from dlntorch.report.figures import RUN_FIGURES
+from dlntorch.report.style import format_number
+
+__all__ = ["page_html", "render_page", "table_html"]
+
+Row = tuple[str, Any, str]
+
+_CSS = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1a1a1a;
+       background: #fff; max-width: 76rem; margin: 0 auto; padding: 1rem; }
+main > section { max-width: 50rem; }
+main > section.figures { max-width: none; }
+h1 { font-size: 1.45rem; line-height: 1.25; margin: .5rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 2px solid #1a1a1a; padding-bottom: .15rem; }
+h3 { font-size: 1rem; margin: 0 0 .25rem; }
+p { margin: .5rem 0; overflow-wrap: anywhere; }
+.status { border-left: .35rem solid #171446; padding: .35rem .75rem; background: #f4f4f7; }
+.status.bad { border-left-color: #8a1c1c; background: #fbeeee; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 34rem), 1fr)); gap: 1.5rem 2rem;
+           align-items: start; }
+.figures h2 { grid-column: 1 / -1; margin-bottom: 0; }
+figure { margin: 0; break-inside: avoid; }
+figure img { display: block; width: 100%; max-width: 45rem; height: auto; }
+figcaption { color: #444; font-size: .92rem; max-width: 42rem; }
+table { border-collapse: collapse; width: 100%; font-size: .95rem; }
+th, td { border-bottom: 1px solid #d8d8d8; padding: .3rem .5rem; text-align: left; vertical-align: top; }
+tbody th { font-weight: 600; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.words { text-align: left; white-space: normal; }
+td.meaning { color: #333; overflow-wrap: anywhere; }
+tr.largest th, tr.largest td { background: #fdf1e3; }
+pre { background: #f6f6f6; padding: .75rem; overflow-x: auto; font-size: .85rem; line-height: 1.4; }
+@media (max-width: 36rem) {
+  body { padding: .75rem; }
+  table, tbody { display: block; }
+  thead { display: none; }
+  tr { display: grid; grid-template-columns: 1fr auto; border-bottom: 1px solid #d8d8d8; padding: .25rem 0; }
+  th, td { border: 0; padding: .05rem .25rem; overflow-wrap: anywhere; }
+  td.number { white-space: normal; }
+  td.meaning { grid-column: 1 / -1; font-size: .88rem; }
+  td.meaning:empty { display: none; }
+}
+@media print {
+  body { max-width: none; padding: 0; font-size: 10.5pt; }
+  .figures { display: block; }
+  figure { margin: 0 0 1rem; }
+  figure img { max-width: 14.5cm; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  h2 { break-after: avoid; }
+  tr { break-inside: avoid; }
+  .status, tr.largest th, tr.largest td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+"""
+
+_PARTS = {
+    "discretization": "gradient descent against the flow at the same time: ‖ψ_k − ψ(t)‖₂",
+    "finite_time": "the flow at that time against its limit: ‖ψ(t) − ψ_α(∞)‖₂",
+    "initialization": "the limit against the selected minimiser: ‖ψ_α(∞) − W_p‖₂",
+}
+
+
+def page_html(title: str, body: Iterable[str]) -> str:
+    """A whole page around sections of HTML; ``title`` is escaped here, the sections by whoever made them."""
+    name = html.escape(_line(title))
+    head = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{name}</title>\n<style>{_CSS}</style>\n</head>\n"
+    )
+    return head + "<body>\n<main>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
+
+
+def table_html(head: Sequence[str], rows: Iterable[Row], largest: str | None = None) -> str:
+    """A table of names, values and meanings, everything escaped; the row named ``largest`` is marked."""
+    lines = [
+        "<table>",
+        "<thead><tr>" + "".join(f'<th scope="col">{html.escape(h)}</th>' for h in head) + "</tr></thead>",
+    ]
+    lines.append("<tbody>")
+    for name, value, meaning in rows:
+        words = isinstance(value, str)
+        shown = value if words else format_number(value, 6)
+        mark = ' class="largest"' if name == largest else ""
+        lines.append(
+            f'<tr{mark}><th scope="row">{html.escape(name)}</th>'
+            f'<td class="number{" words" if words and len(shown) > 24 else ""}">{html.escape(_line(shown))}</td>'
+            f'<td class="meaning">{html.escape(_line(meaning))}</td></tr>'
+        )
+    return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
+    """The page of a run.
+
+    Args:
+        data: The run.
+        images: The PNG of each figure, by name.
+    """
+    summary = data.summary
+    bad = data.result.status.ended_badly
+    status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(_line(str(summary['reason'])))}."
+    sections = [
+        f"<h1>{html.escape(_line(data.heading))}</h1>",
+        f'<p class="status{" bad" if bad else ""}">{status}</p>',
+        "<section>" + "".join(f"<p>{html.escape(_line(text))}</p>" for text in words(summary)) + "</section>",
+        _section("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
+        _section("Error budget", table_html(("part", "norm", "meaning"), *budget_rows(summary))),
+        _figures(data, images),
+        _section("Prediction and references", table_html(("what", "value", "meaning"), reference_rows(summary))),
+        _section("Step sizes", table_html(("what", "value", "meaning"), schedule_rows(summary))),
+        _section("Configuration", "<pre>" + html.escape(_yaml(data.result.config)) + "</pre>"),
+        _section(
+            "Versions",
+            table_html(("package", "version", ""), [(k, str(v), "") for k, v in summary["versions"].items()]),
+        ),
+    ]
+    return page_html(f"dlntorch: {data.heading}", sections)
+
+
+def words(summary: Mapping[str, Any]) -> list[str]:
+    """What a person should know first: which error dominates, what would help, which failure the run shows."""
+    budget = summary["budget"]
+    dominant = budget.get("dominant")
+    lines: list[str] = []
+    if dominant is not None:
+        lines.append(
+            f"The largest part of the error is {dominant.replace('_', ' ')}, {format_number(budget[dominant])}."
+        )
+    elif not summary.get("advice"):
+        lines.append(f"The error budget is incomplete: {budget.get('dominant_reason', 'not computed')}.")
+    if summary.get("advice"):
+        lines.append(f"{_capital(str(summary['advice']))}.")
+    lines += [f"{_capital(str(text))}." for text in summary.get("signatures", ())]
+    return lines
+
+
+def result_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """Steps, time, residual and distances."""
+    rows: list[Row] = [
+        ("steps", summary["steps"], f"plain SGD steps, in {format_number(float(summary['wall_seconds']))} s"),
+        ("time t", summary["time"], "Σ η, in the units of the flow θ̇ = −∇L(θ)"),
+    ]
+    rows += _known(
+        summary,
+        {
+            "residual": "‖Aψ − y‖₂ / ‖y‖₂",
+            "inconsistency": "distance of y from range(A): 0 where some vector interpolates",
+            "l1_gap": "‖ψ‖₁ − min‖ψ‖₁",
+            "distance_to_l1": "to the linear programme's vertex",
+            "distance_to_selected": "to W_p, the minimiser that depth p selects",
+            "distance_to_limit": "to the flow's limit ψ_α(∞) for this α",
+            "distance_to_flow": "to the flow at the same time t",
+            "distance_to_truth": "to the planted signal",
+        },
+    )
+    return rows
+
+
+def budget_rows(summary: Mapping[str, Any]) -> tuple[list[Row], str | None]:
+    """The three parts, and the displayed name of the largest."""
+    budget = summary["budget"]
+    rows = _known(budget, _PARTS)
+    dominant = budget.get("dominant")
+    return rows, None if dominant is None else dominant.replace("_", " ")
+
+
+def reference_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """What the theory predicts, and what the run was compared with."""
+    rows = _known(
+        summary["predicted"],
+        {
+            "exponent": "the initialization error falls like α to this power",
+            "constant": "C of C·α^p",
+            "initialization": "C·α^p, the predicted initialization error",
+            "rho": "ϱ of the p = 2 exponent 2(1 − ϱ)",
+        },
+    )
+    rows += _known(summary["references"], {"l1_value": "min ‖ψ‖₁ subject to Aψ = y"})
+    unique = summary["references"].get("unique")
+    why = summary["references"].get("unique_reason", "")
+    rows.append(("unique", "undecided" if unique is None else unique, why or "whether one vector alone attains it"))
+    notes = summary["references"].get("notes", {})
+    return rows + [(f"note on {name}", "", str(text)) for name, text in notes.items()]
+
+
+def schedule_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """The step sizes, the theorem's, and the certificate."""
+    schedule = summary["schedule"]
+    rows: list[Row] = [("schedule", str(schedule["name"]), "")]
+    return rows + _known(
+        schedule,
+        {
+            "eta_min": "smallest η used",
+            "eta_max": "largest η used",
+            "kappa": "largest relative change of a parameter in a step",
+            "c": "fraction of the stability limit",
+            "theorem_log10_eta": "log10 of the step size that the paper's theorem asks for",
+            "theorem_log10_steps": "log10 of the steps that it would take",
+            "certificate": "E: proved bound on the distance of the mirror path from the flow, in dual coordinates",
+            "certified_theta_error": "proved bound on ‖θ_k − θ(t_k)‖₂ at the end",
+            "certified_theta_error_sup": "proved bound over the whole run",
+        },
+    )
+
+
+def _known(source: Mapping[str, Any], meanings: Mapping[str, str]) -> list[Row]:
+    """Rows of a part of the summary; where there is no value, its reason instead of its meaning."""
+    rows: list[Row] = []
+    for key, meaning in meanings.items():
+        if key not in source:
+            continue
+        value = source[key]
+        text = (
+            meaning
+            if value is not None
+            else f"{meaning} (not available: {source.get(f'{key}_reason', 'not computed')})"
+        )
+        rows.append((key.replace("_", " "), value, text))
+    return rows
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
+
+
+def _figures(data: RunData, images: Mapping[str, bytes]) -> str:
+    parts = ['<section class="figures">', "<h2>Figures</h2>"]
+    for name, image in images.items():
+        figure = RUN_FIGURES[name]
+        width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")  # PNG header
+        alt = html.escape(_line(f"{figure.title}. {data.heading}. {figure.caption}"), quote=True)
+        parts.append(
+            f'<figure id="{name}"><h3>{html.escape(figure.title)}</h3>'
+            f'<img width="{width}" height="{height}" alt="{alt}" '
+            f'src="data:image/png;base64,{base64.b64encode(image).decode()}">'
+            f"<figcaption>{html.escape(figure.caption)}</figcaption></figure>"
+        )
+    return "\n".join([*parts, "</section>"])
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".")
+
+
+def _line(text: str) -> str:
+    """One line without control characters, which HTML does not allow even when escaped."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    import yaml
+
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True) if config else "(none saved)"
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)

@@ -1,0 +1,351 @@
+"""How every figure looks: run reports and study reports draw through this module.
+
+Four rules. No global state: figures are made through matplotlib's object API, so that threads may draw at the same
+time, and nothing here reads or sets ``rcParams``. No warnings: axes get their limits and ticks from the data that can
+be shown, computed here. Readable in grey: series differ by line style and marker as well as by colour, and the colours
+are ordered by luminance. Nothing hidden: legends stand below the axes, never on the data.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlntorch.experiment.folder import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "DARK",
+    "GREY",
+    "PALE",
+    "SERIES",
+    "Line",
+    "finish_figure",
+    "format_number",
+    "label_axes",
+    "linear_axis",
+    "log_axis",
+    "new_figure",
+    "pdf_bytes",
+    "png_bytes",
+    "power_of_ten",
+    "printable",
+    "save_figure",
+    "show_notice",
+    "symlog_axis",
+]
+
+FONT = "DejaVu Sans"  # it comes with matplotlib, and has α, ψ, ℓ, ‖ and superscripts
+WIDTH = 6.2  # inches
+DPI = 116
+SIZE = 11.0  # points: 9 pixels where a phone shows the figure 360 pixels wide
+DARK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#c4c4c4"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The look of one series; no two of them share a line style or a marker."""
+
+    color: str
+    style: Any
+    marker: str
+    hatch: str = ""
+
+
+#: Dark to light (CIE L* about 9, 30, 45, 58): told apart by every kind of colour vision, and in grey.
+SERIES = (
+    Line("#171446", "-", "o", ""),
+    Line("#6a2a8c", (0, (6, 2)), "s", "////"),
+    Line("#b8405e", (0, (6, 1.5, 1, 1.5)), "^", "...."),
+    Line("#c9731f", (0, (1.5, 1.2)), "D", "\\\\\\\\"),
+)
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_ten(exponent: int) -> str:
+    """10ᵏ in plain characters (no mathtext: it is slow)."""
+    return "10" + str(exponent).translate(_SUPERSCRIPT)
+
+
+def format_number(value: Any, digits: int = 3) -> str:
+    """A number as a person reads it; a dash for None."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.{digits}g}"
+
+
+def printable(text: str, limit: int = 72) -> str:
+    """``text`` on one line, of at most ``limit`` characters, with a box for every character that the font lacks."""
+    from matplotlib import get_data_path
+    from matplotlib.font_manager import get_font
+
+    font = get_font(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    line = " ".join(text.split())
+    if len(line) > limit:
+        line = line[: limit - 1] + "…"
+    return "".join(c if c.isprintable() and font.get_char_index(ord(c)) else "□" for c in line)
+
+
+def new_figure(title: str, subtitle: str, heights: Sequence[float] = (3.1,)) -> tuple[Figure, list[Axes]]:
+    """An empty figure on an Agg canvas, with one panel of each height (inches) sharing the horizontal axis.
+
+    Args:
+        title: What the figure shows.
+        subtitle: What it was made from: problem, p, α, schedule.
+        heights: Height of each panel, from the top.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, sum(heights) + 1.5), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    panels: list[Axes] = []
+    for _ in heights:
+        axes = figure.add_axes((0.14, 0.2, 0.8, 0.6), facecolor="white")
+        axes.grid(True, which="major", color="#e6e6e6", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=SIZE - 1, labelfontfamily=FONT, colors=DARK, which="major", length=4)
+        axes.tick_params(which="minor", length=2, color=GREY)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        panels.append(axes)
+    look: dict[str, Any] = {"family": FONT, "parse_math": False, "ha": "left"}
+    figure.text(0.02, 0.98, printable(title), size=SIZE + 2, weight="bold", color=DARK, va="top", gid="title", **look)
+    figure.text(0.02, 0.92, printable(subtitle, 84), size=SIZE - 1.5, color=GREY, va="top", gid="subtitle", **look)
+    return figure, panels
+
+
+def finish_figure(
+    figure: Figure, panels: Sequence[Axes], heights: Sequence[float] = (3.1,), right: float = 0.2
+) -> None:
+    """Place title, panels and legend so that none overlaps another; the figure's height follows from them.
+
+    Args:
+        figure: From :func:`new_figure`.
+        panels: Its panels, drawn.
+        heights: Their heights, inches.
+        right: Room kept at the right of the panels, inches.
+    """
+    from matplotlib.font_manager import FontProperties
+
+    handles, labels = [], []
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.append(handle)
+            labels.append(label)
+    columns = 2 if len(labels) > 1 and max(map(len, labels)) <= 31 else 1
+    rows = math.ceil(len(labels) / columns) if labels else 0
+    gap, under, top = 0.22, 0.62, 0.68
+    legend = 0.235 * rows + (0.1 if rows else 0.0)
+    height = top + sum(heights) + gap * (len(heights) - 1) + under + legend
+    figure.set_size_inches(WIDTH, height)
+    left = 0.92
+    at = height - top
+    for axes, tall in zip(panels, heights, strict=True):
+        axes.set_position((left / WIDTH, (at - tall) / height, (WIDTH - left - right) / WIDTH, tall / height))
+        at -= tall + gap
+    for text in figure.texts:
+        text.set_y(1 - (0.1 if text.get_gid() == "title" else 0.38) / height)
+    for axes in panels:
+        axes.yaxis.set_label_coords(-0.62 / (WIDTH - left - right), 0.5)
+    if labels:
+        figure.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0.1 / WIDTH, 0.03 / height),
+            ncols=columns,
+            frameon=False,
+            handlelength=3.2,
+            columnspacing=1.6,
+            labelspacing=0.3,
+            borderpad=0.2,
+            borderaxespad=0.0,
+            prop=FontProperties(family=FONT, size=SIZE - 1),
+            labelcolor=DARK,
+        )
+
+
+def show_notice(axes: Axes, text: str) -> None:
+    """In a panel's place, say why there is nothing to draw."""
+    import textwrap
+
+    axes.set_axis_off()
+    lines = "\n".join(printable(line, 400) for line in textwrap.wrap(text, 58)[:8])
+    axes.text(
+        0.5,
+        0.5,
+        lines,
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        size=SIZE,
+        family=FONT,
+        color=GREY,
+        parse_math=False,
+        linespacing=1.5,
+    )
+
+
+def label_axes(axes: Axes, x: str | None, y: str) -> None:
+    """Labels with their units; None leaves the horizontal one (and its numbers) to the panel below."""
+    if x is None:
+        axes.tick_params(labelbottom=False)
+    else:
+        axes.set_xlabel(x, size=SIZE, family=FONT, color=DARK, parse_math=False)
+    axes.set_ylabel(y, size=SIZE, family=FONT, color=DARK, parse_math=False)
+
+
+# -- axes -------------------------------------------------------------------------------------------------------------
+
+
+def log_axis(axes: Axes, which: str, values: Iterable[Any], pad: float = 0.04) -> bool:
+    """Make an axis logarithmic over the positive finite entries of ``values``; False when there is none.
+
+    Args:
+        axes: The panel.
+        which: ``x`` or ``y``.
+        values: Arrays or numbers that have to be inside.
+        pad: Room at each end, as a share of the span.
+    """
+    low, high = _positive_range(values)
+    if low is None or high is None:
+        return False
+    a, b = math.log10(low), math.log10(high)
+    if b - a < 0.3:  # a constant: half a decade around it
+        a, b = a - 0.25, b + 0.25
+    room = pad * (b - a)
+    a, b = max(a - room, -307.0), min(b + room, 307.9)
+    _set_scale(axes, which, "log")
+    ticks, names, minor = _log_ticks(a, b)
+    _set_ticks(axes, which, ticks, names, minor)
+    _set_limits(axes, which, 10.0**a, 10.0**b)
+    return True
+
+
+def linear_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """A linear axis over [low, high], with round ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    span = high - low
+    if span <= 1e-12 * max(abs(low), abs(high)):
+        half = max(abs(low), abs(high)) * 0.5 or 1.0
+        low, high, span = low - half, high + half, 2 * half
+    low, high = low - 0.05 * span, high + 0.05 * span
+    ticks = [t for t in MaxNLocator(nbins=6).tick_values(low, high) if low <= t <= high]
+    _set_ticks(axes, which, ticks, [f"{0.0 if abs(t) < 1e-9 * span else t:.4g}".replace("-", "−") for t in ticks], [])
+    _set_limits(axes, which, low, high)
+
+
+def symlog_axis(axes: Axes, which: str, low: float, high: float, linear: float) -> None:
+    """An axis over [low, high] that is linear within ±``linear`` and logarithmic outside."""
+    if which == "x":
+        axes.set_xscale("symlog", linthresh=linear)
+    else:
+        axes.set_yscale("symlog", linthresh=linear)
+    start = math.ceil(math.log10(linear) - 1e-9)
+    end = math.floor(math.log10(max(abs(low), abs(high), linear)) + 1e-9)
+    stride = max(1, math.ceil((end - start + 1) / 4))
+    exponents = range(start, end + 1, stride)
+    pairs = [(0.0, "0")]
+    pairs += [(10.0**e, power_of_ten(e)) for e in exponents if 10.0**e <= high]
+    pairs += [(-(10.0**e), "−" + power_of_ten(e)) for e in exponents if -(10.0**e) >= low]
+    pairs.sort()
+    _set_ticks(axes, which, [t for t, _ in pairs], [name for _, name in pairs], [])
+    low = low * 1.6 if low < 0 else -0.4 * linear
+    high = high * 1.6 if high > 0 else 0.4 * linear
+    _set_limits(axes, which, low, high)
+
+
+def _positive_range(values: Iterable[Any]) -> tuple[float | None, float | None]:
+    low = high = None
+    for value in values:
+        array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+        array = array[np.isfinite(array) & (array > 1e-307)]
+        if array.size:
+            low = float(array.min()) if low is None else min(low, float(array.min()))
+            high = float(array.max()) if high is None else max(high, float(array.max()))
+    return low, high
+
+
+def _log_ticks(a: float, b: float) -> tuple[list[float], list[str], list[float]]:
+    """Major ticks, their names and minor ticks between 10**a and 10**b."""
+    first, last = math.ceil(a), math.floor(b)
+    decades = range(first, last + 1)
+    steps = [
+        m * 10.0**e for e in range(math.floor(a), math.ceil(b) + 1) for m in range(1, 10) if a <= math.log10(m) + e <= b
+    ]
+    if len(decades) < 2:  # too short for powers of ten alone
+        chosen = [s for s in steps if round(s / 10.0 ** math.floor(math.log10(s) + 1e-9)) in (1, 2, 5)]
+        chosen = chosen or steps or [10.0 ** ((a + b) / 2)]
+        return chosen, [f"{s:.2g}" for s in chosen], [s for s in steps if s not in chosen]
+    stride = math.ceil(len(decades) / 8)
+    shown = [e for e in decades if e % stride == 0]
+    if stride > 1:
+        return [10.0**e for e in shown], [power_of_ten(e) for e in shown], [10.0**e for e in decades if e % stride]
+    minor = [s for s in steps if s not in {10.0**e for e in shown}]
+    return [10.0**e for e in shown], [power_of_ten(e) for e in shown], minor
+
+
+def _set_scale(axes: Axes, which: str, scale: str) -> None:
+    if which == "x":
+        axes.set_xscale(scale)
+    else:
+        axes.set_yscale(scale)
+
+
+def _set_ticks(axes: Axes, which: str, ticks: list[float], names: list[str], minor: list[float]) -> None:
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter(names))
+    axis.set_minor_locator(FixedLocator(minor))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _set_limits(axes: Axes, which: str, low: float, high: float) -> None:
+    if which == "x":
+        axes.set_xlim(low, high)
+    else:
+        axes.set_ylim(low, high)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def pdf_bytes(figure: Figure) -> bytes:
+    """The figure as PDF, for papers; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: Path, pdf: bool = False) -> bytes:
+    """Write ``path`` (PNG), and a PDF of the same name beside it when asked; returns the PNG's bytes."""
+    data = png_bytes(figure)
+    atomic_write(path, data)
+    if pdf:
+        atomic_write(path.with_suffix(".pdf"), pdf_bytes(figure))
+    return data
