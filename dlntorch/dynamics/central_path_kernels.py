@@ -168,6 +168,22 @@ def _reflect(v, head, x, first):
 
 
 @njit(cache=True)
+def _ascending(weight):
+    """Indices that sort ``weight``: Shell's sort, which compiles in a tenth of numpy.argsort's time."""
+    order = np.arange(weight.size)
+    gap = weight.size // 2
+    while gap > 0:
+        for i in range(gap, weight.size):
+            moving, j = order[i], i
+            while j >= gap and weight[order[j - gap]] > weight[moving]:
+                order[j] = order[j - gap]
+                j -= gap
+            order[j] = moving
+        gap //= 2
+    return order
+
+
+@njit(cache=True)
 def qr_step(transposed, root, share, r, e):
     """dt = −e + W^{1/2}D^{−1/2}(Q R^{−T} r + Q Qᵀ (D/W)^{1/2} e), with QR = (DW)^{1/2}Aᵀ, for small problems.
 
@@ -184,7 +200,7 @@ def qr_step(transposed, root, share, r, e):
     weight = np.empty(n)
     for i in range(n):
         weight[i] = -np.max(np.abs(transposed[i])) * root[i] * share[i]
-    order = np.argsort(weight)
+    order = _ascending(weight)
     S = np.empty((m, n))  # one column of (DW)^{1/2}Aᵀ per row, contiguous
     z = np.empty(n)
     for row in range(n):
@@ -305,7 +321,8 @@ def perturbations(A, y, psi, b, log_a, k_inverse):
     """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t, signs alternating (n,)."""
     _, level = residual(A, y, psi)
     noise = _EPS * dual(b, k_inverse)
-    noise[::2] *= -1
+    for i in range(0, noise.size, 2):  # a slice assignment would compile its error message for seconds
+        noise[i] = -noise[i]
     return root_slopes(psi, b, log_a, k_inverse), level, noise
 
 

@@ -217,7 +217,9 @@ def run_steps(
             return BAD_STEP
         if not _propose(theta, powers, g, kind(eta * p), new):
             return IMPROPER
-        theta[:] = new
+        for i in range(g.size):  # an array assignment would compile its error message for seconds
+            theta[0, i] = new[0, i]
+            theta[1, i] = new[1, i]
         k += 1
         state[0] = k
         state[1] += eta
