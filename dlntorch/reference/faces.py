@@ -44,7 +44,7 @@ class Face:
         lam: An optimal dual vector, shape (r,): A_Sᵀλ = σ and |A_iᵀλ| <= 1.
         interior: A minimiser that is nonzero on all of ``support``, shape (n,); the vertex where it is unique.
         unique: dimension == 0, or None where rounding decides it.
-        reason: Why ``unique`` is None, else empty.
+        reason: Why ``unique``, or the support, is not decided; else empty.
     """
 
     support: np.ndarray
@@ -75,7 +75,9 @@ def find_face(A: np.ndarray, y: np.ndarray, vertex: Vertex) -> Face:
     if wider:
         return face
     undecided = f"1 − |A_iᵀλ| is {vertex.near:.1e} for some i, within {UNDECIDED_FACTOR * vertex.noise:.1e} of a tie"
-    return _undecided(face, undecided) if face.unique else face
+    if face.unique is False:  # that is certain, but the face may be larger
+        return replace(face, reason=f"the face of minimisers is undecided: {undecided}")
+    return _undecided(face, undecided)
 
 
 def _undecided(face: Face, reason: str) -> Face:

@@ -108,7 +108,7 @@ def l1_minimizer(problem: Problem) -> L1Minimizer:
     elif not certificate.holds():
         status = Status.FAILED
         reasons.append(f"the optimality conditions hold only to {_worst(certificate):.1e} (asked {KKT_TOLERANCE:.0e})")
-    elif face.unique is None:
+    else:
         reasons.append(face.reason)
     if not bool(torch.isfinite(psi).all()):
         status = Status.FAILED

@@ -104,7 +104,7 @@ def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | N
             status = Status.FAILED
             trouble = f"Newton's iteration on the face stopped at a relative step of {step:.1e}"
             reason = f"{reason}; {trouble}" if reason else trouble
-    if status is Status.CONVERGED and face.unique is None:
+    if status is Status.CONVERGED and face.reason:
         status = Status.BELOW_INPUT_PRECISION
     psi = base.psi.clone() if face.dimension == 0 or status is Status.FAILED else form.psi(x)
     size = float(np.linalg.norm(form.A, 2)) * float(np.linalg.norm(x)) + float(np.linalg.norm(form.y))

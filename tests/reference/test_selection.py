@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import dlntorch as dln
+from dlntorch.dynamics.multiprecision import limit_mp
 from dlntorch.potentials import g
 from dlntorch.trajectory import Status
 from tests.problems import gaussian, line, line_selected, paper_random, plane
@@ -179,3 +181,34 @@ def test_bad_depths(p) -> None:
         dln.selected_minimizer(line(), p)
     with pytest.raises(dln.InputError, match="p must be"):
         dln.predict_rate(line(), p)
+
+
+def test_a_face_that_may_be_larger_is_undecided_though_not_unique() -> None:
+    found = dln.selected_minimizer(dln.Problem([[1.0, 1.0, 1.0 - 1e-12]], [1.0]), 3)
+    assert found.unique is False
+    assert found.status is Status.BELOW_INPUT_PRECISION
+    assert "undecided" in found.reason
+    torch.testing.assert_close(found.psi[:2], torch.tensor([0.5, 0.5], dtype=torch.float64), rtol=1e-14, atol=0)
+
+
+def check_against_the_limit(seed: int, p: float) -> None:
+    case = random_face(seed, 1 + seed % 10)
+    with mp.workdps(60):
+        limit = limit_mp(case.problem.A, case.problem.y, p, alpha_p=mp.mpf("1e-60"), dps=40)
+    assert limit.status is Status.CONVERGED, limit.reason
+    found = dln.selected_minimizer(case.problem, p)
+    expected = np.array([float(value) for value in limit.psi])
+    np.testing.assert_allclose(found.psi.numpy(), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("p", [2, 2.5, 3, 6])
+def test_selected_is_the_limit_in_multiprecision(p: float) -> None:
+    for seed in range(6):
+        check_against_the_limit(seed, p)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [2, 3])
+def test_selected_is_the_limit_on_two_hundred_faces(p: float) -> None:
+    for seed in range(200):
+        check_against_the_limit(seed, p)
