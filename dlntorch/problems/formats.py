@@ -191,6 +191,9 @@ def read_csv(file: Path, limit: int) -> Mapping[str, Any]:
             for cells in reader:
                 if not any(cell.strip() for cell in cells):
                     continue
+                if not rows and header is None and cells[0].lstrip().startswith("#"):
+                    _check_header(cells)
+                    continue
                 if not rows and header is None and all(_number(cell) is None for cell in cells):
                     header = cells
                     _check_header(header)
@@ -213,7 +216,14 @@ def read_csv(file: Path, limit: int) -> Mapping[str, Any]:
 
 def _csv_numbers(cells: list[str], line: int) -> list[float]:
     """A row's cells as finite numbers, or where one is not."""
-    numbers: list[float] = []
+    if "_" not in "".join(cells):
+        try:
+            numbers = [*map(float, cells)]
+        except ValueError:
+            numbers = [math.nan]
+        if all(map(math.isfinite, numbers)):
+            return numbers
+    numbers = []  # cell by cell, to name the wrong one
     for column, cell in enumerate(cells, start=1):
         number = _number(cell)
         if number is None or not math.isfinite(number):

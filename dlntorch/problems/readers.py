@@ -49,8 +49,8 @@ def load_problem(
     - ``.npy``: a pair, ``NAME_A.npy`` and ``NAME_y.npy``, or ``A.npy`` and ``y.npy``, and ``NAME_truth.npy`` (or
       ``truth.npy``) where it is there. ``path`` is either file of the pair, or ``NAME.npy``, which need not exist.
     - ``.csv``: comma-separated numbers in UTF-8, one row of (A, y) a line: the last column is y, the others are A's. A
-      first line without a number in it is a header; one that calls another column ``y`` is refused. Blank lines are
-      skipped.
+      first line without a number in it is a header; one that calls another column ``y`` is refused. Blank lines,
+      and lines before the numbers that start with ``#``, are skipped.
     - ``.mat``: MATLAB v4 to v7, the variables ``A``, ``y``, and ``truth`` where it is there, full or sparse (sparse is
       made dense); other variables are left alone. v7.3 is HDF5 and is refused.
     - ``.pt``: what ``torch.save({"A": A, "y": y}, path)`` writes, a dict of dense tensors with the keys ``A``, ``y``,
