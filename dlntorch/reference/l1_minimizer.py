@@ -62,7 +62,8 @@ class L1Minimizer:
         support: Indices of the nonzeros of ``psi``, increasing.
         unique: Whether ``psi`` is the only minimiser; None where this precision does not decide it.
         certificate: The optimality conditions in numbers.
-        status: ``converged``, or ``failed`` with a reason.
+        status: ``converged``; ``below_input_precision`` where A is so ill-conditioned that λ, rounded to float64, meets the
+            conditions to 1e-10 no more; ``failed`` where no minimiser was found.
         reason: What a user should know: y outside range(A), why ``unique`` is None, why it failed.
         face: The set of all minimisers (for scaled data), which :func:`selected_minimizer` starts from.
     """
@@ -114,10 +115,18 @@ def l1_minimizer(problem: Problem) -> L1Minimizer:
         status = Status.FAILED
         reasons.append("psi overflows; zeros are returned")
         psi = torch.zeros_like(psi)
+    dual = form.dual(vertex.lam)
+    if form.is_rounded and status is Status.CONVERGED:
+        worst = _on_given_data(problem, psi, dual)
+        if worst > KKT_TOLERANCE:
+            status = Status.BELOW_INPUT_PRECISION
+            reasons.append(
+                f"A is so ill-conditioned that the optimality conditions hold only to {worst:.1e} with A itself"
+            )
     return L1Minimizer(
         psi=psi,
         value=float(psi.abs().sum()) if status is Status.FAILED else form.value(vertex.x),
-        dual=form.dual(vertex.lam),
+        dual=dual,
         support=torch.nonzero(psi).squeeze(-1),
         unique=None if status is Status.FAILED else face.unique,
         certificate=certificate,
@@ -144,6 +153,20 @@ def certify(form: StandardForm, vertex: Vertex) -> Certificate:
         ties=int(vertex.ties.size),
         noise=vertex.noise,
     )
+
+
+def _on_given_data(problem: Problem, psi: Tensor, dual: Tensor) -> float:
+    """The worst of the optimality conditions with the given A and (projected) y, in relative terms."""
+    given = problem.reduced()
+    A, y = given.A.double(), given.y.double()
+    tau = problem.A.double().mT @ dual.double()
+    x = psi.double()
+    size = given.spectral_norm * float(torch.linalg.vector_norm(x)) + float(torch.linalg.vector_norm(y))
+    residual = float(torch.linalg.vector_norm(A @ x - y)) / size
+    on = x != 0
+    wrong = float((tau[on] - torch.sign(x[on])).abs().max()) if bool(on.any()) else 0.0
+    gap = abs(float(problem.y.double() @ dual.double()) / float(x.abs().sum()) - 1) if bool(on.any()) else 0.0
+    return max(residual, wrong, gap, float(tau.abs().max()) - 1)
 
 
 def _worst(certificate: Certificate) -> float:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
 from torch import Tensor
 
 from dlntorch.problem import Problem
 
 __all__ = ["EPS", "StandardForm"]
 
+# Beyond this condition number the rows are made orthonormal, which rounds y and, on its way back, λ. Below it every step
+# is exact, so that ties and planted solutions stay exact.
+_WELL_CONDITIONED = 1e4
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -27,7 +31,9 @@ def _exponent(size: ArrayLike) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StandardForm:
-    """min ‖x‖₁ subject to Ax = y with rank(A) = m, rows of A of norm about one, columns of norm <= 1, ‖y‖₂ in [1/2, 1).
+    """min ‖x‖₁ subject to Ax = y with rank(A) = m, columns of norm <= 1 and ‖y‖₂ in [1/2, 1).
+
+    The rows of A have norm about one; where A is ill-conditioned, they are orthonormal.
 
     Attributes:
         A: Scaled full-row-rank matrix, shape (r, n), float64.
@@ -42,6 +48,7 @@ class StandardForm:
     reason: str
     _psi_exponent: int
     _dual_exponents: np.ndarray
+    _R: np.ndarray | None
 
     @classmethod
     def of(cls, problem: Problem) -> StandardForm:
@@ -55,9 +62,16 @@ class StandardForm:
         A = np.ldexp(A, -rows[:, None])
         columns = int(_exponent(np.linalg.norm(A, axis=0).max()))
         A = np.ldexp(A, -columns)
+        spectrum = np.linalg.svd(A, compute_uv=False)
+        R = None
+        if spectrum[0] > _WELL_CONDITIONED * spectrum[-1]:
+            Q, R = np.linalg.qr(A.T)  # Ax = y is Qᵀx = R^{−T}y, and λ = R^{−1}μ
+            A = np.ascontiguousarray(Q.T)
         # The largest |y_i| first: the row scaling may move it, and a norm of 1e-200 underflows.
         first = int(_exponent(np.abs(y).max()))
         y = np.ldexp(np.ldexp(y, -first), -rows)
+        if R is not None:
+            y = solve_triangular(R, y, trans=1)
         second = int(_exponent(np.abs(y).max()))
         y = np.ldexp(y, -second)
         third = int(_exponent(np.linalg.norm(y)))
@@ -69,12 +83,18 @@ class StandardForm:
             reason=_inconsistency(problem),
             _psi_exponent=first + second + third - matrix - columns,
             _dual_exponents=rows + matrix + columns,
+            _R=R,
         )
 
     def psi(self, x: np.ndarray) -> Tensor:
         """The vector of the given problem, shape (n,), that belongs to ``x`` of the scaled one."""
         with np.errstate(over="ignore", under="ignore"):
             return self._tensor(np.ldexp(x, self._psi_exponent))
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the rows had to be made orthonormal."""
+        return self._R is not None
 
     @property
     def log_scale(self) -> float:
@@ -93,7 +113,8 @@ class StandardForm:
     def dual(self, lam: np.ndarray) -> Tensor:
         """λ of the given problem, shape (m,), with the same Aᵀλ as the scaled ``lam``."""
         with np.errstate(over="ignore", under="ignore"):
-            reduced = np.ldexp(lam, -self._dual_exponents)
+            rows = lam if self._R is None else solve_triangular(self._R, lam)
+            reduced = np.ldexp(rows, -self._dual_exponents)
         problem = self.problem
         if problem.rank == problem.m:
             return self._tensor(reduced)

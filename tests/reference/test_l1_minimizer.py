@@ -149,3 +149,23 @@ def test_data_of_very_different_sizes() -> None:
         assert found.unique is True
         torch.testing.assert_close(found.psi[:9], alone.psi, rtol=1e-12, atol=0)
         torch.testing.assert_close(found.psi[9:] / small, alone.psi, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("condition", [1e5, 1e8, 1e11])
+def test_ill_conditioned(condition: float) -> None:
+    """ψ solves the problem; λ, rounded, may not prove it any more, and then the status says so."""
+    rng = np.random.default_rng(3)
+    U, V = np.linalg.qr(rng.standard_normal((8, 8)))[0], np.linalg.qr(rng.standard_normal((20, 8)))[0]
+    truth = np.zeros(20)
+    truth[[2, 11]] = [1.5, -0.5]
+    A = U @ np.diag(np.geomspace(1, 1 / condition, 8)) @ V.T
+    problem = dln.Problem(A, A @ truth)
+    found = dln.l1_minimizer(problem)
+    np.testing.assert_allclose(found.psi.numpy(), truth, rtol=0, atol=1e-14 * condition)
+    assert float(problem.relative_residual(found.psi)) <= 1e-14
+    assert found.certificate.holds(1e-13)
+    if found.status is Status.CONVERGED:
+        kkt(problem, found)
+    else:
+        assert found.status is Status.BELOW_INPUT_PRECISION
+        assert "ill-conditioned" in found.reason

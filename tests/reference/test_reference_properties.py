@@ -59,7 +59,7 @@ def check(problem: dln.Problem, p: float) -> None:
     assert found.unique in (True, False, None)
     if found.unique is None:
         assert found.reason
-    if found.status is not Status.CONVERGED:
+    if found.status is not Status.CONVERGED:  # the honest status
         assert found.reason
         return
     assert_kkt(A, y, found.psi.numpy(), found.dual.numpy())
