@@ -11,7 +11,7 @@ from dlntorch.experiment.result import RunResult
 
 __all__ = ["RunData", "coincide"]
 
-_PLAIN = ("the ℓ1 vertex", "W_p", "the limit ψ_α(∞)", "the planted signal")
+_PLAIN = ("the ℓ₁ vertex", "W_p", "the limit ψ_α(∞)", "the planted signal")
 
 
 def coincide(left: np.ndarray, right: np.ndarray, tolerance: float = 0.01) -> bool:
@@ -43,7 +43,7 @@ class RunData:
         summary = self.summary
         problem, schedule = summary["problem"], summary["schedule"]
         kappa = schedule.get("kappa")
-        steps = schedule["name"] + ("" if kappa is None else f" (κ = {kappa:g})")
+        steps = "schedule " + schedule["name"] + ("" if kappa is None else f" (κ = {kappa:g})")
         batch = "" if summary.get("batch_size") is None else f", batches of {summary['batch_size']}"
         name = problem["name"] if len(problem["name"]) <= 24 else problem["name"][:23] + "…"
         shape = f"{problem['m']}×{problem['n']}"
@@ -74,7 +74,7 @@ class RunData:
     def minimizer(self) -> tuple[str, np.ndarray] | None:
         """A saved reference vector to compare the coefficients with, and its name: W_p, else the planted signal."""
         saved = getattr(self.result, "references", None) or {}
-        for key, name in (("selected", "W_p"), ("l1", "the ℓ1 vertex")):
+        for key, name in (("selected", "W_p"), ("l1", "the ℓ₁ vertex")):
             if key in saved:
                 return name, _numbers(saved[key])
         truth = self.result.problem.truth

@@ -36,6 +36,8 @@ __all__ = ["RUN_FIGURES", "RunFigure"]
 TIME = "t = Σ η  (time of the gradient flow)"
 #: Coefficients drawn one by one; the next ones are thin grey lines, and the rest a grey band.
 NAMED, THIN = 30, 150
+#: Up to this many of them get their index written beside them.
+LABELLED = 14
 PART_NAMES = {
     "discretization": "discretization  ‖ψ_k − ψ(t)‖",
     "finite_time": "finite time  ‖ψ(t) − ψ_α(∞)‖",
@@ -74,7 +76,7 @@ def plot_series(axes: Axes, x: np.ndarray, y: np.ndarray, line: Line, label: str
         markersize=5.0,
         markeredgecolor="white",
         markeredgewidth=0.6,
-        markevery=max(1, len(x) // 8),
+        markevery=0.13 if len(x) > 2 else None,  # evenly spaced on paper
         label=label,
     )
 
@@ -147,18 +149,18 @@ def draw_residual(title: str, data: RunData) -> Figure:
         shown.append(residual[data.t > 0])
     value = data.summary["references"].get("l1_value")
     if gap is not None:
-        unit = f" / {format_number(value)}" if value else ""
+        unit = ", relative" if value else ""
         gap = gap / value if value else gap
         for sign, line, word in ((-1.0, SERIES[2], "below"), (1.0, SERIES[3], "above")):
             part = np.where(sign * gap > 0, np.abs(gap), np.nan)
             if np.any(part[data.t > 0] > 0):
-                plot_series(axes, data.t, part, line, f"ℓ1 gap, {word} min‖·‖₁{unit}")
+                plot_series(axes, data.t, part, line, f"‖ψ‖₁ {word} its minimum{unit}")
                 shown.append(part[data.t > 0])
     levels = _level(axes, data.summary.get("tol"), "tolerance on the residual", (0, (7, 3)), shown)
     log_axis(axes, "x", [data.t])
     if not log_axis(axes, "y", [*shown, *levels]):
         return _notice(title, data, "The residual is zero at every recorded step.")
-    label_axes(axes, TIME, "relative to ‖y‖₂,  min‖ψ‖₁")
+    label_axes(axes, TIME, "residual,  ℓ₁ gap")
     finish_figure(figure, [axes])
     return figure
 
@@ -173,20 +175,21 @@ def draw_coefficients(title: str, data: RunData) -> Figure:
     figure, (axes,) = new_figure(title, data.heading, heights=(3.5,))
     minimizer = data.minimizer()
     target = None if minimizer is None else minimizer[1]
-    support = _support(psi[-1] if target is None else target)
-    size = np.abs(psi).max(axis=0)
-    size[support] += size.max()  # the support comes first
-    order = np.argsort(-size, kind="stable")
-    named = order[: max(NAMED, 1)]
-    chosen = [i for i in named if i in set(support.tolist())]
-    _draw_rest(axes, t, psi, [i for i in order if i not in set(chosen)])
+    support = _support(psi[-1], 1e-2) if target is None else _support(target, 1e-6)
+    order = np.argsort(-np.abs(psi).max(axis=0), kind="stable").tolist()
+    inside = set(support.tolist())
+    chosen = [i for i in order if i in inside][: LABELLED if target is None else NAMED]
+    apart = set(chosen)
+    _draw_rest(axes, t, psi, [i for i in order if i not in apart])
     for rank, i in enumerate(chosen):
         line = SERIES[rank % len(SERIES)]
         axes.plot(t, psi[:, i], color=line.color, linestyle=line.style, linewidth=1.7)
-    what = "largest at the end" if target is None else f"support of {minimizer[0] if minimizer else ''}"
     if chosen:
-        axes.plot([], [], color=SERIES[0].color, linewidth=1.7, label=f"ψ_i on the {what} ({_of(chosen, support)})")
-    log_axis(axes, "x", [t])
+        what = f"{len(chosen)} largest at the end" if minimizer is None else f"support of {minimizer[0]}"
+        count = f" ({_of(chosen, support)})" if minimizer is not None else ""
+        label = f"{what}{count}, numbered from 0"
+        axes.plot([], [], color=SERIES[0].color, linewidth=1.7, label=label)
+    log_axis(axes, "x", [t], pad=0.0)
     ends = psi[-1] if target is None else target
     everything = [psi] if target is None else [psi, target[chosen]]
     low = min(float(np.min(v)) for v in everything if v.size)
@@ -217,10 +220,10 @@ def draw_coefficients(title: str, data: RunData) -> Figure:
     return figure
 
 
-def _support(vector: np.ndarray) -> np.ndarray:
-    """Indices of the entries that are not negligible beside the largest."""
+def _support(vector: np.ndarray, share: float) -> np.ndarray:
+    """Indices of the entries above a share of the largest."""
     size = np.abs(np.nan_to_num(vector))
-    return np.flatnonzero(size > 1e-3 * size.max()) if size.size and size.max() > 0 else np.array([], dtype=int)
+    return np.flatnonzero(size > share * size.max()) if size.size and size.max() > 0 else np.array([], dtype=int)
 
 
 def _of(chosen: list[int], support: np.ndarray) -> str:
@@ -241,8 +244,8 @@ def _draw_rest(axes: Axes, t: np.ndarray, psi: np.ndarray, rest: list[int]) -> N
 
 
 def _name_lines(axes: Axes, chosen: list[int], ends: np.ndarray) -> None:
-    """Indices of up to 14 named lines at the right edge, moved apart where they would overlap."""
-    if not chosen or len(chosen) > 14:
+    """Indices of named lines, where they are few, at the right edge, moved apart where they would overlap."""
+    if not chosen or len(chosen) > LABELLED:
         return
     ordered = sorted(chosen, key=lambda i: ends[i])
     heights = axes.transAxes.inverted().transform(
@@ -279,8 +282,7 @@ def draw_steps(title: str, data: RunData) -> Figure:
     rows = [(smallest, SERIES[1], "smallest parameter min θ")]
     reached = _panel(bottom, data, rows, "SGD step", "min θ", "smallest parameters were not recorded")
     if reached and smallest is not None:
-        levels = _level(bottom, data.summary["alpha"], "α", (0, (7, 3)), [smallest[data.step > 0]])
-        log_axis(bottom, "y", [smallest[data.step > 0], *levels], pad=0.1)
+        _level(bottom, data.summary["alpha"], "start α", (0, (7, 3)), [smallest])
     finish_figure(figure, panels, heights)
     return figure
 
@@ -289,7 +291,7 @@ def _panel(
     axes: Axes, data: RunData, rows: list[tuple[np.ndarray | None, Line, str]], x: str | None, y: str, why: str
 ) -> bool:
     """Series against the step on logarithmic axes; a notice when there is none."""
-    shown = [values[data.step > 0] for values, _, _ in rows if values is not None]
+    shown = [values for values, _, _ in rows if values is not None]
     if not log_axis(axes, "y", shown, pad=0.08):
         show_notice(axes, why)
         return False
@@ -310,8 +312,10 @@ def draw_budget(title: str, data: RunData) -> Figure:
         return _notice(title, data, "The error budget could not be drawn: " + next(iter(reasons.values())))
     figure, (axes,) = new_figure(title, data.heading, heights=(3.3,))
     after = data.t > 0
+    extent = [v[after] for v in curves.values()]
     if len(curves) == 3:
         total = np.sum(list(curves.values()), axis=0)
+        extent.append(total[after])
         axes.plot(data.t[after], total[after], color=GREY, linewidth=4.5, alpha=0.35, solid_capstyle="butt")
         axes.plot([], [], color=GREY, linewidth=4.5, alpha=0.35, label="their sum, a bound on ‖ψ_k − W_p‖")
     for (name, values), line in zip(
@@ -321,13 +325,13 @@ def draw_budget(title: str, data: RunData) -> Figure:
     error = data.column("distance_to_selected")
     if error is not None:
         shown = after & (error > 0)
+        extent.append(error[after])
         axes.plot(data.t[shown], error[shown], color=DARK, linewidth=0.9, label="the error itself  ‖ψ_k − W_p‖")
     for name, reason in reasons.items():
         word = reason if len(reason) <= 44 else reason[:43] + "…"
         axes.plot([], [], linestyle="none", label=f"no {name.replace('_', ' ')}: {word}")
     log_axis(axes, "x", [data.t])
-    values = [v[after] for v in curves.values()] + ([] if error is None else [error[after]])
-    if not log_axis(axes, "y", [_above_rounding(np.concatenate(values))]):
+    if not log_axis(axes, "y", [_above_rounding(np.concatenate(extent))]):
         return _notice(title, data, "Every part of the error is zero.")
     _shade(axes, data.t[after], {name: v[after] for name, v in curves.items()})
     dominant = data.summary["budget"].get("dominant")
@@ -342,7 +346,7 @@ def draw_budget(title: str, data: RunData) -> Figure:
             pad=4,
         )
     label_axes(axes, TIME, "part of the error,  ‖·‖₂")
-    finish_figure(figure, [axes], heights=(3.3,))
+    finish_figure(figure, [axes], heights=(3.3,), above=0.2)
     return figure
 
 
@@ -389,7 +393,7 @@ RUN_FIGURES: dict[str, RunFigure] = {
         draw_distances,
     ),
     "residual": RunFigure(
-        "Residual and ℓ1 gap",
+        "Residual and ℓ₁ gap",
         "The residual, and the distance of ‖ψ‖₁ from the minimum, below it while ψ does not interpolate yet and above it "
         "where ψ interpolates with a larger norm.",
         draw_residual,

@@ -24,7 +24,6 @@ main > section { max-width: 50rem; }
 main > section.figures { max-width: none; }
 h1 { font-size: 1.45rem; line-height: 1.25; margin: .5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 2px solid #1a1a1a; padding-bottom: .15rem; }
-h3 { font-size: 1rem; margin: 0 0 .25rem; }
 p { margin: .5rem 0; overflow-wrap: anywhere; }
 .status { border-left: .35rem solid #171446; padding: .35rem .75rem; background: #f4f4f7; }
 .status.bad { border-left-color: #8a1c1c; background: #fbeeee; }
@@ -50,13 +49,13 @@ pre { background: #f6f6f6; padding: .75rem; overflow-x: auto; font-size: .85rem;
   th, td { border: 0; padding: .05rem .25rem; overflow-wrap: anywhere; }
   td.number { white-space: normal; }
   td.meaning { grid-column: 1 / -1; font-size: .88rem; }
-  td.meaning:empty { display: none; }
+  figure img { width: calc(100% + 1.25rem); margin: 0 -.625rem; max-width: none; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   .figures { display: block; }
   figure { margin: 0 0 1rem; }
-  figure img { max-width: 14.5cm; }
+  figure img { max-width: 11.5cm; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   h2 { break-after: avoid; }
   tr { break-inside: avoid; }
@@ -83,12 +82,19 @@ def page_html(title: str, body: Iterable[str]) -> str:
 
 
 def table_html(head: Sequence[str], rows: Iterable[Row], largest: str | None = None) -> str:
-    """A table of names, values and meanings, everything escaped; the row named ``largest`` is marked."""
+    """A table of names, values and (where ``head`` names a third column) meanings, all escaped.
+
+    Args:
+        head: Titles of the two or three columns.
+        rows: What to show.
+        largest: The name of the row to mark.
+    """
     lines = [
         "<table>",
         "<thead><tr>" + "".join(f'<th scope="col">{html.escape(h)}</th>' for h in head) + "</tr></thead>",
     ]
     lines.append("<tbody>")
+    meanings = len(head) > 2
     for name, value, meaning in rows:
         words = isinstance(value, str)
         shown = value if words else format_number(value, 6)
@@ -96,7 +102,7 @@ def table_html(head: Sequence[str], rows: Iterable[Row], largest: str | None = N
         lines.append(
             f'<tr{mark}><th scope="row">{html.escape(name)}</th>'
             f'<td class="number{" words" if words and len(shown) > 24 else ""}">{html.escape(_line(shown))}</td>'
-            f'<td class="meaning">{html.escape(_line(meaning))}</td></tr>'
+            + (f'<td class="meaning">{html.escape(_line(meaning))}</td></tr>' if meanings else "</tr>")
         )
     return "\n".join([*lines, "</tbody>", "</table>"])
 
@@ -123,7 +129,7 @@ def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
         _section("Configuration", "<pre>" + html.escape(_yaml(data.result.config)) + "</pre>"),
         _section(
             "Versions",
-            table_html(("package", "version", ""), [(k, str(v), "") for k, v in summary["versions"].items()]),
+            table_html(("package", "version"), [(k, str(v), "") for k, v in summary["versions"].items()]),
         ),
     ]
     return page_html(f"dlntorch: {data.heading}", sections)
@@ -242,7 +248,7 @@ def _figures(data: RunData, images: Mapping[str, bytes]) -> str:
         width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")  # PNG header
         alt = html.escape(_line(f"{figure.title}. {data.heading}. {figure.caption}"), quote=True)
         parts.append(
-            f'<figure id="{name}"><h3>{html.escape(figure.title)}</h3>'
+            f'<figure id="{name}">'
             f'<img width="{width}" height="{height}" alt="{alt}" '
             f'src="data:image/png;base64,{base64.b64encode(image).decode()}">'
             f"<figcaption>{html.escape(figure.caption)}</figcaption></figure>"
