@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlntorch.dynamics.crossover import Basis, Support, Vertex, certify, independent_columns, push, simplex
+from dlntorch.dynamics.crossover import Basis, Support, Vertex, certify, leading_basis, push, simplex
 
 __all__ = ["Finish", "State"]
 
@@ -73,10 +73,9 @@ class Finish:
         if not last and gap > self.next_gap:
             return False
         self.next_gap = 0.3 * gap
-        columns = independent_columns(self.A, np.maximum(state.plus / state.u, state.minus / state.v))
-        if columns is None:
+        basis = leading_basis(self.A, np.maximum(state.plus / state.u, state.minus / state.v))
+        if basis is None:
             return False
-        basis = Basis(self.A, columns)
         values, zero = basis.values(self.y)
         if zero.any():
             self.support = Support(self.A, self.y, basis.columns[~zero])

@@ -7,7 +7,8 @@ D(ν) = dψ/dν = p²(θ₊^{2p−2} + θ₋^{2p−2}) > 0 is even and convex in
 
     (1)  ŝ_{k+1} = ŝ_k + η_k r̂_k,  r̂_k = y − Aψ(Aᵀŝ_k) + ε_k,  ŝ_0 = 0,
 
-joined linearly to ŝ(u), t_k <= u <= t_{k+1}, with ε_k the rounding error of r̂_k. Write ĝ_k = Aᵀr̂_k and let ν̂_k be the *stored* Aᵀŝ_k, |ν̂_k − Aᵀŝ_k|_i <= ρ‖A_i‖.
+joined linearly to ŝ(u), t_k <= u <= t_{k+1}, with ε_k the rounding error of r̂_k. Write ĝ_k = Aᵀr̂_k and let ν̂_k be
+the *stored* Aᵀŝ_k, |ν̂_k − Aᵀŝ_k|_i <= ρ‖A_i‖.
 
 **Theorem.** If E_0 = 0 and E_{k+1} is made from E_k as in (6) to (8), then ‖ŝ(u) − s(u)‖₂ <= E at u = t_k for every k.
 
@@ -45,11 +46,15 @@ joined linearly to ŝ(u), t_k <= u <= t_{k+1}, with ε_k the rounding error of r
 
     (7)  μ = f λ_min(A D_ref Aᵀ),  f = min(1, min_i D_low,i/D_ref,i),
 
-   for any fixed D_ref > 0: D_ref is D_low itself at steps 0, R, 2R, …, a number R that depends on (m, n) only.
+   for any fixed D_ref > 0: D_ref is D_low itself at mirror steps 0, R, 2R, …, where R depends on (m, n) only.
 
 8. (8)  E_{k+1} = (E_k² e^{−2(1−β)μη} + G/(2β))^{1/2} + η‖ε_k‖,  β = min(1, ½(G/(μηE_k²))^{1/2})
 
    follows from (3), (4), (7) and Gronwall for any constant β in (0, 1]; this β minimises the bound to first order. ∎
+
+Nothing above asks that ŝ and θ take the same steps, only that ŝ is known at every t_k. Where η_k is too long for ŝ, which
+happens when ŝ is through a jump that θ has yet to make, the mirror path divides it: no part changes θ̂ by more than a
+factor 1 ± 0.03 or exceeds 1.5/(‖A‖² max D), so ŝ stays away from the pole and stable, whatever the schedule of θ.
 
 **What it says about θ.** θ±(t_k) is monotone in ν, so with |ν − ν̂_k|_i <= ‖A_i‖(E_k + ρ), and θ^p <= M on the flow,
 
@@ -123,8 +128,9 @@ class Certificate:
         self.y = np.ascontiguousarray(full.y.numpy())
         m, n = self.A.shape
         self.norms = np.linalg.norm(self.A, axis=0) * (1 + (m + 4) * _UNIT)
+        self.spectral_norm = full.spectral_norm
         self.numbers = self._constants(flow_bound(full, self.p, self.alpha))
-        self.state = np.zeros(8)
+        self.state = np.zeros(9)
         self.state[kernel.ALIVE] = 1.0
         self.path = np.zeros((3, n))
         self.work = np.zeros((8, n))
@@ -152,6 +158,7 @@ class Certificate:
                 (m + 8) * _UNIT,
                 alpha**p,
                 float(every),
+                self.spectral_norm,
             ]
         )
 
@@ -161,7 +168,8 @@ class Certificate:
 
     def update(self, theta_plus: Any, theta_minus: Any, eta: float) -> None:
         """Take one step: θ_k of shape (n,) *before* the step, and its length η_k > 0."""
-        kernel.certificate_step(*self._vectors(theta_plus, theta_minus), float(eta), *self.arguments())
+        plus, minus = self._vectors(theta_plus, theta_minus)
+        kernel.certificate_step(plus, minus, float(eta), *self.arguments())
 
     @property
     def steps(self) -> int:

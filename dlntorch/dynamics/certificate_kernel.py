@@ -4,8 +4,8 @@ The statements and their proof, with the equation numbers used below, are in :mo
 Every function here is pure float64 and allocates nothing but in the rare refresh of μ.
 
 Layout. ``data`` = (A, AT, y, norms): A (m, n) and AT (n, m) both C-contiguous, y (m,), norms (n,) = ‖A_i‖₂.
-``numbers`` (12,), constants: see ``P`` … ``REFRESH`` below.
-``state`` (8,), carried from step to step: see ``E2`` … ``REFERENCE`` below.
+``numbers`` (13,), constants: see ``P`` … ``NORM_A`` below.
+``state`` (9,), carried from step to step: see ``E2`` … ``SUBSTEPS`` below.
 ``path`` (3, n), carried: rows 0 and 1 are τ̂ = c_p Aᵀŝ as a sum of two floats, row 2 is D_ref of (7).
 ``work`` (8, n) and ``short`` (m,): scratch.
 """
@@ -20,16 +20,19 @@ from numba import njit
 __all__ = ["certificate_step", "theta_bound"]
 
 # numbers: p, α, c_p, k = p/(p−2) and j = 1/(p−2) (0 and ½ at p = 2), caps on D and θ along the flow, ‖y‖₂,
-# rounding units of r̂ and of the drift, α^p, and the number of steps between refreshes of μ
-P, ALPHA, SCALE, K, J, CAP_SLOPE, CAP_THETA, NORM_Y, UNIT_R, UNIT_DRIFT, ALPHA_P, REFRESH = range(12)
-# state: E², Σ η‖r̂‖, sup of the bound on ‖θ_k − θ(t_k)‖, μ_ref, steps, step of the next refresh, 1 while ŝ is finite,
-# the last growth of E
-E2, LENGTH, SUP, MU, STEPS, NEXT, ALIVE, GROWTH = range(8)
+# rounding units of r̂ and of the drift, α^p, the number of mirror steps between refreshes of μ, ‖A‖₂
+P, ALPHA, SCALE, K, J, CAP_SLOPE, CAP_THETA, NORM_Y, UNIT_R, UNIT_DRIFT, ALPHA_P, REFRESH, NORM_A = range(13)
+# state: E², Σ η‖r̂‖, sup of the bound on ‖θ_k − θ(t_k)‖, μ_ref, steps of descent, mirror step of the next refresh,
+# 1 while ŝ is finite, the last growth of E, mirror steps
+E2, LENGTH, SUP, MU, STEPS, NEXT, ALIVE, GROWTH, SUBSTEPS = range(9)
 
 _EPS = 2.0**-52
 #: Relative widening up to which Bernoulli's inequality replaces a power: 1/(1 − x) against (1 − x/q)^{−q}.
 _BERNOULLI = 0.05
 _TRIES = 30
+#: The mirror path's own limits on a step: relative change of θ̂, and fraction of 1/‖∇²D‖₂ (stable below 2).
+_RELATIVE, _STABLE = 0.03, 1.5
+_MOST_SUBSTEPS = 10_000_000
 
 
 @njit(cache=True, error_model="numpy")
@@ -178,7 +181,39 @@ def certificate_step(theta_plus, theta_minus, eta, A, AT, y, norms, numbers, sta
         state[SUP] = np.inf
         return
     state[SUP] = max(state[SUP], theta_bound(theta_plus, theta_minus, numbers, norms, state, work))
-    _mirror_velocity(A, AT, y, norms, numbers, work, short)
+    state[STEPS] += 1.0
+    left = eta
+    for _ in range(_MOST_SUBSTEPS):
+        _mirror_velocity(A, AT, y, norms, numbers, work, short)
+        longest = _longest_substep(numbers, work)
+        step = left if left <= longest else min(longest, 0.5 * left)
+        _advance(step, A, norms, numbers, state, path, work, short)
+        left -= step
+        if left <= 0.0:
+            return
+        if not _evaluate(numbers, path, work):
+            break
+    state[ALIVE] = 0.0
+    state[SUP] = np.inf
+
+
+@njit(cache=True, error_model="numpy")
+def _longest_substep(numbers, work):
+    """How far ŝ may go at once: θ̂ changes by at most a factor 1 ± _RELATIVE, and the step is stable for the mirror path.
+
+    η is sized for θ_k. Where the mirror path is through a jump that gradient descent has yet to make, η is too long.
+    """
+    rate, top = 0.0, 0.0
+    for i in range(work.shape[1]):
+        rate = max(rate, abs(work[7, i]) * max(work[0, i], work[1, i]))
+        top = max(top, work[6, i])
+    rate *= numbers[SCALE] * numbers[J]
+    return min(_RELATIVE / rate if rate > 0.0 else np.inf, _STABLE / (numbers[NORM_A] ** 2 * top))
+
+
+@njit(cache=True, error_model="numpy")
+def _advance(eta, A, norms, numbers, state, path, work, short):
+    """One step of ŝ, E² and μ: equations (4) to (8)."""
     error_r = numbers[UNIT_R] * (short[short.size - 1] + numbers[NORM_Y])
     speed = short[short.size - 2]
     energy, drift = state[E2], numbers[UNIT_DRIFT] * (state[LENGTH] + eta * speed)
@@ -203,7 +238,7 @@ def certificate_step(theta_plus, theta_minus, eta, A, AT, y, norms, numbers, sta
     decayed = energy * math.exp(-2.0 * (1.0 - beta) * mu * eta) + growth / (2.0 * beta)
     state[E2] = (math.sqrt(decayed) + eta * error_r) ** 2 * (1.0 + 1e-14)
     state[LENGTH] += eta * speed
-    state[STEPS] += 1.0
+    state[SUBSTEPS] += 1.0
     for i in range(norms.size):  # τ̂ += c η ĝ, with the rounding error of the sum kept
         step = numbers[SCALE] * eta * work[7, i]
         total = path[0, i] + step
@@ -239,11 +274,11 @@ def _mirror_velocity(A, AT, y, norms, numbers, work, short):
 def _decay_rate(A, norms, numbers, state, path, low):
     """μ of (7) on this step: f μ_ref with f = min D_low/D_ref, D_ref being taken anew every few steps."""
     reference = path[2]
-    if state[STEPS] >= state[NEXT]:
+    if state[SUBSTEPS] >= state[NEXT]:
         for i in range(norms.size):
             reference[i] = low[i]
         state[MU] = _smallest_eigenvalue(A, low)
-        state[NEXT] = state[STEPS] + numbers[REFRESH]
+        state[NEXT] = state[SUBSTEPS] + numbers[REFRESH]
         return state[MU]
     if state[MU] == 0.0:
         return 0.0

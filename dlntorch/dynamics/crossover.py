@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg.lapack
 
-__all__ = ["Basis", "Support", "Vertex", "certify", "independent_columns", "push", "simplex"]
+__all__ = ["Basis", "Support", "Vertex", "certify", "leading_basis", "push", "simplex"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 EPS = float(np.finfo(np.float64).eps)
@@ -116,8 +116,8 @@ class Support:
         return dual
 
 
-def independent_columns(A: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
-    """m independent columns of A, those of large weight first; None when rounding finds fewer than m.
+def leading_basis(A: np.ndarray, weight: np.ndarray) -> Basis | None:
+    """A basis of m columns of A, those of large weight first; None when rounding finds fewer than m.
 
     Gaussian elimination with row pivoting on the rows weight_i·A_iᵀ, sorted by weight, picks one row for each pivot.
     The columns of large weight are tried on their own first.
@@ -125,7 +125,7 @@ def independent_columns(A: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
     m, n = A.shape
     order = np.argsort(-weight, kind="stable")
     if (leading := Basis(A, order[:m])).rcond > 1e-10:
-        return leading.columns
+        return leading
     # The weights of a path point span many decades: a floor keeps light columns eligible without underflow.
     scale = np.sqrt(np.maximum(weight[order] / weight[order[0]], 1e-14))
     W = np.asfortranarray((A[:, order] * scale).T)
@@ -134,7 +134,7 @@ def independent_columns(A: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
     for i, k in enumerate(swaps):
         rows[[i, k]] = rows[[k, i]]
     diagonal = np.abs(np.diagonal(lu)[:m])
-    return order[rows[:m]] if diagonal.min() > 0 else None
+    return Basis(A, order[rows[:m]]) if diagonal.min() > 0 else None
 
 
 def certify(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray) -> Vertex:

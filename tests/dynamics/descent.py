@@ -9,7 +9,7 @@ from dlntorch.dynamics.certificate import Certificate
 from dlntorch.dynamics.certificate_kernel import certificate_step
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")  # not cached: numba would not notice that the kernel it calls has changed
 def _descend(plus, minus, p, kappa, c, stop, steps, arguments, certified):
     """At most ``steps`` steps, until ‖r‖ <= ``stop``; returns the number taken and their total length."""
     A, AT, y = arguments[0], arguments[1], arguments[2]

@@ -306,6 +306,26 @@ def test_coefficients_name_the_support_and_show_where_it_should_end() -> None:
         assert f"i={i}" in texts(figure)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-3, 1.0, 3e4, 1e200])
+def test_coefficients_of_any_size_leave_room_for_their_label(scale: float) -> None:
+    figure = draw(made_up_run(None, scale=scale, truth=True), "coefficients")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    label = axes.yaxis.label.get_window_extent()
+    assert axes.get_yscale() == "linear"
+    assert all(not label.overlaps(tick.get_window_extent()) for tick in axes.get_yticklabels())
+    unit = {1e-200: "(10⁻²⁰⁰)", 3e4: "(10⁴)", 1e200: "(10²⁰⁰)", 1e-3: "(10⁻³)"}.get(scale, "ψ_i(t)")
+    assert axes.get_ylabel().endswith(unit)
+
+
+def test_coefficients_that_diverge_keep_the_rest_visible() -> None:
+    result = _diverged(Path("unused"))
+    result.summary["references"]["l1_value"] = 4.0
+    figure = draw(result, "coefficients")
+    assert figure.axes[0].get_yscale() == "symlog"
+    assert figure.axes[0].get_ylim()[1] >= 1e300
+
+
 def test_of_thousands_of_coefficients_few_are_lines_and_the_rest_a_band() -> None:
     figure = draw(made_up_run(None, m=40, n=5_000, truth=True), "coefficients")
     assert len(figure.axes[0].lines) < 250
