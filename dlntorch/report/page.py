@@ -32,7 +32,7 @@ p { margin: .5rem 0; overflow-wrap: anywhere; }
 .figures h2 { grid-column: 1 / -1; margin-bottom: 0; }
 figure { margin: 0; break-inside: avoid; }
 figure img { display: block; width: 100%; max-width: 45rem; height: auto; }
-figcaption { color: #444; font-size: .92rem; max-width: 42rem; }
+figcaption { color: #444; font-size: .92rem; max-width: 42rem; margin-top: .3rem; }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; }
 th, td { border-bottom: 1px solid #d8d8d8; padding: .3rem .5rem; text-align: left; vertical-align: top; }
 tbody th { font-weight: 600; }
@@ -118,7 +118,7 @@ def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
     bad = data.result.status.ended_badly
     status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(_line(str(summary['reason'])))}."
     sections = [
-        f"<h1>{html.escape(_line(data.heading))}</h1>",
+        f"<h1>{html.escape(_line(data.heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
         f'<p class="status{" bad" if bad else ""}">{status}</p>',
         "<section>" + "".join(f"<p>{html.escape(_line(text))}</p>" for text in words(summary)) + "</section>",
         _section("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
@@ -257,7 +257,9 @@ def _figures(data: RunData, images: Mapping[str, bytes]) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".")
+    word = text.split(" ", 1)[0]
+    start = text[:1].upper() if word.isalpha() else text[:1]  # rank(A) keeps its small letter
+    return start + text[1:].rstrip(".")
 
 
 def _line(text: str) -> str:

@@ -109,7 +109,7 @@ def test_the_page_says_every_number_of_the_summary_and_every_reason(tmp_path: Pa
                 assert f"{value:.6g}" in shown, key
     assert "The largest part of the error is initialization, 0.0001." in shown
     assert "The initialization: the flow's limit is 0.0001 from W_p." in shown
-    assert "Rank(A) = 3 < m = 4" in shown
+    assert "rank(A) = 3 < m = 4" in shown
     assert "converged : the residual reached the tolerance" in shown
     assert "to the planted signal (not available: references=false)" in shown
 
