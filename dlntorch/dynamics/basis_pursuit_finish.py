@@ -17,6 +17,7 @@ from dlntorch.dynamics.crossover import Basis, Support, Vertex, certify, leading
 __all__ = ["Finish", "State"]
 
 RESIDUAL = 1e-10  # a vertex solved for in float64 is at 1e-14; beyond this its columns are dependent to rounding
+SMALL = 40  # rows up to which an attempt costs less than an iteration's overhead
 
 
 @dataclass
@@ -55,13 +56,18 @@ class Finish:
         self.A, self.y, self.tol = A, y, tol
         m, n = A.shape
         self.best = Vertex(np.zeros(n), np.zeros(m), 1.0, 1.0)
-        self.next_gap = np.inf if m == n else 0.3  # a square A leaves nothing to find
+        # A square A leaves nothing to find, and a small one is cheap to try.
+        self.next_gap = np.inf if m == n else 0.3 if m <= SMALL else 1e-3
+        self.next_near = 1.0 if m <= SMALL else 5e-3  # before, the active set of a sparse problem passes m by chance
         self.support: Support | None = None
         self.pivots = 0
         self.rng = np.random.default_rng(0)
 
     def attempt(self, state: State, gap: float, last: bool) -> bool:
         """Whether a vertex with residual and gap within the tolerance is now in ``best``.
+
+        The active set {x₊ > u or x₋ > v} tells what to try: far fewer than m members suggest a sparse minimiser, about
+        m of them a basis a few pivots away. Neither is tried earlier, except where m is so small that it costs nothing.
 
         Args:
             state: Where the path is.
@@ -70,25 +76,31 @@ class Finish:
         """
         if self.support is not None and self._offer_support(self.support, state):
             return True
-        if not last and gap > self.next_gap:
+        m = self.A.shape[0]
+        active = np.flatnonzero((state.plus > state.u) | (state.minus > state.v))
+        if self.support is None and 0 < active.size <= 0.6 * m:
+            self.support = Support.covering(self.A, self.y, active)
+            if self.support is not None and self._offer_support(self.support, state):
+                return True
+        near = 0.6 * m < active.size <= 2 + 1.035 * m and gap <= self.next_near
+        if not (last or near or gap <= self.next_gap):
             return False
-        self.next_gap = 0.3 * gap
+        self.next_gap, self.next_near = 0.3 * min(gap, self.next_gap), 0.3 * gap
+        return self._try_basis(state, last)
+
+    def _try_basis(self, state: State, last: bool) -> bool:
+        """The basis of the m heaviest columns: its zeros give a support, its wrong columns are pivoted away."""
         basis = leading_basis(self.A, np.maximum(state.plus / state.u, state.minus / state.v))
         if basis is None:
             return False
-        values, zero = basis.values(self.y)
+        _, zero = basis.values(self.y)
         if zero.any():
             self.support = Support(self.A, self.y, basis.columns[~zero])
             if self._offer_support(self.support, state):
                 return True
         if last:
             return self._polish(state, basis)
-        if zero.any():
-            return False
-        m = self.A.shape[0]
-        dual = basis.solve_transposed(np.sign(values))
-        bad = int((np.abs(dual @ self.A) > 1 + 1e-11).sum())
-        return bad <= 10 + m // 12 and self._pivot(state, basis, 40 + m // 5)
+        return not zero.any() and self._pivot(state, basis, 20 + self.A.shape[0] // 5)
 
     def _offer_support(self, support: Support, state: State) -> bool:
         """The path's dual, corrected on the support."""
@@ -97,7 +109,13 @@ class Finish:
     def _pivot(self, state: State, basis: Basis, limit: int) -> bool:
         dual, optimal, pivots = simplex(self.A, self.y, basis, state.tau, limit, self.rng)
         self.pivots += pivots
-        return optimal and self._offer_basis(basis, dual)
+        if not optimal:
+            return False
+        basis.refresh()
+        values, zero = basis.values(self.y)
+        if not zero.any():
+            dual = basis.solve_transposed(np.sign(values))  # without the rounding of the updates
+        return self._offer_basis(basis, dual)
 
     def _polish(self, state: State, basis: Basis) -> bool:
         """The end of the path: push its point to a vertex, then pivot, keeping the best certificate."""

@@ -81,8 +81,11 @@ class NormalEquations:
             return lapack.spotrs(self._L, (r / size).astype(np.float32))[0].astype(np.float64) * size
         return lapack.dpotrs(self._L, r)[0]
 
-    def solve(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """δλ (m,) and δτ (n,). Moves to a more accurate factorization when refinement stalls."""
+    def solve(self, r: np.ndarray, goal: float = 1e-8) -> tuple[np.ndarray, np.ndarray]:
+        """δλ (m,) and δτ (n,), with a relative residual of ``goal`` or what refinement can reach.
+
+        Moves to a more accurate factorization when refinement stalls above 1e-3.
+        """
         r = r / self.scale
         A = self.problem.A
         size = float(np.linalg.norm(r))
@@ -93,7 +96,7 @@ class NormalEquations:
             for _ in range(4):
                 defect = r - A @ (self.D * tau)
                 error = float(np.linalg.norm(defect))
-                if error <= 1e-8 * size or (error <= 1e-3 * size and error > 0.1 * worst):
+                if error <= goal * size or (error <= 1e-3 * size and error > 0.1 * worst):
                     return dual, tau
                 if not error < 0.5 * worst:
                     break
@@ -176,7 +179,7 @@ def _step(A: np.ndarray, state: State, residual: np.ndarray, normal: NormalEquat
     plus, minus, u, v = state.plus, state.minus, state.u, state.v
     mu = state.mu
     at, bt = plus / u, minus / v
-    dual, tau = normal.solve(residual + A @ state.psi)
+    dual, tau = normal.solve(residual + A @ state.psi, 1e-3)
     d_plus, d_minus = at * tau - plus, -bt * tau - minus
     primal = min(1.0, _longest([(plus, d_plus), (minus, d_minus)]))
     dual_step = min(1.0, _longest([(u, -tau), (v, tau)]))
@@ -184,7 +187,7 @@ def _step(A: np.ndarray, state: State, residual: np.ndarray, normal: NormalEquat
     sigma = min(1.0, float(reached) / (2 * u.size) / mu) ** 3
     target_plus = (sigma * mu + d_plus * tau) / u - plus
     target_minus = (sigma * mu - d_minus * tau) / v - minus
-    dual, tau = normal.solve(residual - A @ (target_plus - target_minus))
+    dual, tau = normal.solve(residual - A @ (target_plus - target_minus), 1e-6)
     d_plus, d_minus = target_plus + at * tau, target_minus - bt * tau
     primal = min(1.0, 0.99 * _longest([(plus, d_plus), (minus, d_minus)]))
     dual_step = min(1.0, 0.99 * _longest([(u, -tau), (v, tau)]))

@@ -106,6 +106,42 @@ class Support:
         self.x = np.zeros(A.shape[1])
         self.x[columns] = values
 
+    @classmethod
+    def covering(cls, A: np.ndarray, y: np.ndarray, columns: np.ndarray) -> Support | None:
+        """The support of an x on ``columns`` and a few more with Ax = y exactly; None when the first guess is too poor.
+
+        A nonzero residual is explained by the columns missing: those it correlates with most are added, a few times.
+        """
+        m = A.shape[0]
+        norms = np.sqrt(np.einsum("ij,ij->j", A, A))
+        best = float(np.linalg.norm(y))
+        goal = 1e-12 * best
+        for _ in range(6):
+            trial = cls(A, y, columns)
+            if not trial.independent:
+                return None
+            residual = y - A @ trial.x
+            error = float(np.linalg.norm(residual))
+            if error <= goal:
+                kept = np.flatnonzero(np.abs(trial.x) > 1e-10 * np.abs(trial.x).max())
+                return trial if kept.size == columns.size else cls(A, y, kept)
+            if error > 0.5 * best:
+                return None
+            best = error
+            score = np.abs(residual @ A) / np.maximum(norms, 1e-300)
+            score[columns] = 0.0
+            more = min(2 + columns.size // 10, m - columns.size)
+            if more <= 0:
+                return None
+            columns = np.concatenate([columns, np.argpartition(-score, more - 1)[:more]])
+        return None
+
+    @property
+    def independent(self) -> bool:
+        """Whether no column of A_S lies, to 1e-10 of its norm, in the span of those before it."""
+        norms = np.sqrt(np.einsum("ij,ij->j", self.A_S, self.A_S))
+        return bool(np.all(np.abs(np.diagonal(self._R)) > 1e-10 * norms))
+
     def _least_squares(self, y: np.ndarray) -> np.ndarray:
         return lapack.dtrtrs(self._R, self._Q.T @ y)[0] if self._R.size else np.zeros(0)
 

@@ -1,0 +1,48 @@
+"""Speed of dln.basis_pursuit, and its ratio to other solvers measured side by side (``basis_pursuit_table.py``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+from dlntorch.dynamics.basis_pursuit import basis_pursuit
+from dlntorch.trajectory import Status
+from tests.benchmarks.basis_pursuit_table import CASES, FACTOR, GAP, SPGL1_FACTOR, measure
+from tests.problems import gaussian
+
+
+@pytest.mark.parametrize("case", CASES["small"] + CASES["large"], ids=str)
+def test_basis_pursuit_speed(benchmark: Any, case: tuple[int, int, int | None]) -> None:
+    m, n, nonzeros = case
+    problem = gaussian(m, n, seed=0, nonzeros=nonzeros)
+    with threadpool_limits(1):
+        r = benchmark(basis_pursuit, problem.A, problem.y, tol=GAP)
+    assert r.status is Status.CONVERGED
+    assert r.is_vertex
+    assert abs(float(r.gap)) <= 1e-11
+    assert float(r.primal_residual) <= 1e-14
+    assert int(r.support.sum()) == (m if nonzeros is None else nonzeros)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES["small"] + CASES["large"], ids=str)
+def test_faster_than_the_general_solvers(case: tuple[int, int, int | None]) -> None:
+    pytest.importorskip("cvxpy")
+    m, n, nonzeros = case
+    result, rows = measure(m, n, nonzeros, rounds=1, solvers=("highs", "highs-ipm", "clarabel"))
+    fastest = min(row.seconds for name, row in rows.items() if name != "dlntorch")
+    assert fastest >= FACTOR[m] * rows["dlntorch"].seconds
+    for row in rows.values():
+        assert row.value == pytest.approx(float(result.value), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [c for cases in CASES.values() for c in cases if c[2] is not None], ids=str)
+def test_at_most_twice_the_time_of_spgl1(case: tuple[int, int, int | None]) -> None:
+    pytest.importorskip("spgl1")
+    m, n, nonzeros = case
+    result, rows = measure(m, n, nonzeros, rounds=5, solvers=("spgl1",))
+    assert rows["spgl1"].value == pytest.approx(float(result.value), rel=1e-8)
+    assert rows["dlntorch"].seconds <= SPGL1_FACTOR * rows["spgl1"].seconds
