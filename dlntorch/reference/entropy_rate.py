@@ -86,14 +86,15 @@ def slope_reached_at(
     fixed = A_off.T @ least_squares(B.T, np.ones(size.size))
     moved = _off_span(A_off.T @ least_squares(B.T, np.log(size) + log_unit), G)
     reached, near = None, 0
-    at = tau  # τ/L without the part that does not grow; the linear programme gives its limit
+    ahead = None  # τ at the next L, extrapolated from this one
     for j in range(_DOUBLINGS + 1):
         L = 2.0**j
-        start = L * at + moved
+        starts = [L * tau + moved] if ahead is None else [L * tau + moved, ahead]
+        start = min(starts, key=lambda t: float(np.abs(t).max()))
         point = minimise(-start, start, G, hyperbolic, _SLOPE_ACCURACY)
-        at = (point.tau - moved) / L
         value, slope, shift = hyperbolic(point.u, point.v)
         rate = fixed + newton_projection(G, slope, slope * fixed) if G.shape[1] else fixed
+        ahead = point.tau + L * rate if point.converged else None
         error = _with_support(B, A_off, N, size, value)
         miss = abs(_local_slope(error, _with_support(B, A_off, N, size, slope * rate)) - exponent)
         largest = float((np.abs(error[value.size :]) / size).max(initial=0.0)) * np.exp(

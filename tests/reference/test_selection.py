@@ -194,8 +194,10 @@ def test_a_face_that_may_be_larger_is_undecided_though_not_unique() -> None:
 def check_against_the_limit(seed: int, p: float) -> None:
     case = random_face(seed, 1 + seed % 10)
     digits = 60
-    if p == 2:  # the limit is within (α²)^{1 − ϱ}, ϱ up to 0.9 here
-        digits = round(20 / (1 - (dln.predict_rate(case.problem, 2).rho or 0.0)))
+    if p == 2:  # late: the error is of size (α²)^{1 − ϱ}, and only from alpha_asymptotic on
+        rate = dln.predict_rate(case.problem, 2)
+        begin = math.log10(rate.alpha_asymptotic) if 0 < rate.alpha_asymptotic < 1 else 0.0
+        digits = round(20 / (1 - rate.rho) - 4 * begin)
     with mp.workdps(60):
         limit = limit_mp(case.problem.A, case.problem.y, p, alpha_p=mp.mpf(10) ** -digits, dps=40)
     assert limit.status is Status.CONVERGED, limit.reason
