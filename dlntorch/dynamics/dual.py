@@ -178,6 +178,33 @@ class DualField:
         J = -(self.A * slope) @ self.B
         return J if self.R is None else self.R @ J
 
+    def distance_to_limit(self, x: Tensor) -> float:
+        """How far one Newton step for y = Aψ would move θ, relative to the largest θ; ``inf`` where it is no small step.
+
+        Costs one evaluation. With the step's own relative change of θ below a tenth the estimate is good to some percent.
+        """
+        velocity = self(x.new_zeros(()), x)
+        step, info = torch.linalg.solve_ex(self.jacobian(x), velocity[:, None])
+        u, v = self.slack(x)
+        change = (self.B @ step[:, 0]).abs()
+        if int(info) != 0 or not bool(torch.isfinite(change).all()):
+            return float("inf")
+        if self.p == 2:
+            plus, minus = change / 2, change / 2
+        else:
+            plus, minus = change / ((self.p - 2) * u), change / ((self.p - 2) * v)
+        if float(torch.maximum(plus, minus).max()) > 0.1:
+            return float("inf")
+        theta = torch.cat(self.theta(x))
+        return float((theta * torch.cat([plus, minus])).max() / theta.max())
+
+    def rounding(self, x: Tensor) -> tuple[float, Tensor]:
+        """(the size of the rounding error of y − Aψ at x, the matrix R that takes it to an error of dx/dT)."""
+        unit = torch.finfo(self.y.dtype).eps / 2
+        size = torch.linalg.vector_norm(self.A.abs() @ self.psi(x).abs() + self.y.abs())
+        R = torch.eye(self.size, dtype=self.y.dtype, device=self.y.device) if self.R is None else self.R
+        return unit * float(size), R
+
     def needs_rebase(self, x: Tensor) -> bool:
         """Whether some min(u, v) has changed by a factor 2 since the base, so that x no longer measures θ well."""
         if self.p == 2:

@@ -23,6 +23,8 @@ IMPLICIT: dict[str, type[OdeSolver]] = {"BDF": BDF, "LSODA": LSODA, "Radau": Rad
 
 #: Up to this m the moving coordinates take a new Jacobian at every step: a tenth fewer evaluations, and more accurate.
 FRESH_JACOBIAN = 100
+#: How far the moving coordinates may relax their tolerance before they give up.
+LARGEST_TOLERANCE = 1e-3
 
 
 class Field(Protocol):
@@ -61,6 +63,7 @@ class Session:
         self.status: Status | None = None
         self.reason = ""
         self.accepted = np.zeros(field.size)
+        self.relaxed = 0.0
 
     def jacobian(self, _: float, x: np.ndarray) -> np.ndarray:
         """The Jacobian at x; at the last accepted point instead where x, a prediction, lies at or beyond the pole.
@@ -132,6 +135,19 @@ class _Recorder(DenseOutput):
         return x
 
 
+class _Held(DenseOutput):
+    """A dense output up to ``end``, and constant from there to ``t``."""
+
+    def __init__(self, inner: Any, end: float, t: float, state: np.ndarray) -> None:
+        super().__init__(inner.t_old, t)
+        self.inner, self.end, self.state = inner, end, state
+
+    def _call_impl(self, t: np.ndarray) -> np.ndarray:
+        x = self.inner(np.minimum(t, self.end))
+        late = np.asarray(t) > self.end
+        return np.where(late, self.state.reshape((-1, *(1,) * late.ndim)), x)
+
+
 def hooked(method: str, session: Session) -> type[OdeSolver]:
     """A scipy method that reports to ``session``; to be passed as ``options={"solver": …}`` to torchdiffeq."""
     base: Any = IMPLICIT[method]
@@ -144,6 +160,8 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             self, fun: Any, t0: float, y0: Any, t_bound: float, *, rtol: float, atol: float, vectorized: bool, **_: Any
         ) -> None:
             session.accepted = np.asarray(y0)
+            self.steps_since_check = 0
+            self.held: _Held | None = None
             if session.moving:
                 session.field.rebase(session.tensor(y0))
             super().__init__(fun, t0, y0, t_bound, rtol=rtol, atol=atol, vectorized=vectorized, **arguments)
@@ -157,7 +175,9 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             start = self.t
             if session.moving and self.n <= FRESH_JACOBIAN:
                 self.J, self.LU = self.jac(self.t, self.y), None
-            success, message = super()._step_impl()
+            if session.moving and self.steps_since_check % 5 == 0:
+                self._respect_rounding()
+            success, message = self._relaxing_step() if session.moving else super()._step_impl()
             if not success:
                 session.status = Status.FAILED
                 session.reason = f"{method} stopped at t = {start / session.field.scale:.6g}: {message}"
@@ -167,8 +187,27 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
                 self.t_old = start
                 session.locate(super()._dense_output_impl(), start, self.t)
                 self.t_bound = self.t
-            if session.moving and session.field.needs_rebase(session.tensor(self.y)):
+            elif session.moving and self._settled():
+                self.t_old = start
+                self.held = _Held(super()._dense_output_impl(), self.t, self.t_bound, self.y)
+                self.t = self.t_bound
+            elif session.moving and session.field.needs_rebase(session.tensor(self.y)):
                 self._rebase()
+            return success, message
+
+        def _relaxing_step(self) -> tuple[bool, str | None]:
+            """A step, with ten times the tolerance from here on if float64 times are too coarse for the one asked for.
+
+            In a jump θ changes by a large factor within Δt ~ α^{p−2} t: there t itself decides only a few digits of θ.
+            """
+            before, step = self.D.copy(), self.h_abs
+            success, message = super()._step_impl()
+            while not success and self.atol < LARGEST_TOLERANCE:
+                self.atol, self.rtol = 10 * self.atol, 10 * self.rtol
+                session.relaxed = self.atol
+                session.reason = f"the tolerance was relaxed to {self.atol:.1g} where float64 times are too coarse for less"
+                self.D, self.h_abs = before.copy(), step
+                success, message = super()._step_impl()
             return success, message
 
         def _rebase(self) -> None:
@@ -180,7 +219,30 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             self.J = self.jac(self.t, self.y)
             self.LU = None
 
+        def _respect_rounding(self) -> None:
+            """Never ask for less than what rounding errors of y − Aψ, carried over a step, make of the state.
+
+            They matter over long horizons, in directions in which the flow hardly moves ψ.
+            """
+            c = self.h_abs / self.alpha[self.order]
+            size, R = session.field.rounding(session.tensor(self.y))
+            carried = np.linalg.solve(self.I - c * self.J, c * R.cpu().numpy())
+            floor = 30 * size * float(np.linalg.norm(carried))
+            self.atol = self.rtol = max(session.tolerance, session.relaxed, min(floor, LARGEST_TOLERANCE))
+
+        def _settled(self) -> bool:
+            """Whether the limit, estimated by a Newton step, is within a tenth of the tolerance: then the rest is constant.
+
+            The flow never moves away from its limit. Without this, rounding noise of the right-hand side would have to be
+            followed over horizons far beyond the time to relax.
+            """
+            self.steps_since_check += 1
+            if self.steps_since_check < 10:
+                return False
+            self.steps_since_check = 0
+            return session.field.distance_to_limit(session.tensor(self.y)) <= 0.1 * session.tolerance
+
         def _dense_output_impl(self) -> DenseOutput:
-            return _Recorder(super()._dense_output_impl(), session)
+            return _Recorder(self.held or super()._dense_output_impl(), session)
 
     return Hooked
