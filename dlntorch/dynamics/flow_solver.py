@@ -205,7 +205,9 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             while not success and self.atol < LARGEST_TOLERANCE:
                 self.atol, self.rtol = 10 * self.atol, 10 * self.rtol
                 session.relaxed = self.atol
-                session.reason = f"the tolerance was relaxed to {self.atol:.1g} where float64 times are too coarse for less"
+                session.reason = (
+                    f"the tolerance was relaxed to {self.atol:.1g} where float64 times are too coarse for less"
+                )
                 self.D, self.h_abs = before.copy(), step
                 success, message = super()._step_impl()
             return success, message
