@@ -124,7 +124,7 @@ class Finish:
         psi = np.where(np.abs(state.psi) > 1e-9 * np.abs(state.psi).max(), state.psi, 0.0)
         psi[basis.columns] += basis.solve(self.y - self.A @ psi)
         push(self.A, basis, psi)
-        return self._offer_basis(basis, state.dual) or self._pivot(state, basis, 200 + 10 * self.A.shape[0])
+        return self._offer_basis(basis, state.dual) or self._pivot(state, basis, 100 + 2 * self.A.shape[0])
 
     def _offer_basis(self, basis: Basis, dual: np.ndarray) -> bool:
         basis.refresh()

@@ -35,6 +35,7 @@ class Answer:
     status: Status = Status.CONVERGED
     reason: str = ""
     iterations: int = 0
+    rounding: float = 0.0  # relative error of the gap from rounding in Aᵀλ and yᵀλ: eps·max|A|ᵀ|λ|
 
 
 class ScaledProblem:
@@ -126,6 +127,7 @@ class ScaledProblem:
             self._residual(x),
             max(0.0, float(np.abs(dual @ self.A).max()) - 1.0),
         )
+        answer.rounding = float(np.finfo(np.float64).eps * (np.abs(dual) @ np.abs(self.A)).max())
         return self._judge(answer)
 
     def zero_answer(self, distance: float) -> Answer:
