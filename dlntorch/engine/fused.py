@@ -85,16 +85,11 @@ class FusedEngine(Engine):
             self._compiled = True
         before, start = self.progress.step, time.perf_counter()
         block = remaining if self.batches is None else max(1, ROWS_AHEAD // self.batches.batch_size)
-        if self.certificate is not None:
-            block = 1
         while True:
             now = min(block, remaining)
-            theta = self._theta.copy() if self.certificate is not None else self._theta
             ending = self._run(
                 now, None if self.batches is None else self.batches.rows(self.progress.step, max(1, now))
             )
-            if self.certificate is not None and now and ending == kernels.RUNNING:
-                self.certificate.update(theta[0], theta[1], self.progress.eta)
             remaining -= now
             if remaining == 0 or ending != kernels.RUNNING:
                 break
@@ -134,6 +129,7 @@ class FusedEngine(Engine):
             self._base,
             self._vectors,
             self._direction,
+            None if self.certificate is None else self.certificate.arguments(),
             self._q,
             self._numbers,
             self._counts,

@@ -16,6 +16,7 @@ import math
 
 from numba import njit
 
+from dlntorch.dynamics.certificate_kernel import certificate_step
 from dlntorch.engine.powers import as_bits, as_float, power
 
 __all__ = [
@@ -45,7 +46,8 @@ def _gradient(A, y, rows, psi, g):
     b, n = rows.size, psi.size
     zero = psi.dtype.type(0)
     square = 0.0
-    g[:] = zero
+    for j in range(n):
+        g[j] = zero
     i = 0
     while i + 8 <= b:
         a0, a1, a2, a3 = A[rows[i]], A[rows[i + 1]], A[rows[i + 2]], A[rows[i + 3]]
@@ -153,7 +155,23 @@ def _hessian_norm(A, zeros, rows, scale, theta, growth, p, g, direction, x, imag
 
 @njit(error_model="numpy", cache=True, nogil=True)
 def run_steps(
-    A, y, zeros, every, chosen, steps, theta, new, growth, base, vectors, direction, q, numbers, counts, state
+    A,
+    y,
+    zeros,
+    every,
+    chosen,
+    steps,
+    theta,
+    new,
+    growth,
+    base,
+    vectors,
+    direction,
+    certificate,
+    q,
+    numbers,
+    counts,
+    state,
 ):
     """Make up to ``steps`` steps from θ_k; returns how it ended, one of the constants above.
 
@@ -165,6 +183,7 @@ def run_steps(
         growth, base: Scratch (2n,) each.
         vectors: Scratch (4, n): ψ, g and two more.
         direction: (2, n), the power iteration's, for the rule ``stable``; else None.
+        certificate: What ``Certificate.arguments`` gives, to be carried along; else None.
         q: p − 2 where θ^{p−2} is not made by multiplication; else None.
         numbers: p, c, κ, η, ‖A‖₂² (times m/b), m/b, the residual's threshold, the time budget.
         counts: Rule, step budget, ``check_every``, whether the residual may end the run, ⌊p−2⌋, whether p−2 is a
@@ -217,6 +236,8 @@ def run_steps(
             return BAD_STEP
         if not _propose(theta, powers, g, kind(eta * p), new):
             return IMPROPER
+        if certificate is not None:
+            certificate_step(theta[0], theta[1], eta, *certificate)
         for i in range(g.size):  # an array assignment would compile its error message for seconds
             theta[0, i] = new[0, i]
             theta[1, i] = new[1, i]
