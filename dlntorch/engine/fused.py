@@ -54,7 +54,8 @@ class FusedEngine(Engine):
         self._growth, self._base = np.empty(2 * n, kind), np.empty(2 * n, kind)
         self._vectors = np.empty((4, n), kind)
         self._cold = schedule.rule == "stable"
-        self._direction = starting_direction(n, self.problem.dtype).numpy().reshape(2, n) if self._cold else None
+        start = starting_direction(n, self.problem.dtype).numpy().reshape(2, n)
+        self._direction = np.concatenate([start, start]) if self._cold else None
         scale = 1.0 if self.batches is None else self.batches.scale
         whole, half = split_exponent(p - 2)
         self._q = p - 2 if whole < 0 else None
@@ -161,7 +162,7 @@ class FusedEngine(Engine):
         """Progress, and the direction of the power iteration where the rule ``stable`` has one."""
         state = super().state_dict()
         if self._direction is not None and not self._cold:
-            state["direction"] = torch.from_numpy(self._direction.reshape(-1).copy())
+            state["direction"] = torch.from_numpy(self._direction[:2].reshape(-1).copy())
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -170,5 +171,4 @@ class FusedEngine(Engine):
         if self._direction is not None:
             saved = state.get("direction")
             self._cold = saved is None
-            start = starting_direction(self.problem.n, self.problem.dtype) if saved is None else saved
-            self._direction[...] = start.numpy().reshape(self._direction.shape)
+            self._direction[:2] = self._direction[2:] if saved is None else saved.numpy().reshape(2, -1)

@@ -17,6 +17,7 @@ import math
 from numba import njit
 
 from dlntorch.dynamics.certificate_kernel import certificate_step
+from dlntorch.dynamics.schedule import RESEED
 from dlntorch.engine.powers import as_bits, as_float, power
 
 __all__ = [
@@ -125,6 +126,21 @@ def _propose(theta, growth, g, factor, new):
 
 
 @njit(error_model="numpy", cache=True, nogil=True)
+def _reseed(direction, start):
+    """direction = (direction + RESEED · start) / its norm, as the rule ``stable`` has it."""
+    amount, square = direction.dtype.type(RESEED), 0.0
+    for side in range(2):
+        for i in range(direction.shape[1]):
+            mixed = direction[side, i] + amount * start[side, i]
+            direction[side, i] = mixed
+            square += float(mixed) * float(mixed)
+    norm = direction.dtype.type(math.sqrt(square))
+    for side in range(2):
+        for i in range(direction.shape[1]):
+            direction[side, i] /= norm
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
 def _hessian_norm(A, zeros, rows, scale, theta, growth, p, g, direction, x, image, iterations):
     """‖∇²L(θ)‖₂ by power iterations from ``direction`` (2, n), which is replaced, as in ``metrics.power_iteration``."""
     kind = theta.dtype.type
@@ -182,7 +198,8 @@ def run_steps(
         theta: (2, n), replaced by the last θ; ``new`` (2, n) holds the proposed θ when it is refused.
         growth, base: Scratch (2n,) each.
         vectors: Scratch (4, n): ψ, g and two more.
-        direction: (2, n), the power iteration's, for the rule ``stable``; else None.
+        direction: (4, n) for the rule ``stable``: the power iteration's direction, replaced, and the first one; else
+            None.
         certificate: What ``Certificate.arguments`` gives, to be carried along; else None.
         q: p − 2 where θ^{p−2} is not made by multiplication; else None.
         numbers: p, c, κ, η, ‖A‖₂² (times m/b), m/b, the residual's threshold, the time budget.
@@ -220,9 +237,12 @@ def run_steps(
             for i in range(g.size):
                 g[i] *= kind(scale)
         if direction is not None:
-            iterations = cold if state[6] else warm
+            iterations = cold
+            if state[6] == 0.0:
+                iterations = warm
+                _reseed(direction[:2], direction[2:])
             norm = _hessian_norm(
-                A, zeros, rows, scale, theta, powers, p, g, direction, vectors[2], vectors[3], iterations
+                A, zeros, rows, scale, theta, powers, p, g, direction[:2], vectors[2], vectors[3], iterations
             )
             state[6] = 0.0
             eta = c / norm

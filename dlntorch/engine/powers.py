@@ -25,7 +25,7 @@ LARGEST_BY_MULTIPLICATION = 32.0
 
 def split_exponent(q: float) -> tuple[int, bool]:
     """(⌊q⌋, whether q − ⌊q⌋ = ½) where θ^q is made by multiplication, (−1, False) where it is not."""
-    if 0 <= q <= LARGEST_BY_MULTIPLICATION and (2 * q).is_integer():
+    if 0 <= q <= LARGEST_BY_MULTIPLICATION and float(2 * q).is_integer():
         return int(q), bool(q % 1)
     return -1, False
 

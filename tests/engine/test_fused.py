@@ -88,8 +88,8 @@ def bare_loop(
 
 @pytest.mark.parametrize("p", DEPTHS)
 @pytest.mark.parametrize("rule", SCHEDULES)
-def test_fused_equals_eager_after_ten_thousand_full_batch_steps(p: float, rule: str) -> None:
-    problem, steps = gaussian(6, 17, 0), 10_000
+def test_fused_equals_eager_on_full_batches(p: float, rule: str) -> None:
+    problem, steps = gaussian(6, 17, 0), 500
     fused, eager = (make(kind, problem, p, SCHEDULES[rule]) for kind in ENGINES)
     assert fused.advance(steps) == eager.advance(steps)
     assert fused.progress.step == eager.progress.step == steps
@@ -100,10 +100,10 @@ def test_fused_equals_eager_after_ten_thousand_full_batch_steps(p: float, rule: 
 
 
 @pytest.mark.parametrize("p", DEPTHS)
-@pytest.mark.parametrize("batch", [1, 2, 5, 6])
+@pytest.mark.parametrize("batch", [1, 6])
 def test_fused_equals_eager_on_mini_batches(p: float, batch: int) -> None:
     problem = gaussian(6, 17, 1)
-    for rule, steps in (("relative", 10_000), ("stable", 200)):
+    for rule, steps in (("relative", 500), ("stable", 300)):
         schedule = make_schedule("stable", c=0.02) if rule == "stable" else SCHEDULES[rule]
         fused, eager = (make(kind, problem, p, schedule, batch=batch) for kind in ENGINES)
         assert fused.advance(steps) == eager.advance(steps)
@@ -112,12 +112,13 @@ def test_fused_equals_eager_on_mini_batches(p: float, batch: int) -> None:
         assert fused.progress.residual == pytest.approx(eager.progress.residual, rel=1e-12)
 
 
-@pytest.mark.parametrize(("p", "rule", "batch"), [(3, "relative", None), (2.7, "relative", 4), (2, "stable", None)])
+@pytest.mark.parametrize(("p", "rule", "batch"), [(3, "relative", None), (2.7, "stable", 4)])
 def test_both_engines_equal_a_bare_loop_of_autograd_and_sgd(p: float, rule: str, batch: int | None) -> None:
-    problem, steps = gaussian(6, 17, 2), 10_000
-    expected = bare_loop(problem, p, SCHEDULES[rule], batch, steps, 0.2)
+    problem, steps = gaussian(6, 17, 2), 2000
+    schedule = make_schedule("stable", c=0.02) if batch else SCHEDULES[rule]
+    expected = bare_loop(problem, p, schedule, batch, steps, 0.2)
     for kind in ENGINES:
-        engine = make(kind, problem, p, SCHEDULES[rule], batch=batch)
+        engine = make(kind, problem, p, schedule, batch=batch)
         engine.advance(steps)
         assert relative_error(theta(engine), expected) < 1e-12
 
