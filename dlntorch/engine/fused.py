@@ -22,7 +22,7 @@ from dlntorch.validation import InputError, check_count
 __all__ = ["FusedEngine"]
 
 #: Row numbers of mini-batches that are drawn ahead of one call of the compiled loop.
-ROWS_AHEAD = 1 << 20
+ROWS_AHEAD = 1 << 16
 
 _ENDINGS = {
     kernels.RUNNING: None,
@@ -87,7 +87,8 @@ class FusedEngine(Engine):
         before, start = self.progress.step, time.perf_counter()
         block = remaining if self.batches is None else max(1, ROWS_AHEAD // self.batches.batch_size)
         while True:
-            now = min(block, remaining)
+            left = max(1, self.stopping.max_steps - self.progress.step)  # draws no rows beyond the budget
+            now = min(block, remaining, left)
             ending = self._run(
                 now, None if self.batches is None else self.batches.rows(self.progress.step, max(1, now))
             )
