@@ -62,17 +62,18 @@ class FusedEngine(Engine):
         rule = {"constant": kernels.CONSTANT, "relative": kernels.RELATIVE, "stable": kernels.STABLE}[schedule.rule]
         given = [np.nan if value is None else value for value in (schedule.c, schedule.kappa, schedule.eta)]
         norm2 = self.problem.spectral_norm**2 * scale if schedule.rule == "relative" else 0.0
-        self._numbers = (p, *map(float, given), norm2, float(scale), self.threshold, float(self.stopping.max_time))
-        self._counts = (
+        self._numbers = np.array([p, *given, norm2, scale, self.threshold, self.stopping.max_time], dtype=np.float64)
+        counts = [
             rule,
-            self.stopping.max_steps,
+            min(self.stopping.max_steps, 1 << 62),
             self.stopping.check_every,
             int(self.stopping.tol > 0),
             whole,
             int(half),
             COLD_ITERATIONS,
             WARM_ITERATIONS,
-        )
+        ]
+        self._counts = np.array(counts, dtype=np.int64)
         self._seconds_per_step = 4e-9 * (self._A.size if self.batches is None else self.batches.batch_size * n) + 1e-6
         self._compiled = False
 

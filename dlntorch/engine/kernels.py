@@ -49,47 +49,29 @@ def _gradient(A, y, rows, psi, g):
     square = 0.0
     for j in range(n):
         g[j] = zero
-    i = 0
-    while i + 8 <= b:
-        a0, a1, a2, a3 = A[rows[i]], A[rows[i + 1]], A[rows[i + 2]], A[rows[i + 3]]
-        a4, a5, a6, a7 = A[rows[i + 4]], A[rows[i + 5]], A[rows[i + 6]], A[rows[i + 7]]
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
+    for i in range(0, b, 4):  # beyond the last row, the block's first row again, with weight zero
+        i1 = i + 1 if i + 1 < b else i
+        i2 = i + 2 if i + 2 < b else i
+        i3 = i + 3 if i + 3 < b else i
+        a0, a1, a2, a3 = A[rows[i]], A[rows[i1]], A[rows[i2]], A[rows[i3]]
+        s0 = s1 = s2 = s3 = zero
         for j in range(n):
             x = psi[j]
             s0 += a0[j] * x
             s1 += a1[j] * x
             s2 += a2[j] * x
             s3 += a3[j] * x
-            s4 += a4[j] * x
-            s5 += a5[j] * x
-            s6 += a6[j] * x
-            s7 += a7[j] * x
-        r0, r1, r2, r3 = y[rows[i]] - s0, y[rows[i + 1]] - s1, y[rows[i + 2]] - s2, y[rows[i + 3]] - s3
-        r4, r5, r6, r7 = y[rows[i + 4]] - s4, y[rows[i + 5]] - s5, y[rows[i + 6]] - s6, y[rows[i + 7]] - s7
-        square += ((r0 * r0 + r1 * r1) + (r2 * r2 + r3 * r3)) + ((r4 * r4 + r5 * r5) + (r6 * r6 + r7 * r7))
-        for j in range(n):
-            g[j] += ((a0[j] * r0 + a1[j] * r1) + (a2[j] * r2 + a3[j] * r3)) + (
-                (a4[j] * r4 + a5[j] * r5) + (a6[j] * r6 + a7[j] * r7)
-            )
-        i += 8
-    while i < b:  # two rows at a time; an odd last row is paired with itself and counted once
-        second = min(i + 1, b - 1)
-        a0, a1 = A[rows[i]], A[rows[second]]
-        s0 = s1 = zero
-        for j in range(n):
-            x = psi[j]
-            s0 += a0[j] * x
-            s1 += a1[j] * x
         r0 = y[rows[i]] - s0
-        r1 = y[rows[second]] - s1 if second > i else zero
-        square += r0 * r0 + r1 * r1
+        r1 = y[rows[i1]] - s1 if i1 > i else zero
+        r2 = y[rows[i2]] - s2 if i2 > i else zero
+        r3 = y[rows[i3]] - s3 if i3 > i else zero
+        square += (r0 * r0 + r1 * r1) + (r2 * r2 + r3 * r3)
         for j in range(n):
-            g[j] += a0[j] * r0 + a1[j] * r1
-        i += 2
+            g[j] += (a0[j] * r0 + a1[j] * r1) + (a2[j] * r2 + a3[j] * r3)
     return square
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@njit(error_model="numpy", cache=True, nogil=True, inline="always")
 def _represent(theta, growth, psi):
     """ψ = θ₊^p − θ₋^p from growth = θ^{p−2}."""
     for i in range(psi.size):
@@ -97,7 +79,7 @@ def _represent(theta, growth, psi):
         psi[i] = plus * (plus * growth[0, i]) - minus * (minus * growth[1, i])
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@njit(error_model="numpy", cache=True, nogil=True, inline="always")
 def _extremes(theta, growth, g):
     """max of max(θ₊, θ₋)^{p−2}|g| and of θ₊^{2p−2} + θ₋^{2p−2} over the coordinates; NaN counts as the largest."""
     rho = as_bits(theta.dtype.type(0))
@@ -109,7 +91,7 @@ def _extremes(theta, growth, g):
     return float(as_float(rho)), float(as_float(top))
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@njit(error_model="numpy", cache=True, nogil=True, inline="always")
 def _propose(theta, growth, g, factor, new):
     """new = θ − η∇L(θ) with factor = ηp; whether every entry of it is positive and finite."""
     infinity = as_bits(theta.dtype.type(math.inf))
@@ -207,8 +189,10 @@ def run_steps(
             half-integer, iterations of the first power iteration, and of the others.
         state: Step, time, η, its minimum and its maximum, the residual, and whether ``direction`` is cold.
     """
-    p, c, kappa, eta, norm2, scale, threshold, max_time = numbers
-    rule, max_steps, check_every, watches, whole, half, cold, warm = counts
+    p, c, kappa, eta, norm2 = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    scale, threshold, max_time = numbers[5], numbers[6], numbers[7]
+    rule, max_steps, check_every, watches = counts[0], counts[1], counts[2], counts[3]
+    whole, half, cold, warm = counts[4], counts[5], counts[6], counts[7]
     psi, g = vectors[0], vectors[1]
     powers = growth.reshape(theta.shape)
     kind = theta.dtype.type

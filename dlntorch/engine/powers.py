@@ -126,7 +126,7 @@ def _real_power(x, q, out):
     return odd >= 0
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@njit(error_model="numpy", cache=True, nogil=True, inline="always")
 def power(x, q, whole, half, base, out):
     """out = x^q for positive x: whole, half = split_exponent(q), and q is None (no code is made for it) if whole >= 0.
 
