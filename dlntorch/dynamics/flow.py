@@ -278,7 +278,8 @@ def _run_explicit(session: Any, method: str, start: Tensor, grid: Tensor, rtol: 
     for begin, end in pairwise(grid):
         interval = torch.stack([begin, end])
         try:
-            after: Tensor = odeint(counted, state, interval, **options)[-1]  # type: ignore[assignment]
+            on_time = {"step_t": end[None]}  # a step ends there: interpolation would have a lower order
+            after: Tensor = odeint(counted, state, interval, options=on_time, **options)[-1]  # type: ignore[assignment]
             if session.reached(after.cpu().numpy()):
                 time, states = odeint(counted, state, interval, event_fn=gap, **options)  # type: ignore[misc]
                 session.stopped_at, session.status = float(time), Status.CONVERGED

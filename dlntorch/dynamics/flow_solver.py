@@ -112,8 +112,6 @@ class Session:
         time = end
         if gap(start) > 0 > gap(end):
             time = float(brentq(gap, start, end, xtol=1e-14 * end, rtol=1e-14))  # type: ignore[arg-type]
-        if gap(time) > 0:
-            time = end
         self.stopped_at = time
         self.record(time, path(time))
         if self.status is None:

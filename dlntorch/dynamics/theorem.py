@@ -107,7 +107,7 @@ def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any
         M=M,
         C1=C1,
         C2=C2,
-        epsilon_bar=math.exp(log_epsilon),
+        epsilon_bar=min(math.exp(log_epsilon), epsilon),
         log10_epsilon_bar=log_epsilon / _LN10,
         log10_eta=log_eta / _LN10,
         log10_steps=log_steps / _LN10,
