@@ -92,17 +92,14 @@ class Problem:
         return self.A.device
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Problem:
-        """The same problem on another device or in another precision."""
+        """The same problem on another device or in another precision; itself, with its SVD, where nothing changes."""
+        kind = self.dtype if dtype is None else check_dtype(dtype)
+        place = self.device if device is None else check_device(device)
+        if kind == self.dtype and place == self.device:
+            return self
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # said when the problem was made
-            return Problem(
-                self.A,
-                self.y,
-                name=self.name,
-                truth=self.truth,
-                dtype=self.dtype if dtype is None else dtype,
-                device=self.device if device is None else device,
-            )
+            return Problem(self.A, self.y, name=self.name, truth=self.truth, dtype=kind, device=place)
 
     # -- the one loss ---------------------------------------------------------------------------------------------
 
@@ -171,8 +168,10 @@ class Problem:
         Its loss differs from this one's by the constant ½‖y − P y‖₂², so flow and descent are the same.
         Returns the problem itself when rank(A) = m.
         """
-        if self.rank == self.m:
-            return self
+        return self if self.rank == self.m else self._full_rank
+
+    @cached_property
+    def _full_rank(self) -> Problem:
         U = self._svd[0][:, : self.rank]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)

@@ -24,6 +24,7 @@ __all__ = [
     "check_depth",
     "check_device",
     "check_dtype",
+    "check_flag",
     "check_number",
     "check_times",
 ]
@@ -100,6 +101,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``."""
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}, got {_shown(value)}")
+    return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is a boolean."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, got {_shown(value)}")
     return value
 
 

@@ -119,11 +119,7 @@ class AutogradEngine(Engine):
                 self.certificate.update(theta[0].cpu().numpy(), theta[1].cpu().numpy(), eta)
         self.scheduler.step()
         self.optimizer.step()
-        progress.step += 1
-        progress.time += eta
-        progress.eta = eta
-        progress.eta_min = min(progress.eta_min, eta)
-        progress.eta_max = max(progress.eta_max, eta)
+        progress.count(eta)
         return None
 
     def state_dict(self) -> dict[str, Any]:

@@ -65,6 +65,14 @@ class Progress:
     residual: float = math.inf
     reason: str = field(default="")
 
+    def count(self, eta: float) -> None:
+        """One more step, of size η."""
+        self.step += 1
+        self.time += eta
+        self.eta = eta
+        self.eta_min = min(self.eta_min, eta)
+        self.eta_max = max(self.eta_max, eta)
+
 
 class Engine(ABC):
     """Runs plain SGD on one network.

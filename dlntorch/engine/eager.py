@@ -78,11 +78,7 @@ class EagerEngine(Engine):
             self.certificate.update(theta[0].cpu().numpy(), theta[1].cpu().numpy(), eta)
         theta[0].copy_(proposed[0])
         theta[1].copy_(proposed[1])
-        progress.step += 1
-        progress.time += eta
-        progress.eta = eta
-        progress.eta_min = min(progress.eta_min, eta)
-        progress.eta_max = max(progress.eta_max, eta)
+        progress.count(eta)
         return None
 
     def _direction(self, r: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -87,9 +87,11 @@ def compute_references(problem: Problem, p: float, alpha: float, wanted: bool = 
 
     exact = problem.to("cpu", "float64")
     references.l1 = _attempt(references, "l1", lambda: l1_minimizer(exact))
-    references.selected = _attempt(references, "selected", lambda: selected_minimizer(exact, p))
+    references.selected = _attempt(
+        references, "selected", lambda: selected_minimizer(exact, p, minimizer=references.l1)
+    )
     references.limit = _attempt(references, "limit", lambda: flow_limit(exact, p, alpha))
-    references.rate = _attempt(references, "rate", lambda: predict_rate(exact, p))
+    references.rate = _attempt(references, "rate", lambda: predict_rate(exact, p, selected=references.selected))
     return references
 
 

@@ -83,8 +83,7 @@ def load_run(folder: str | Path) -> RunResult:
         config = yaml.safe_load((path / "config.yaml").read_text())
         with np.load(path / "result.npz", allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-        problem = load_problem(path / "problem.npz")
-        problem.name = summary["problem"]["name"]
+        problem = load_problem(path / "problem.npz", name=summary["problem"]["name"])
         status = Status(summary["status"])
         history = _read_columns(path / "trajectory.csv")
         trajectory = Trajectory(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dlntorch.engine import resolve_engine
 from dlntorch.experiment.folder import RunFolder, problem_digest
 from dlntorch.experiment.references import References, compute_references, flow_along
 from dlntorch.experiment.result import RunResult
@@ -29,7 +28,7 @@ from dlntorch.training.descent import Descent
 from dlntorch.training.measure import Measurer
 from dlntorch.training.prediction import Prediction
 from dlntorch.trajectory import Status, Trajectory
-from dlntorch.validation import InputError, check_choice, check_count, check_number
+from dlntorch.validation import check_count, check_flag, check_number
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -241,7 +240,6 @@ def plan_run(config: Mapping[str, Any], problem: Problem | None = None) -> Plan:
     if problem is None:
         problem = make_problem(**config["problem"])
     settings = RunSettings.from_config(problem, config)
-    resolve_engine(config["engine"]["name"], settings.device)
     references = compute_references(problem, settings.p, settings.alpha, settings.references)
     settings = replace(settings, schedule=chosen_schedule(problem, settings))
     if not settings.references or problem.m * problem.n > ONE_THREAD_ENTRIES:
@@ -276,7 +274,7 @@ def run_experiment(
     share = check_number("callbacks.logging_share", callbacks["logging_share"], at_least=0, at_most=1)
     every = check_number("callbacks.checkpoint_seconds", callbacks["checkpoint_seconds"], above=0)
     block = check_number("trainer.block_seconds", trainer["block_seconds"], above=0, at_most=60)
-    check_choice("trainer.progress", trainer["progress"], (True, False))  # type: ignore[arg-type]
+    check_flag("trainer.progress", trainer["progress"])
     problem = make_problem(**config["problem"])
     with numeric_threads(trainer["threads"], problem):
         plan = plan_run(config, problem)
@@ -330,10 +328,3 @@ def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
         "dtype": str(settings.dtype),
         "certificate": settings.certificate,
     }
-
-
-def require_run_folder(path: Any) -> Path:
-    """The folder that ``resume=`` names, with its configuration and checkpoint."""
-    if not isinstance(path, str) or not (Path(path) / "config.yaml").is_file():
-        raise InputError(f"resume must be a run folder with config.yaml and a checkpoint, got {path!r}")
-    return Path(path)

@@ -19,6 +19,7 @@ from dlntorch.validation import (
     check_depth,
     check_device,
     check_dtype,
+    check_flag,
     check_number,
 )
 
@@ -89,7 +90,9 @@ class RunSettings:
         place = check_device(device if device not in (None, "auto") else "cuda" if engine == "cuda" else None)
         kind = check_dtype(dtype)
         size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
-        wants_certificate = chosen.name == "certified" if certificate is None else _flag("certificate", certificate)
+        wants_certificate = (
+            chosen.name == "certified" if certificate is None else check_flag("certificate", certificate)
+        )
         if wants_certificate and size is not None:
             raise InputError(
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
@@ -116,7 +119,7 @@ class RunSettings:
             max_wall_seconds=_optional("max_wall_seconds", max_wall_seconds),
             device=place,
             dtype=kind,
-            references=_flag("references", references),
+            references=check_flag("references", references),
             certificate=wants_certificate,
         )
 
@@ -142,9 +145,3 @@ class RunSettings:
 def _optional(name: str, value: Any) -> float:
     """A positive bound, or infinity for None."""
     return math.inf if value is None else check_number(name, value, above=0)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InputError(f"{name} must be true or false, got {value!r}")
-    return value
