@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 
+from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.folder import RunFolder, problem_digest
-from dlntorch.experiment.references import References, compute_references, flow_along
+from dlntorch.experiment.references import References, compute_references
 from dlntorch.experiment.result import RunResult
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.experiment.steps import chosen_schedule, new_descent
-from dlntorch.experiment.summary import build_summary
-from dlntorch.metrics import distance
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.training.certified import refined
-from dlntorch.training.descent import Descent
-from dlntorch.training.measure import Measurer
 from dlntorch.training.prediction import Prediction
-from dlntorch.trajectory import Status, Trajectory
 from dlntorch.validation import check_count, check_flag, check_number
-
-if TYPE_CHECKING:
-    import lightning.pytorch as pl
 
 __all__ = ["Plan", "new_descent", "plan_run", "run_experiment", "train"]
 
@@ -117,11 +107,13 @@ def train(
     with numeric_threads("auto", problem):
         found = compute_references(problem, settings.p, settings.alpha, settings.references)
         settings = replace(settings, schedule=chosen_schedule(problem, settings))
-        measurer = _measurer(problem, settings, found)
+        measurer = measurer_of(problem, settings, found)
         while True:
             descent = new_descent(problem, settings)
             if settings.engine == "autograd":
-                _fit_with_lightning(descent, [])
+                from dlntorch.training.fit import fit_descent
+
+                fit_descent(descent, [])
             else:
                 while descent.advance() is None:
                     pass
@@ -130,7 +122,7 @@ def train(
                 break
             settings = replace(settings, schedule=smaller)
         history = measurer.measure(descent.recorder.snapshots)
-        return _result(problem, settings, descent, found, history)
+        return run_result(problem, settings, descent, found, history)
 
 
 @contextlib.contextmanager
@@ -149,73 +141,6 @@ def numeric_threads(threads: Any, problem: Problem) -> Iterator[int]:
             yield count
     finally:
         torch.set_num_threads(before)
-
-
-def _measurer(problem: Problem, settings: RunSettings, references: References) -> Measurer:
-    value = None if references.l1 is None else float(references.l1.value)
-    exact = problem.to("cpu", "float64")
-    return Measurer(exact.reduced(), settings.p, references.vectors(problem), value)
-
-
-def _fit_with_lightning(descent: Descent, callbacks: list[pl.Callback], logger: Any = None) -> None:
-    """Run a descent through a Lightning trainer, quietly."""
-    import lightning.pytorch as pl
-
-    from dlntorch.training.data import ProblemDataModule
-    from dlntorch.training.module import SGDModule
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\.|torch\.jit")
-        device = descent.problem.device
-        trainer = pl.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            max_epochs=1,
-            logger=logger if logger is not None else False,
-            callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(SGDModule(descent), datamodule=ProblemDataModule(descent.problem))
-
-
-def _result(
-    problem: Problem,
-    settings: RunSettings,
-    descent: Descent,
-    references: References,
-    history: dict[str, np.ndarray],
-) -> RunResult:
-    """Everything about a finished descent, in memory."""
-    exact = problem.to("cpu", "float64")
-    flow, why = None, "references=false"
-    if settings.references:
-        flow, why = flow_along(exact, settings.p, settings.alpha, descent.recorder.column("time"))
-    summary = build_summary(problem, settings, descent, references, None if flow is None else flow[-1], why)
-    plus, minus = (
-        t.detach().to("cpu", torch.float64).clone() for t in (descent.network.theta_plus, descent.network.theta_minus)
-    )
-    recorder = descent.recorder
-    path = torch.from_numpy(recorder.column("theta_plus")) ** settings.p
-    path = path - torch.from_numpy(recorder.column("theta_minus")) ** settings.p
-    status = Status(summary["status"])
-    trajectory = Trajectory(
-        t=torch.from_numpy(recorder.column("time")),
-        psi=path,
-        loss=exact.loss(path),
-        status=status,
-        reason=descent.reason,
-        step=torch.from_numpy(recorder.column("step")),
-    )
-    if flow is not None:
-        history = {**history, "distance_to_flow": distance(path, flow).numpy()}
-        if references.limit is not None:
-            history["flow_to_limit"] = distance(flow, references.limit.psi).numpy()
-    psi = descent.network.psi.detach().to("cpu", torch.float64)
-    return RunResult(summary, plus, minus, psi, trajectory, status, problem, history)
 
 
 @dataclass
@@ -268,6 +193,7 @@ def run_experiment(
     """
     from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
     from dlntorch.experiment.loggers import finish_logger, make_logger
+    from dlntorch.training.fit import fit_descent
 
     place = RunFolder(folder)
     trainer, callbacks = config["trainer"], config["callbacks"]
@@ -287,19 +213,19 @@ def run_experiment(
         announce(plan)
         logger = make_logger(config["logger"], place.path, config)
         while True:
-            metrics = MetricsCallback(_measurer(problem, settings, plan.references), share)
+            metrics = MetricsCallback(measurer_of(problem, settings, plan.references), share)
             identity = run_identity(problem, settings)
             used: list[Any] = [SignalCallback(), metrics]
             used.append(CheckpointCallback(partial(place.write_checkpoint, identity=identity), every))
             if trainer["progress"]:
                 used.append(make_progress_bar(plan.prediction.steps))
-            _fit_with_lightning(descent, used, logger)
+            fit_descent(descent, used, logger)
             smaller = refined(descent) if settings.schedule.name == "certified" else None
             if smaller is None:
                 break
             settings = replace(settings, schedule=smaller)
             descent = new_descent(problem, settings, block)
-        result = _result(problem, settings, descent, plan.references, metrics.history())
+        result = run_result(problem, settings, descent, plan.references, metrics.history())
     result.summary["logging_seconds"] = metrics.seconds
     result.summary["predicted_steps"] = plan.prediction.steps
     result = replace(result, config=dict(config), folder=place.path)

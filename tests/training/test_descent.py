@@ -11,8 +11,8 @@ import torch
 import dlntorch as dln
 from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
-from dlntorch.experiment.run import _fit_with_lightning
 from dlntorch.training.descent import Descent
+from dlntorch.training.fit import fit_descent
 from tests.problems import gaussian
 
 SCHEDULES = [
@@ -38,7 +38,7 @@ def _run(descent: Descent) -> Descent:
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_autograd_through_lightning_equals_the_gradient_by_hand(schedule, batch_size):
     slow = _descent("autograd", schedule, batch_size=batch_size, max_steps=300)
-    _fit_with_lightning(slow, [])
+    fit_descent(slow, [])
     fast = _run(_descent("eager", schedule, batch_size=batch_size, max_steps=300))
     assert slow.progress.step == fast.progress.step == 300
     torch.testing.assert_close(slow.network.psi, fast.network.psi, rtol=1e-12, atol=1e-15)
@@ -58,7 +58,7 @@ def test_sgd_step_alone_changes_theta(monkeypatch):
 
     monkeypatch.setattr(torch.optim.SGD, "step", counted)
     descent = _descent("autograd", max_steps=50)
-    _fit_with_lightning(descent, [])
+    fit_descent(descent, [])
     assert len(calls) == descent.progress.step == 50
     assert torch.equal(calls[-1][0], descent.network.theta_plus.detach())
 

@@ -1,0 +1,35 @@
+"""A descent through a Lightning trainer, quietly."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import lightning.pytorch as pl
+
+from dlntorch.training.data import ProblemDataModule
+from dlntorch.training.descent import Descent
+from dlntorch.training.module import SGDModule
+
+__all__ = ["fit_descent"]
+
+
+def fit_descent(descent: Descent, callbacks: list[pl.Callback], logger: Any = None) -> None:
+    """Run a descent through a Lightning trainer, quietly."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.|torch\.jit")
+        device = descent.problem.device
+        trainer = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            max_epochs=1,
+            logger=logger if logger is not None else False,
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(SGDModule(descent), datamodule=ProblemDataModule(descent.problem))
