@@ -13,16 +13,24 @@ import lightning.pytorch as pl
 import numpy as np
 
 from dlntorch.training.descent import Descent
+from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.measure import Measurer
 from dlntorch.training.module import SGDModule
 
 __all__ = ["CheckpointCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
 
 
-def _descent(module: pl.LightningModule) -> Descent:
+def _running(module: pl.LightningModule) -> Descent | EnsembleDescent:
     if not isinstance(module, SGDModule):
         raise TypeError(f"these callbacks accompany SGDModule, got {type(module).__name__}")
     return module.descent
+
+
+def _descent(module: pl.LightningModule) -> Descent:
+    descent = _running(module)
+    if not isinstance(descent, Descent):
+        raise TypeError("this callback accompanies one network, got an ensemble")
+    return descent
 
 
 class MetricsCallback(pl.Callback):
@@ -101,7 +109,7 @@ class CheckpointCallback(pl.Callback):
 
     def save(self, module: pl.LightningModule) -> None:
         """Write a checkpoint now."""
-        self.write(_descent(module).state_dict())
+        self.write(_running(module).state_dict())
         self._last = time.monotonic()
 
 
@@ -117,10 +125,10 @@ class SignalCallback(pl.Callback):
     def __init__(self) -> None:
         self.received: str | None = None
         self._before: dict[int, Any] = {}
-        self._descent: Descent | None = None
+        self._descent: Descent | EnsembleDescent | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._descent = _descent(pl_module)
+        self._descent = _running(pl_module)
         for name in self.SIGNALS:
             number = getattr(signal, name, None)
             if number is None:
@@ -174,10 +182,13 @@ def make_progress_bar(predicted_steps: float | None = None) -> pl.Callback:
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
             if self.bar is not None and time.monotonic() - self.shown > 0.2:
                 self.shown = time.monotonic()
-                descent = _descent(pl_module)
-                self.bar.update(
-                    self.task, completed=descent.progress.step, line=progress_line(descent, predicted_steps)
-                )
+                descent = _running(pl_module)
+                if isinstance(descent, Descent):
+                    self.bar.update(
+                        self.task, completed=descent.progress.step, line=progress_line(descent, predicted_steps)
+                    )
+                else:
+                    self.bar.update(self.task, completed=descent.steps, line=ensemble_line(descent, predicted_steps))
 
         def stop(self) -> None:
             if self.bar is not None:
@@ -205,6 +216,16 @@ def progress_line(descent: Descent, predicted_steps: float | None) -> str:
         end, what = float(descent.engine.stopping.max_steps), "at most"
     if speed > 0 and math.isfinite(end):
         line += f"  {what} {format_seconds((end - progress.step) / speed)} left"
+    return line
+
+
+def ensemble_line(ensemble: EnsembleDescent, predicted_steps: float | None) -> str:
+    """Networks ended, steps of all networks and steps/s, and the time left to the predicted end."""
+    steps, ended = ensemble.steps, len(ensemble) - len(ensemble.running)
+    speed = steps / ensemble.wall_seconds if ensemble.wall_seconds > 0 else 0.0
+    line = f"{ended} of {len(ensemble)} networks ended  {steps:,} steps  {speed:,.0f}/s"
+    if predicted_steps is not None and speed > 0 and steps < predicted_steps:
+        line += f"  expected {format_seconds((predicted_steps - steps) / speed)} left"
     return line
 
 

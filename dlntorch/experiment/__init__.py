@@ -1,8 +1,12 @@
-"""Wiring of one run: ``train`` (Python), ``run_experiment`` (a composed configuration), ``load_run``."""
+"""Wiring of a run: ``train`` (Python), ``run_experiment`` (a composed configuration), ``load_run``.
+
+``run_ensemble`` takes many configurations and trains them side by side.
+"""
 
 from __future__ import annotations
 
 from dlntorch.experiment.result import RunResult, load_run
 from dlntorch.experiment.run import Plan, plan_run, run_experiment, train
+from dlntorch.experiment.together import run_ensemble
 
-__all__ = ["Plan", "RunResult", "load_run", "plan_run", "run_experiment", "train"]
+__all__ = ["Plan", "RunResult", "load_run", "plan_run", "run_ensemble", "run_experiment", "train"]

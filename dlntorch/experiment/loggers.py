@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from dlntorch.validation import InputError, check_choice
 
-__all__ = ["finish_logger", "has_wandb_key", "make_logger"]
+__all__ = ["finish_logger", "has_wandb_key", "log_history", "make_logger"]
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 
@@ -112,6 +113,14 @@ class _StepAndTimeLogger(Logger):
 
     def finalize(self, status: str) -> None:
         self.inner.finalize(status)
+
+
+def log_history(logger: Any, history: Mapping[str, np.ndarray]) -> None:
+    """Log every recorded step of a finished run, as it would have been logged while the run went on."""
+    if logger is None:
+        return
+    for i, step in enumerate(history["step"]):
+        logger.log_metrics({name: float(values[i]) for name, values in history.items()}, step=int(step))
 
 
 def finish_logger(logger: Any, summary: Mapping[str, Any], figures: Mapping[str, Path], exit_code: int) -> None:

@@ -6,8 +6,8 @@ here ever stops a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dlntorch.reference.rate import Rate
     from dlntorch.reference.selection import SelectedMinimizer
 
-__all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_along"]
+__all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_along", "references_of_many"]
 
 #: References need dense linear algebra and a linear programme: past this many entries of A they are skipped.
 MAX_DENSE_ENTRIES = 4_000_000
@@ -67,8 +67,10 @@ class References:
         return {name: vector.detach().to("cpu", torch.float64) for name, vector in found.items()}
 
 
-def compute_references(problem: Problem, p: float, alpha: float, wanted: bool = True) -> References:
-    """Compute every reference that can be had for a problem, in float64 on the CPU."""
+def compute_references(
+    problem: Problem, p: float, alpha: float, wanted: bool = True, l1: L1Minimizer | None = None
+) -> References:
+    """Compute every reference that can be had for a problem, in float64 on the CPU; ``l1`` where it is known already."""
     references = References()
     names = ("l1", "selected", "limit", "rate")
     if not wanted:
@@ -86,13 +88,66 @@ def compute_references(problem: Problem, p: float, alpha: float, wanted: bool = 
     from dlntorch.reference.selection import selected_minimizer
 
     exact = problem.to("cpu", "float64")
-    references.l1 = _attempt(references, "l1", lambda: l1_minimizer(exact))
+    references.l1 = _attempt(references, "l1", lambda: l1_minimizer(exact) if l1 is None else l1)
     references.selected = _attempt(
         references, "selected", lambda: selected_minimizer(exact, p, minimizer=references.l1)
     )
     references.limit = _attempt(references, "limit", lambda: flow_limit(exact, p, alpha))
     references.rate = _attempt(references, "rate", lambda: predict_rate(exact, p, selected=references.selected))
     return references
+
+
+def references_of_many(cases: Sequence[tuple[Problem, float, float]], wanted: bool = True) -> list[References]:
+    """The references of many networks (problem, p, α), each computed once.
+
+    The linear programme is solved once for each problem; W_p and the rate once for each p on it; and all α of one p
+    share one sweep of the limit, which therefore may differ from a limit computed alone by its rounding.
+    """
+    groups: dict[tuple[int, float], list[int]] = {}
+    for i, (problem, p, _) in enumerate(cases):
+        groups.setdefault((id(problem), p), []).append(i)
+    found: list[References] = [References() for _ in cases]
+    known: dict[int, L1Minimizer | None] = {}
+    for (which, p), members in groups.items():
+        problem = cases[members[0]][0]
+        first = compute_references(problem, p, cases[members[0]][2], wanted, known.get(which))
+        known[which] = first.l1
+        for i in members:
+            found[i] = replace(first, reasons=dict(first.reasons))
+        alphas = sorted({cases[i][2] for i in members})
+        if len(alphas) > 1 and (first.limit is not None or _limit_was_tried(first)):
+            _share_sweep(problem, p, alphas, [(found[i], cases[i][2]) for i in members])
+    return found
+
+
+def _limit_was_tried(references: References) -> bool:
+    """Whether one α has no limit for a reason of its own, which another may not have."""
+    return any(part is not None for part in (references.l1, references.selected, references.rate))
+
+
+def _share_sweep(problem: Problem, p: float, alphas: list[float], members: list[tuple[References, float]]) -> None:
+    """Give every member the limit of its α from one sweep."""
+    from dlntorch.dynamics.limit import flow_limit
+
+    try:
+        sweep = flow_limit(problem.to("cpu", "float64"), p, alphas)
+    except (ArithmeticError, RuntimeError, MemoryError):
+        sweep = None
+    for references, alpha in members:
+        references.reasons.pop("limit", None)
+        if sweep is None:
+            alone = lambda a=alpha: flow_limit(problem.to("cpu", "float64"), p, a)  # noqa: E731
+            references.limit = _attempt(references, "limit", alone)
+            continue
+        at = alphas.index(alpha)
+        tensors = ("psi", "tau", "gap", "residual", "dual_residual", "uncertainty")
+        one = replace(
+            sweep,
+            **{name: getattr(sweep, name)[at] for name in tensors},
+            status=sweep.status[at],
+            reason=sweep.reason[at],
+        )
+        references.limit = _attempt(references, "limit", lambda one=one: one)
 
 
 def _attempt(references: References, name: str, compute: Callable[[], T]) -> T | None:

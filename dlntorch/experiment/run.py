@@ -23,7 +23,7 @@ from dlntorch.training.certified import refined
 from dlntorch.training.prediction import Prediction
 from dlntorch.validation import check_count, check_flag, check_number
 
-__all__ = ["Plan", "new_descent", "plan_run", "run_experiment", "train"]
+__all__ = ["Plan", "new_descent", "plan_run", "run_experiment", "run_identity", "train", "write_result"]
 
 #: Below this many entries of A one thread is faster than two.
 ONE_THREAD_ENTRIES = 2_000_000
@@ -153,27 +153,39 @@ class Plan:
     prediction: Prediction
 
 
-def plan_run(config: Mapping[str, Any], problem: Problem | None = None) -> Plan:
+def plan_run(
+    config: Mapping[str, Any],
+    problem: Problem | None = None,
+    references: References | None = None,
+    predict: bool = True,
+) -> Plan:
     """Check the settings, compute references and prediction; nothing is trained or written.
 
     Args:
         config: The resolved configuration.
         problem: Its problem, where it has been made already.
+        references: Its references, where they have been computed already.
+        predict: Whether to predict steps and time.
     """
-    from dlntorch.training.prediction import predict_run
-
     if problem is None:
         problem = make_problem(**config["problem"])
     settings = RunSettings.from_config(problem, config)
-    references = compute_references(problem, settings.p, settings.alpha, settings.references)
+    if references is None:
+        references = compute_references(problem, settings.p, settings.alpha, settings.references)
     settings = replace(settings, schedule=chosen_schedule(problem, settings))
-    if not settings.references or problem.m * problem.n > ONE_THREAD_ENTRIES:
-        prediction = Prediction(None, None, "references=false" if not settings.references else "A is large")
-    elif settings.batch_size is not None:
-        prediction = Prediction(None, None, "mini-batches: only full-batch runs are predicted")
-    else:
-        prediction = predict_run(problem, settings.p, settings.alpha, settings.schedule, settings.stopping.tol)
+    prediction = _prediction(problem, settings) if predict else Prediction(None, None, "not asked for")
     return Plan(problem, settings, references, prediction)
+
+
+def _prediction(problem: Problem, settings: RunSettings) -> Prediction:
+    """Steps and time that a run is expected to take, or why they are not predicted."""
+    from dlntorch.training.prediction import predict_run
+
+    if not settings.references or problem.m * problem.n > ONE_THREAD_ENTRIES:
+        return Prediction(None, None, "references=false" if not settings.references else "A is large")
+    if settings.batch_size is not None:
+        return Prediction(None, None, "mini-batches: only full-batch runs are predicted")
+    return predict_run(problem, settings.p, settings.alpha, settings.schedule, settings.stopping.tol)
 
 
 def run_experiment(
@@ -192,7 +204,7 @@ def run_experiment(
         draw: Called with the result once it is written; returns figures by name, for the logger.
     """
     from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
-    from dlntorch.experiment.loggers import finish_logger, make_logger
+    from dlntorch.experiment.loggers import make_logger
     from dlntorch.training.fit import fit_descent
 
     place = RunFolder(folder)
@@ -228,6 +240,19 @@ def run_experiment(
         result = run_result(problem, settings, descent, plan.references, metrics.history())
     result.summary["logging_seconds"] = metrics.seconds
     result.summary["predicted_steps"] = plan.prediction.steps
+    return write_result(result, config, place, logger, draw)
+
+
+def write_result(
+    result: RunResult,
+    config: Mapping[str, Any],
+    place: RunFolder,
+    logger: Any,
+    draw: Callable[[RunResult], Mapping[str, Path]],
+) -> RunResult:
+    """Write a finished run into its folder, draw it, and close its logger; returns the result with its folder."""
+    from dlntorch.experiment.loggers import finish_logger
+
     result = replace(result, config=dict(config), folder=place.path)
     place.write_arrays("result.npz", result.arrays())
     place.write_trajectory(result.history)

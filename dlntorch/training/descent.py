@@ -92,26 +92,36 @@ class Descent:
         if self.status is not None:
             return self.status
         began = time.perf_counter()
+        before, steps = self.progress.step, self.begin()
+        return self.finish(self.engine.advance(steps), before, time.perf_counter() - began)
+
+    def begin(self) -> int:
+        """Record θ_k where that is due; returns how many steps the next block has, up to the next recorded step."""
         self._record_if_due()
         progress = self.progress
         room = self.recorder.next_step(progress.step) - progress.step
         left = self.engine.stopping.max_steps - progress.step
-        before = progress.step
         # at the step budget one more call sees whether the last step reached the tolerance
-        status = self.engine.advance(max(0, min(self._block, room, left)))
-        seconds = time.perf_counter() - began
+        return max(0, min(self._block, room, left))
+
+    def finish(self, status: Status | None, before: int, seconds: float) -> Status | None:
+        """Take note of a block that the engine has run from step ``before`` in ``seconds``; returns the run's status."""
         self.wall_seconds += seconds
-        self._adapt(progress.step - before, seconds)
+        self._adapt(self.progress.step - before, seconds)
         if status is None and self.interrupted:
             status = Status.INTERRUPTED
         if status is None and self.wall_seconds >= self.max_wall_seconds:
             status = Status.MAX_WALL_SECONDS
-        self.status = status
         if status is not None:
-            self._record()
+            self.end(status)
         else:
             self._record_if_due()
         return status
+
+    def end(self, status: Status) -> None:
+        """End the run where it stands."""
+        self.status = status
+        self._record()
 
     def _adapt(self, steps: int, seconds: float) -> None:
         """Choose the next block so that it lasts about ``block_seconds``; θ does not depend on the choice."""

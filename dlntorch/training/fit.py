@@ -1,4 +1,4 @@
-"""A descent through a Lightning trainer, quietly."""
+"""Descents through a Lightning trainer, quietly."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import lightning.pytorch as pl
 
 from dlntorch.training.data import ProblemDataModule
 from dlntorch.training.descent import Descent
+from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.module import SGDModule
 
 __all__ = ["fit_descent"]
 
 
-def fit_descent(descent: Descent, callbacks: list[pl.Callback], logger: Any = None) -> None:
-    """Run a descent through a Lightning trainer, quietly."""
+def fit_descent(descent: Descent | EnsembleDescent, callbacks: list[pl.Callback], logger: Any = None) -> None:
+    """Run a descent, or an ensemble of them, through a Lightning trainer, quietly."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():

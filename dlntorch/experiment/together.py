@@ -1,0 +1,240 @@
+"""Several runs trained side by side in one process; each ends as it would have alone.
+
+:func:`run_ensemble` is what a sweep calls to pack its points: the same folders, files and results as one
+``run_experiment`` each, with references shared and the networks trained on all cores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dlntorch.experiment.assembly import measurer_of, run_result
+from dlntorch.experiment.folder import RunFolder
+from dlntorch.experiment.references import References, references_of_many
+from dlntorch.experiment.result import RunResult
+from dlntorch.experiment.run import Plan, numeric_threads, plan_run, run_identity, write_result
+from dlntorch.experiment.settings import RunSettings
+from dlntorch.experiment.steps import new_descent
+from dlntorch.problem import Problem
+from dlntorch.problems import make_problem
+from dlntorch.training.certified import refined
+from dlntorch.training.descent import Descent
+from dlntorch.training.ensemble import EnsembleDescent
+from dlntorch.validation import InputError
+
+__all__ = ["Trained", "plan_together", "run_ensemble", "train_together"]
+
+#: More networks than these are not predicted one by one before they are trained.
+PREDICTED_NETWORKS = 64
+
+
+class Trained:
+    """Networks on their way from plan to result.
+
+    Args:
+        plans: One for each network.
+
+    Attributes:
+        settings: As planned, or with the smaller steps of ``schedule=certified`` where a run was repeated.
+        descents: The runs themselves.
+    """
+
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self.plans = list(plans)
+        self.settings: list[RunSettings] = [plan.settings for plan in plans]
+        self.descents: list[Descent] = [new_descent(plan.problem, plan.settings) for plan in plans]
+
+    def repeat_where_missed(self) -> bool:
+        """Start anew, with smaller steps, every certified run that missed its epsilon; whether there was one."""
+        found = False
+        for i, descent in enumerate(self.descents):
+            certified = self.settings[i].schedule.name == "certified"
+            smaller = refined(descent) if certified and not descent.interrupted else None
+            if smaller is not None:
+                found = True
+                self.settings[i] = replace(self.settings[i], schedule=smaller)
+                self.descents[i] = new_descent(self.plans[i].problem, self.settings[i])
+        return found
+
+    def result(self, i: int) -> RunResult:
+        """The result of network ``i``, measured now."""
+        plan, settings, descent = self.plans[i], self.settings[i], self.descents[i]
+        began = time.perf_counter()
+        history = measurer_of(plan.problem, settings, plan.references).measure(descent.recorder.snapshots)
+        seconds = time.perf_counter() - began
+        result = run_result(plan.problem, settings, descent, plan.references, history)
+        result.summary["logging_seconds"] = seconds
+        result.summary["predicted_steps"] = plan.prediction.steps
+        return result
+
+    @property
+    def predicted_steps(self) -> float | None:
+        """Steps that all networks together are expected to make, where each is predicted."""
+        steps = [plan.prediction.steps for plan in self.plans]
+        known = [min(s, p.settings.stopping.max_steps) for s, p in zip(steps, self.plans, strict=True) if s is not None]
+        return sum(known) if len(known) == len(steps) else None
+
+
+def train_together(
+    trained: Trained,
+    fit: Callable[[EnsembleDescent], None],
+    *,
+    threads: int | None = None,
+    max_wall_seconds: float = math.inf,
+    block_seconds: float = 0.05,
+    state: Mapping[str, Any] | None = None,
+) -> EnsembleDescent:
+    """Train all networks to their ends, each with its own settings.
+
+    Args:
+        trained: The networks; changed in place.
+        fit: Runs an ensemble until it has a status.
+        threads, max_wall_seconds, block_seconds: As in :class:`~dlntorch.training.ensemble.EnsembleDescent`.
+        state: A saved state of the ensemble to continue from.
+    """
+    spent = 0.0
+    while True:
+        ensemble = EnsembleDescent(
+            trained.descents, threads=threads, max_wall_seconds=max_wall_seconds, block_seconds=block_seconds
+        )
+        if state is not None:
+            ensemble.load_state_dict(dict(state))
+            state = None
+        ensemble.wall_seconds += spent
+        fit(ensemble)
+        spent = ensemble.wall_seconds
+        if ensemble.interrupted or not trained.repeat_where_missed():
+            return ensemble
+
+
+def plan_together(
+    configs: Sequence[Mapping[str, Any]], problems: Sequence[Problem] | None = None, predict: bool | None = None
+) -> list[Plan]:
+    """Plans of many runs, with the work that they share done once.
+
+    Args:
+        configs: One resolved configuration for each run; the references are computed where ``references`` is true.
+        problems: Their problems, where they have been made already.
+        predict: Whether to predict steps and time; by default for up to 64 networks.
+
+    Raises:
+        InputError: as for one run.
+    """
+    made = _problems(configs) if problems is None else list(problems)
+    settings = [RunSettings.from_config(problem, config) for problem, config in zip(made, configs, strict=True)]
+    references: list[References | None] = [None] * len(settings)
+    for wanted in (True, False):
+        chosen = [i for i, one in enumerate(settings) if one.references is wanted]
+        if chosen:
+            cases = [(made[i], settings[i].p, settings[i].alpha) for i in chosen]
+            for i, found in zip(chosen, references_of_many(cases, wanted), strict=True):
+                references[i] = found
+    predicts = len(configs) <= PREDICTED_NETWORKS if predict is None else predict
+    return [plan_run(configs[i], made[i], references[i], predicts) for i in range(len(configs))]
+
+
+def _problems(configs: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    """The problem of each configuration; equal descriptions give one object, whose SVD is computed once."""
+    known: dict[str, Problem] = {}
+    found: list[Problem] = []
+    for config in configs:
+        key = json.dumps(config["problem"], sort_keys=True, default=str)
+        if key not in known:
+            known[key] = make_problem(**config["problem"])
+        found.append(known[key])
+    return found
+
+
+def run_ensemble(
+    configs: Sequence[Mapping[str, Any]],
+    folders: Sequence[str | Path] | None = None,
+    *,
+    threads: int | None = None,
+    progress: bool = False,
+    draw: Callable[[RunResult], Mapping[str, Path]] = lambda result: {},
+) -> list[RunResult]:
+    """Many runs at once, each from its own configuration, with the results that ``run_experiment`` gives one by one.
+
+    θ, steps, status and record of every run are bitwise those of the run alone. References of one problem are shared:
+    one linear programme, one W_p for each p, one sweep of the limit over all α of a p, which may differ from a limit
+    computed alone by its rounding. SIGINT, SIGTERM and SIGUSR1 end all runs that are still going as ``interrupted``.
+
+    Args:
+        configs: Resolved configurations, as ``run_experiment`` takes one; nothing need be common to them. A run whose
+            ``resume`` is set continues from the checkpoint in its folder.
+        folders: One run folder for each, with all its files, its own checkpoint and its own logger; None writes nothing.
+        threads: Networks trained at the same time; by default one for each core.
+        progress: Whether to show one progress bar for all.
+        draw: Called with each result once it is written; returns figures by name, for its logger.
+
+    Returns:
+        The results, in the order of ``configs``.
+
+    Raises:
+        InputError: for a mistake in any configuration, before anything is trained; check them one by one with
+            ``plan_run`` to tell which, or to drop it.
+    """
+    from dlntorch.callbacks import CheckpointCallback, SignalCallback, make_progress_bar
+    from dlntorch.training.fit import fit_descent
+
+    if not configs:
+        return []
+    if folders is not None and len(folders) != len(configs):
+        raise InputError(f"folders must be one for each of the {len(configs)} configurations, got {len(folders)}")
+    places = None if folders is None else [RunFolder(folder) for folder in folders]
+    problems = _problems(configs)
+    with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
+        trained = Trained(plan_together(configs, problems))
+        if places is not None:
+            _open_folders(configs, places, trained)
+
+        def fit(ensemble: EnsembleDescent) -> None:
+            callbacks: list[Any] = [SignalCallback()]
+            if places is not None:
+                every = min(float(config["callbacks"]["checkpoint_seconds"]) for config in configs)
+                callbacks.append(CheckpointCallback(partial(_checkpoint, places=places, trained=trained), every))
+            if progress:
+                callbacks.append(make_progress_bar(trained.predicted_steps))
+            fit_descent(ensemble, callbacks)
+
+        block = max(float(config["trainer"]["block_seconds"]) for config in configs)
+        train_together(trained, fit, threads=threads, block_seconds=block)
+        results = [trained.result(i) for i in range(len(configs))]
+    if places is None:
+        return [replace(result, config=dict(config)) for result, config in zip(results, configs, strict=True)]
+    return [_close(result, config, place, draw) for result, config, place in zip(results, configs, places, strict=True)]
+
+
+def _open_folders(configs: Sequence[Mapping[str, Any]], places: Sequence[RunFolder], trained: Trained) -> None:
+    for config, place, plan, descent in zip(configs, places, trained.plans, trained.descents, strict=True):
+        if config["resume"] is not None:
+            descent.load_state_dict(place.read_checkpoint(run_identity(plan.problem, plan.settings)))
+        place.write_config(config)
+        place.write_problem(plan.problem)
+
+
+def _checkpoint(state: Mapping[str, Any], places: Sequence[RunFolder], trained: Trained) -> None:
+    """Each network's part of the ensemble's state into its own folder, as if it had run alone."""
+    for one, place, plan, settings in zip(state["networks"], places, trained.plans, trained.settings, strict=True):
+        place.write_checkpoint(one, run_identity(plan.problem, settings))
+
+
+def _close(
+    result: RunResult,
+    config: Mapping[str, Any],
+    place: RunFolder,
+    draw: Callable[[RunResult], Mapping[str, Path]],
+) -> RunResult:
+    """Log a finished run's path through its own logger, and write it."""
+    from dlntorch.experiment.loggers import log_history, make_logger
+
+    logger = make_logger(config["logger"], place.path, config)
+    log_history(logger, result.history)
+    return write_result(result, config, place, logger, draw)

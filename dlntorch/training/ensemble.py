@@ -1,0 +1,168 @@
+"""Many runs of plain SGD side by side: each with its own network, step sizes, record and end.
+
+Every network is a :class:`~dlntorch.training.descent.Descent` and is trained exactly as it would be alone: its θ, its
+record and its status are bitwise the same. The fused engine's compiled loop holds no interpreter lock, so threads run
+networks at the same time; a network that has ended is not called again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from torch import nn
+
+from dlntorch.training.descent import Descent
+from dlntorch.trajectory import Status
+from dlntorch.validation import InputError, check_count
+
+__all__ = ["EnsembleDescent", "available_cores", "overall_status"]
+
+#: How long a thread stays with a network before it takes the next one, in seconds.
+SLICE_SECONDS = 0.02
+#: Bytes that the records of all networks may take together.
+RECORD_BYTES = 2**30
+#: Of several statuses the first of these is the ensemble's: what ended badly, then what used up a budget.
+_GRAVITY = (
+    Status.INTERRUPTED,
+    Status.FAILED,
+    Status.DIVERGED,
+    Status.LEFT_POSITIVE_ORTHANT,
+    Status.MAX_WALL_SECONDS,
+    Status.MAX_STEPS,
+    Status.MAX_TIME,
+    Status.CONVERGED,
+)
+
+
+class EnsembleDescent:
+    """Runs many descents to their ends: ``while ensemble.advance() is None: pass``.
+
+    Threads take running networks in turn, a time slice each, so that all of them progress and a wall-clock budget or
+    an interruption finds them equally far. Engines other than ``fused`` hold the interpreter and use one thread.
+
+    Args:
+        descents: The runs, at least one; nothing need be common to them.
+        threads: How many networks run at the same time; by default one for each core that this process may use.
+        max_wall_seconds: Wall-clock budget of the whole ensemble, counted over resumed parts.
+        block_seconds: About how long one :meth:`advance` lasts.
+
+    Raises:
+        InputError: for an empty ensemble or ``threads`` below 1.
+    """
+
+    def __init__(
+        self,
+        descents: Sequence[Descent],
+        *,
+        threads: int | None = None,
+        max_wall_seconds: float = math.inf,
+        block_seconds: float = 0.05,
+    ) -> None:
+        if not descents:
+            raise InputError("ensemble must have at least one network, got none")
+        self.descents = list(descents)
+        self.network = nn.ModuleList(descent.network for descent in descents)
+        self.problem = descents[0].problem
+        wanted = check_count("ensemble.threads", available_cores() if threads is None else threads)
+        self.threads = wanted if all(d.engine_name == "fused" for d in descents) else 1
+        self.max_wall_seconds = max_wall_seconds
+        self.block_seconds = block_seconds
+        self.wall_seconds = 0.0
+        self.interrupted = False
+        for descent in descents:
+            descent.block_seconds = min(descent.block_seconds, SLICE_SECONDS)
+            descent.recorder.max_bytes = min(descent.recorder.max_bytes, RECORD_BYTES // len(descents))
+        self._queue = deque(range(len(self.descents)))
+
+    def __len__(self) -> int:
+        return len(self.descents)
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the networks that have not ended."""
+        return [i for i, descent in enumerate(self.descents) if descent.status is None]
+
+    @property
+    def status(self) -> Status | None:
+        """None while a network runs; then the gravest of their statuses."""
+        return None if self.running else overall_status([descent.status for descent in self.descents])
+
+    @property
+    def steps(self) -> int:
+        """Steps made by all networks together."""
+        return sum(descent.progress.step for descent in self.descents)
+
+    @property
+    def reason(self) -> str:
+        """How many networks ended how, in one line."""
+        counts = Counter(str(descent.status or "running") for descent in self.descents)
+        return ", ".join(f"{count} of {len(self)} {name}" for name, count in counts.most_common())
+
+    def interrupt(self) -> None:
+        """Ask every running network to end with status ``interrupted`` after the current blocks."""
+        self.interrupted = True
+
+    def advance(self) -> Status | None:
+        """Run the networks for about ``block_seconds``; the ensemble's status when all have ended, else None."""
+        if not self._queue:
+            return self.status
+        began = time.perf_counter()
+        deadline = began + min(self.block_seconds, max(0.0, self.max_wall_seconds - self.wall_seconds))
+        workers = min(self.threads, len(self._queue))
+        if workers <= 1:
+            self._work(deadline)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(self._work, [deadline] * workers))
+        self.wall_seconds += time.perf_counter() - began
+        if self.interrupted or self.wall_seconds >= self.max_wall_seconds:
+            for i in self.running:
+                self.descents[i].end(Status.INTERRUPTED if self.interrupted else Status.MAX_WALL_SECONDS)
+            self._queue.clear()
+        return self.status
+
+    def _work(self, deadline: float) -> None:
+        """Take networks from the queue, a time slice each, until the deadline; those still running go back to its end."""
+        while True:
+            try:
+                i = self._queue.popleft()
+            except IndexError:
+                return
+            until = time.perf_counter() + SLICE_SECONDS
+            descent = self.descents[i]
+            while descent.advance() is None and time.perf_counter() < until and not self.interrupted:
+                pass
+            if descent.status is None:
+                self._queue.append(i)
+            if time.perf_counter() >= deadline or self.interrupted:
+                return
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continues every network bitwise."""
+        return {"networks": [descent.state_dict() for descent in self.descents], "wall_seconds": self.wall_seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state of an ensemble made alike; budgets and tolerance may have changed."""
+        if len(state["networks"]) != len(self):
+            raise InputError(f"ensemble must have the {len(state['networks'])} networks saved, got {len(self)}")
+        for descent, saved in zip(self.descents, state["networks"], strict=True):
+            descent.load_state_dict(saved)
+        self.wall_seconds = float(state["wall_seconds"])
+        self.interrupted = False
+        self._queue = deque(self.running)
+
+
+def overall_status(statuses: Sequence[Status | None]) -> Status:
+    """The gravest of several statuses."""
+    return min((status for status in statuses if status is not None), key=_GRAVITY.index)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
