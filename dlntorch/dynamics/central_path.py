@@ -22,8 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import get_lapack_funcs, solve_triangular
 
-from dlntorch.dynamics import central_path_kernels as kernels
-from dlntorch.dynamics import curve
+from dlntorch.dynamics.central_path_engines import Kernels
 
 __all__ = ["CentralPath", "PathPoint"]
 
@@ -104,6 +103,7 @@ class CentralPath:
         self.bound = 10 * float(np.sum(np.abs(minimum_norm))) * math.exp(min(spread, 100.0))
         self.log_top = math.log(float(np.max(np.abs(minimum_norm)))) - float(np.min(self.offset))
         small = n * A.shape[0] ** 2 <= _SMALL
+        self.kernels = Kernels(loops=n * A.shape[0] * (A.shape[0] if small else 4))
         self._step = self._small_step if small else self._large_step
         self._direction = self._small_direction if small else self._large_direction
         self._responses = self._small_responses if small else self._large_responses
@@ -137,13 +137,13 @@ class CentralPath:
     def _point(self, steps: int, converged: bool, change: float) -> PathPoint:
         _, residual, _, dual_residual, _ = self._checks()
         uncertainty = min(1.0, max(self._uncertainty(), change if change > _TIGHT else 0.0))
-        tau, gap = kernels.dual_variables(self.b, self.k_inverse)
+        tau, gap = self.kernels.dual_variables(self.b, self.k_inverse)
         return PathPoint(self.psi.copy(), tau, gap, self.log_a, residual, dual_residual, uncertainty, steps, converged)
 
     def _checks(self) -> tuple[float, float, np.ndarray, float, float]:
         if self._basis is None:
             self._basis = np.ascontiguousarray(np.linalg.qr(self.transposed)[0])
-        return kernels.checks(self.A, self.y, self._basis, self.share, self.psi, self.b, self.e, self.k_inverse)
+        return self.kernels.checks(self.A, self.y, self._basis, self.share, self.psi, self.b, self.e, self.k_inverse)
 
     # -- one level ------------------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class CentralPath:
         log_a_i = log_a + self.offset
         t = self._project(0.5 * self.minimum_norm * np.exp(-log_a_i))
         self.b = np.arctanh(np.clip(t * self.k_inverse, -0.9, 0.9)) / self.k_inverse if self.k_inverse else t
-        self.psi = np.array([curve.curve_value(b, c, self.k_inverse) for b, c in zip(self.b, log_a_i, strict=True)])
+        self.psi = self.kernels.curve_values(self.b, log_a_i, self.k_inverse)
         self.e = np.zeros_like(t)
         self.fresh = True
 
@@ -194,15 +194,15 @@ class CentralPath:
         if self._mended < 2 and drift > _DRIFT:
             # Of all Aᵀλ take the D-nearest, which leaves the large entries of D alone.
             self._mended += 1
-            root = curve.root_slopes(self.psi, self.b, self.log_a + self.offset, self.k_inverse)
+            root = self.kernels.root_slopes(self.psi, self.b, self.log_a + self.offset, self.k_inverse)
             e = -self._direction(root, np.zeros_like(self.y), distance)
-            largest = np.max(np.abs(kernels.dual(self.b, self.k_inverse)))
+            largest = np.max(np.abs(self.kernels.dual(self.b, self.k_inverse)))
             self.e = np.where(np.abs(e) > 0.1 * _DRIFT * largest, e, 0.0)
             return False
         return ratio <= 4
 
     def _small_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
-        change, floor = kernels.small_step(
+        change, floor = self.kernels.small_step(
             self.A,
             self.transposed,
             self.y,
@@ -219,9 +219,9 @@ class CentralPath:
         return change, bool(floor)
 
     def _large_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
-        r, root, floor = kernels.linear_system(self.A, self.y, self.psi, self.b, old, dl, self.k_inverse)
+        r, root, floor = self.kernels.linear_system(self.A, self.y, self.psi, self.b, old, dl, self.k_inverse)
         dt = self._large_direction(root, r, self.e)
-        return kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse, self.bound), bool(floor)
+        return self.kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse, self.bound), bool(floor)
 
     def _uncertainty(self) -> float:
         """First-order effect of one rounding in every entry of y and of τ, relative to max(|ψ_i|, 2a_i)."""
@@ -232,28 +232,28 @@ class CentralPath:
             if not response > _NOTABLE:
                 break
             dt = dt + self._direction(root, -self.A @ (root * (root * dt)), np.zeros_like(dt))
-            before, response = response, kernels.relative_change(self.psi, self.b, root, dt, log_a)
+            before, response = response, self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
             if not response < 0.5 * before:
                 break
         worst = max(worst, response)
         return worst if math.isfinite(worst) else 1.0
 
     def _small_responses(self, log_a: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
-        return kernels.small_responses(
+        return self.kernels.small_responses(
             self.A, self.transposed, self.y, self.share, self.psi, self.b, log_a, self.k_inverse
         )
 
     def _large_responses(self, log_a: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
-        root, level, noise = kernels.perturbations(self.A, self.y, self.psi, self.b, log_a, self.k_inverse)
+        root, level, noise = self.kernels.perturbations(self.A, self.y, self.psi, self.b, log_a, self.k_inverse)
         dt = self._large_direction(root, level, np.zeros_like(noise))
-        first = kernels.relative_change(self.psi, self.b, root, dt, log_a)
+        first = self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
         dt = self._large_direction(root, np.zeros_like(level), noise)
-        return root, first, kernels.relative_change(self.psi, self.b, root, dt, log_a), dt
+        return root, first, self.kernels.relative_change(self.psi, self.b, root, dt, log_a), dt
 
     # -- the linear equations ---------------------------------------------------------------------------------------
 
     def _small_direction(self, root: np.ndarray, r: np.ndarray, e: np.ndarray) -> np.ndarray:
-        return kernels.qr_step(self.transposed, root, self.share, r, e)
+        return self.kernels.qr_step(self.transposed, root, self.share, r, e)
 
     def _large_direction(self, root: np.ndarray, r: np.ndarray, e: np.ndarray) -> np.ndarray:
         """Cholesky of A(DW)Aᵀ where its condition allows, else LAPACK's QR with rows sorted."""

@@ -1,7 +1,8 @@
-"""Compiled kernels of the central path: one step, its linear equations for small problems, and what judges an answer.
+"""Kernels of the central path: one step, its linear equations for small problems, and what judges an answer.
 
-Coordinates b, t and k as in :mod:`~dlntorch.dynamics.curve`. A compiled function is cached by its own source file only:
-after an edit of ``curve.py`` remove the ``__pycache__`` beside it.
+Coordinates b, t and k as in :mod:`~dlntorch.dynamics.curve`. Plain Python over scalars, which runs as it stands and which
+:mod:`~dlntorch.dynamics.central_path_engines` compiles; both give the same bits, so sums are written as loops (numpy's
+are pairwise), functions are those of ``math``, and squares are products.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 
 from dlntorch.dynamics.curve import (
     change_of_b,
@@ -39,7 +40,7 @@ _EPS = 2.220446049250313e-16
 _LONGEST = 100.0  # change of t in one step where the pole is far
 
 
-@njit(cache=True)
+@register_jitable
 def _linear_in_psi(psi, b, step, log_a, dl, k_inverse):
     """The new ψ where the linear step is to be taken in ψ, or NaN where it is to be taken in t.
 
@@ -49,8 +50,8 @@ def _linear_in_psi(psi, b, step, log_a, dl, k_inverse):
     sign = 1.0 if b >= 0 else -1.0
     if size < 1 or psi == 0:
         if math.isnan(change_of_b(b, step, k_inverse)):
-            slope = root_slope(curve_value(b, 0.0, k_inverse), b, 0.0, k_inverse) ** 2
-            return math.exp(log_a) * (curve_value(b, 0.0, k_inverse) + slope * step)
+            root = root_slope(curve_value(b, 0.0, k_inverse), b, 0.0, k_inverse)
+            return math.exp(log_a) * (curve_value(b, 0.0, k_inverse) + root * root * step)
         return math.nan
     slope = (1 / math.tanh(size) + math.tanh(size * k_inverse)) * math.exp(2 * log_cosh(b * k_inverse))
     growth = sign * step * slope + dl  # relative change of |ψ| in the linear step
@@ -65,7 +66,7 @@ def _linear_in_psi(psi, b, step, log_a, dl, k_inverse):
     return math.nan
 
 
-@njit(cache=True)
+@register_jitable
 def advance(psi, b, e, dt, log_a, dl, k_inverse, bound):
     """Move every coordinate by the linear step dt in t and dl in log a, in place.
 
@@ -114,7 +115,7 @@ def advance(psi, b, e, dt, log_a, dl, k_inverse, bound):
     return biggest
 
 
-@njit(cache=True)
+@register_jitable
 def residual(A, y, psi):
     """r = y − Aψ and the rounding level of each entry, eps (|A||ψ| + |y|), both (m,)."""
     m, n = A.shape
@@ -132,7 +133,7 @@ def residual(A, y, psi):
     return r, level
 
 
-@njit(cache=True)
+@register_jitable
 def _pivot(S, first):
     """The row of S with the largest Euclidean norm from entry ``first`` on, and that norm, safe from underflow."""
     m, n = S.shape
@@ -155,7 +156,7 @@ def _pivot(S, first):
     return where, scale * math.sqrt(best)
 
 
-@njit(cache=True)
+@register_jitable
 def _reflect(v, head, x, first):
     """x ← (I − head v vᵀ) x from entry ``first`` on, with v[first] = 1 implied."""
     total = x[first]
@@ -167,7 +168,7 @@ def _reflect(v, head, x, first):
         x[row] -= total * v[row]
 
 
-@njit(cache=True)
+@register_jitable
 def _ascending(weight):
     """Indices that sort ``weight``: Shell's sort, which compiles in a tenth of numpy.argsort's time."""
     order = np.arange(weight.size)
@@ -183,7 +184,7 @@ def _ascending(weight):
     return order
 
 
-@njit(cache=True)
+@register_jitable
 def qr_step(transposed, root, share, r, e):
     """dt = −e + W^{1/2}D^{−1/2}(Q R^{−T} r + Q Qᵀ (D/W)^{1/2} e), with QR = (DW)^{1/2}Aᵀ, for small problems.
 
@@ -245,7 +246,7 @@ def qr_step(transposed, root, share, r, e):
     return dt
 
 
-@njit(cache=True)
+@register_jitable
 def linear_system(A, y, psi, b, log_a, dl, k_inverse):
     """Right-hand side and D^{1/2} of a step, and whether the residual is at the rounding level.
 
@@ -260,7 +261,7 @@ def linear_system(A, y, psi, b, log_a, dl, k_inverse):
     return r, root_slopes(psi, b, log_a, k_inverse), at_floor
 
 
-@njit(cache=True)
+@register_jitable
 def small_step(A, transposed, y, share, psi, b, e, log_a, new_log_a, dl, k_inverse, bound):
     """One step of the path in place, for small problems: the largest change of b, and whether r was at its floor."""
     r, root, at_floor = linear_system(A, y, psi, b, log_a, dl, k_inverse)
@@ -268,13 +269,17 @@ def small_step(A, transposed, y, share, psi, b, e, log_a, new_log_a, dl, k_inver
     return advance(psi, b, e, dt, new_log_a, dl, k_inverse, bound), at_floor
 
 
-@njit(cache=True)
+@register_jitable
 def dual(b, k_inverse):
     """t = kτ (τ itself at p = 2), shape (n,)."""
-    return b.copy() if k_inverse == 0 else np.tanh(b * k_inverse) / k_inverse
+    t = b.copy()
+    if k_inverse > 0:
+        for i in range(b.size):
+            t[i] = math.tanh(b[i] * k_inverse) / k_inverse
+    return t
 
 
-@njit(cache=True)
+@register_jitable
 def relative_change(psi, b, root, dt, log_a):
     """Largest |D dt_i| relative to max(|ψ_i|, 2a_i), over the coordinates with a nonzero column."""
     worst = 0.0
@@ -285,7 +290,7 @@ def relative_change(psi, b, root, dt, log_a):
     return worst
 
 
-@njit(cache=True)
+@register_jitable
 def checks(A, y, basis, share, psi, b, e, k_inverse):
     """What an answer is judged by.
 
@@ -311,12 +316,16 @@ def checks(A, y, basis, share, psi, b, e, k_inverse):
     for j in range(m):
         ratio = max(ratio, abs(r[j]) / level[j] if level[j] > 0 else 0.0)
     scale = np.max(np.abs(y))
-    relative = math.sqrt(np.sum((r / scale) ** 2) / np.sum((y / scale) ** 2))
+    above, below = 0.0, 0.0
+    for j in range(m):
+        above += (r[j] / scale) * (r[j] / scale)
+        below += (y[j] / scale) * (y[j] / scale)
+    relative = math.sqrt(above / below)
     off, drift = np.max(np.abs(distance)), np.max(np.abs(distance - e))
     return ratio, relative, distance, off / largest, drift / largest
 
 
-@njit(cache=True)
+@register_jitable
 def perturbations(A, y, psi, b, log_a, k_inverse):
     """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t, signs alternating (n,)."""
     _, level = residual(A, y, psi)
@@ -326,7 +335,7 @@ def perturbations(A, y, psi, b, log_a, k_inverse):
     return root_slopes(psi, b, log_a, k_inverse), level, noise
 
 
-@njit(cache=True)
+@register_jitable
 def small_responses(A, transposed, y, share, psi, b, log_a, k_inverse):
     """D^{1/2}, the relative changes of ψ by the two :func:`perturbations`, and the step of the second, (n,)."""
     root, level, noise = perturbations(A, y, psi, b, log_a, k_inverse)
@@ -335,7 +344,7 @@ def small_responses(A, transposed, y, share, psi, b, log_a, k_inverse):
     return root, first, relative_change(psi, b, root, dt, log_a), dt
 
 
-@njit(cache=True)
+@register_jitable
 def dual_variables(b, k_inverse):
     """τ and 1 − |τ|, each to relative accuracy (p = 2: no pole, and the second is a plain difference)."""
     tau, gap = b.copy(), 1 - np.abs(b)

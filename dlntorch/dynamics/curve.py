@@ -1,4 +1,4 @@
-"""The curve ψ = a h_p(τ), coordinate by coordinate, compiled.
+"""The curve ψ = a h_p(τ), coordinate by coordinate: plain Python that numba can compile into its callers.
 
 With k = p/(p − 2), b = k atanh τ and t = kτ (so b = t = τ at p = 2, where 1/k = 0):
 
@@ -13,15 +13,24 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 
-__all__ = ["change_of_b", "change_of_t", "curve_inverse", "curve_value", "log_cosh", "root_slope", "root_slopes"]
+__all__ = [
+    "change_of_b",
+    "change_of_t",
+    "curve_inverse",
+    "curve_value",
+    "curve_values",
+    "log_cosh",
+    "root_slope",
+    "root_slopes",
+]
 
 _EPS = 2.220446049250313e-16
 _LOG2 = 0.6931471805599453
 
 
-@njit(cache=True)
+@register_jitable
 def log_cosh(x):
     x = abs(x)
     if x < 1:
@@ -30,19 +39,19 @@ def log_cosh(x):
     return x + math.log1p(math.exp(-2 * x)) - _LOG2
 
 
-@njit(cache=True)
+@register_jitable
 def _stretch(b, k_inverse):
     """k log cosh(b/k), zero at p = 2."""
     return 0.0 if k_inverse == 0 else log_cosh(b * k_inverse) / k_inverse
 
 
-@njit(cache=True)
+@register_jitable
 def _log_height(b, k_inverse):
     """log h_p at b > 0."""
     return b + math.log1p(-math.exp(-2 * b)) + _stretch(b, k_inverse)
 
 
-@njit(cache=True)
+@register_jitable
 def curve_value(b, log_a, k_inverse):
     """ψ at b."""
     size = abs(b)
@@ -51,7 +60,16 @@ def curve_value(b, log_a, k_inverse):
     return math.copysign(math.exp(log_a + _log_height(size, k_inverse)), b)
 
 
-@njit(cache=True)
+@register_jitable
+def curve_values(b, log_a, k_inverse):
+    """ψ at b for every coordinate, shape (n,)."""
+    psi = np.empty_like(b)
+    for i in range(b.size):
+        psi[i] = curve_value(b[i], log_a[i], k_inverse)
+    return psi
+
+
+@register_jitable
 def curve_inverse(psi, log_a, k_inverse):
     """b at ψ, to relative accuracy: Newton on asinh(h/2), whose slope in b lies between 1 and 2."""
     if psi == 0:
@@ -74,7 +92,7 @@ def curve_inverse(psi, log_a, k_inverse):
     return math.copysign(b, psi)
 
 
-@njit(cache=True)
+@register_jitable
 def root_slope(psi, b, log_a, k_inverse):
     """√(dψ/dt); the square root keeps twice the exponent range."""
     size = abs(b)
@@ -85,7 +103,7 @@ def root_slope(psi, b, log_a, k_inverse):
     return math.sqrt(abs(psi) * (1 / math.tanh(size) + math.tanh(size * k_inverse))) * math.exp(c)
 
 
-@njit(cache=True)
+@register_jitable
 def root_slopes(psi, b, log_a, k_inverse):
     """√(dψ/dt) of every coordinate, shape (n,)."""
     out = np.empty_like(psi)
@@ -94,7 +112,7 @@ def root_slopes(psi, b, log_a, k_inverse):
     return out
 
 
-@njit(cache=True)
+@register_jitable
 def change_of_b(b, dt, k_inverse):
     """The change of b when t moves by dt, or NaN beyond the pole: (k/2)(log1p(dt/(kv)) − log1p(−dt/(ku)))."""
     if k_inverse == 0:
@@ -106,7 +124,7 @@ def change_of_b(b, dt, k_inverse):
     return 0.5 * (math.log1p(up) - math.log1p(-down)) / k_inverse
 
 
-@njit(cache=True)
+@register_jitable
 def change_of_t(b, db, k_inverse):
     """The change of t when b moves by db: k tanh(db/k)(1 − τ²)/(1 + τ tanh(db/k)), without cancellation."""
     if k_inverse == 0:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import root
 
 from dlntorch import potentials
+from dlntorch.dynamics import central_path_engines, curve
 from dlntorch.dynamics.limit import flow_limit
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
@@ -252,6 +253,31 @@ def test_large_problem_by_lapack_agrees_with_the_compiled_kernel():
         assert one.converged
         assert two.converged
         assert np.allclose(one.psi, two.psi, rtol=100 * max(one.uncertainty, 1e-14), atol=0)
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 4), (3, 9), (6, 7), (8, 30), (30, 300)])  # the last goes by LAPACK
+@pytest.mark.parametrize("p", [2.0, 2.01, 3.0, 10.0])
+def test_interpreted_kernels_give_the_bits_of_compiled_ones(m, n, p, monkeypatch):
+    for seed in range(4 if n < 100 else 1):
+        problem = problems.gaussian(m, n, seed=seed, nonzeros=None if seed % 2 else (m + 1) // 2)
+        scale = 10.0 ** (3 * seed - 4)
+        problem = Problem(scale * problem.A, problem.y)
+        alphas = [2.0, 1e-2, 1e-5]
+        routes = []
+        for loops in (math.inf, -1):
+            monkeypatch.setattr(central_path_engines, "INTERPRETED_LOOPS", loops)
+            routes.append(flow_limit(problem, p, alphas))
+        for name in ("psi", "tau", "gap", "residual", "dual_residual", "uncertainty"):
+            assert torch.equal(getattr(routes[0], name), getattr(routes[1], name)), name
+        assert (routes[0].steps, routes[0].reason) == (routes[1].steps, routes[1].reason)
+
+
+def test_what_python_raises_is_left_to_the_compiled_kernels(monkeypatch):
+    monkeypatch.setattr(central_path_engines, "INTERPRETED_LOOPS", math.inf)
+    kernels = central_path_engines.Kernels(loops=1)
+    with pytest.raises(OverflowError):
+        curve.curve_values(np.array([800.0]), np.array([0.0]), 0.0)
+    assert kernels.curve_values(np.array([800.0]), np.array([0.0]), 0.0)[0] == math.inf
 
 
 def test_result_on_a_device_and_float32_problem():

@@ -1,0 +1,82 @@
+"""How the central path's kernels are run: interpreted while that costs less than compiling them, compiled from then on.
+
+Compiling takes many seconds on a machine's first run, where the limit of one small problem takes hundredths of a second
+in plain Python. Both routes do the same operations in the same order and give the same bits (tested), so that it never
+matters which was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from dlntorch.dynamics import central_path_kernels as kernels
+from dlntorch.dynamics import curve
+
+__all__ = ["Kernels"]
+
+#: Inner loops that may be interpreted in this process before compiling (or loading what was compiled) pays: about 2 s.
+INTERPRETED_LOOPS = 3e6
+_KERNELS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        curve.curve_values,
+        curve.root_slopes,
+        kernels.advance,
+        kernels.checks,
+        kernels.dual,
+        kernels.dual_variables,
+        kernels.linear_system,
+        kernels.perturbations,
+        kernels.qr_step,
+        kernels.relative_change,
+        kernels.small_responses,
+        kernels.small_step,
+    )
+}
+_spent = 0.0
+
+
+@cache
+def compiled(name: str) -> Callable[..., Any]:
+    """A kernel that is compiled when first called, and cached on disk.
+
+    The cache knows a kernel by its own source file: after an edit of ``curve.py`` remove the ``__pycache__`` beside it.
+    """
+    return njit(cache=True, nogil=True)(_KERNELS[name])
+
+
+class Kernels:
+    """The kernels as attributes, by the route that is cheaper in this process so far.
+
+    Args:
+        loops: Inner loops of one call, by which interpreted calls are counted.
+    """
+
+    def __init__(self, loops: float) -> None:
+        self._loops = loops
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in _KERNELS:
+            raise AttributeError(name)
+        if _spent + self._loops > INTERPRETED_LOOPS:
+            return compiled(name)
+        return partial(self._interpreted, name)
+
+    def _interpreted(self, name: str, *arguments: Any) -> Any:
+        """Python raises where compiled code goes on with ∞: such a call is made again there, on what it was given."""
+        global _spent
+        _spent += self._loops
+        saved = [argument.copy() if isinstance(argument, np.ndarray) else argument for argument in arguments]
+        try:
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                return _KERNELS[name](*arguments)
+        except (ArithmeticError, ValueError):
+            for argument, old in zip(arguments, saved, strict=True):
+                if isinstance(argument, np.ndarray):
+                    argument[...] = old
+            return compiled(name)(*arguments)
