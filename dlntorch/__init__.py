@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from dlntorch.dynamics.basis_pursuit import basis_pursuit as basis_pursuit
     from dlntorch.dynamics.flow import integrate_flow as integrate_flow
     from dlntorch.dynamics.limit import flow_limit as flow_limit
+    from dlntorch.experiment import EnsembleResult as EnsembleResult
     from dlntorch.experiment import RunResult as RunResult
+    from dlntorch.experiment import load_ensemble as load_ensemble
     from dlntorch.experiment import load_run as load_run
     from dlntorch.experiment import train as train
+    from dlntorch.experiment import train_ensemble as train_ensemble
     from dlntorch.network import DiagonalLinearNetwork as DiagonalLinearNetwork
     from dlntorch.problem import Problem as Problem
     from dlntorch.problems import load_problem as load_problem
@@ -29,6 +32,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DiagonalLinearNetwork": "dlntorch.network",
+    "EnsembleResult": "dlntorch.experiment",
     "InputError": "dlntorch.validation",
     "Problem": "dlntorch.problem",
     "RunResult": "dlntorch.experiment",
@@ -38,11 +42,13 @@ _HOME = {
     "flow_limit": "dlntorch.dynamics.limit",
     "integrate_flow": "dlntorch.dynamics.flow",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
+    "load_ensemble": "dlntorch.experiment",
     "load_problem": "dlntorch.problems",
     "load_run": "dlntorch.experiment",
     "predict_rate": "dlntorch.reference.rate",
     "selected_minimizer": "dlntorch.reference.selection",
     "train": "dlntorch.experiment",
+    "train_ensemble": "dlntorch.experiment",
 }
 
 __all__ = [*_HOME, "__version__"]

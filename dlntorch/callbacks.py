@@ -17,7 +17,7 @@ from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.measure import Measurer
 from dlntorch.training.module import SGDModule
 
-__all__ = ["CheckpointCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
+__all__ = ["CheckpointCallback", "EnsembleCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
 
 
 def _running(module: pl.LightningModule) -> Descent | EnsembleDescent:
@@ -111,6 +111,41 @@ class CheckpointCallback(pl.Callback):
         """Write a checkpoint now."""
         self.write(_running(module).state_dict())
         self._last = time.monotonic()
+
+
+class EnsembleCallback(pl.Callback):
+    """Sends to the loggers how an ensemble is coming along: networks ended, steps of all, steps/s, largest residual.
+
+    Args:
+        every_seconds: Time between two entries; there is always one at the end.
+    """
+
+    def __init__(self, every_seconds: float = 2.0) -> None:
+        self.every_seconds = every_seconds
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if time.monotonic() - self._last >= self.every_seconds:
+            self.send(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.send(trainer, pl_module)
+
+    def send(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Log now."""
+        self._last = time.monotonic()
+        ensemble = _running(module)
+        if not isinstance(ensemble, EnsembleDescent) or not trainer.loggers:
+            return
+        residuals = [descent.progress.residual for descent in ensemble.descents]
+        row = {
+            "step": float(ensemble.steps),
+            "networks_ended": float(len(ensemble) - len(ensemble.running)),
+            "steps_per_second": ensemble.steps / ensemble.wall_seconds if ensemble.wall_seconds > 0 else 0.0,
+            "largest_residual": max(residuals),
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if math.isfinite(v)}, step=ensemble.steps)
 
 
 class SignalCallback(pl.Callback):

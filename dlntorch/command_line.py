@@ -101,7 +101,10 @@ def _run(config: DictConfig, folder: Path) -> int:
             _import_wandb()
         from dlntorch.experiment import plan_run, run_experiment
         from dlntorch.experiment.console import announce, conclude, plan_table
+        from dlntorch.experiment.members import is_ensemble
 
+        if is_ensemble(settings):
+            return _run_ensemble(settings, folder)
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
             _drop_if_empty(folder)
@@ -118,6 +121,21 @@ def _import_wandb() -> None:
     """
     with contextlib.suppress(ImportError):  # not there, or rearranged: wandb.init says so, or imports it itself
         importlib.import_module("wandb.sdk.launch.inputs.internal")
+
+
+def _run_ensemble(settings: Mapping[str, Any], folder: Path) -> int:
+    """Several networks in one run; see ``ensemble`` in ``conf/train.yaml``."""
+    from dlntorch.experiment import plan_ensemble, run_ensemble_experiment
+    from dlntorch.experiment.ensemble_console import announce_ensemble, conclude_ensemble, ensemble_plan_table
+    from dlntorch.report import write_ensemble_report
+
+    if settings["dry_run"]:
+        ensemble_plan_table(plan_ensemble(settings), settings)
+        _drop_if_empty(folder)
+        return 0
+    result = run_ensemble_experiment(settings, folder, announce=announce_ensemble, draw=write_ensemble_report)
+    conclude_ensemble(result)
+    return 3 if result.status.ended_badly else 0
 
 
 def _draw(result: Any) -> Mapping[str, Path]:

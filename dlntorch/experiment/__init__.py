@@ -5,8 +5,23 @@
 
 from __future__ import annotations
 
+from dlntorch.experiment.ensemble import plan_ensemble, run_ensemble_experiment, train_ensemble
+from dlntorch.experiment.ensemble_result import EnsembleResult, load_ensemble
 from dlntorch.experiment.result import RunResult, load_run
 from dlntorch.experiment.run import Plan, plan_run, run_experiment, train
 from dlntorch.experiment.together import run_ensemble
 
-__all__ = ["Plan", "RunResult", "load_run", "plan_run", "run_ensemble", "run_experiment", "train"]
+__all__ = [
+    "EnsembleResult",
+    "Plan",
+    "RunResult",
+    "load_ensemble",
+    "load_run",
+    "plan_ensemble",
+    "plan_run",
+    "run_ensemble",
+    "run_ensemble_experiment",
+    "run_experiment",
+    "train",
+    "train_ensemble",
+]

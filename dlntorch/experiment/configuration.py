@@ -16,6 +16,8 @@ __all__ = ["check_keys", "config_directory", "group_options", "known_keys", "nea
 
 #: Groups whose keys are checked against the chosen file.
 GROUPS = ("problem", "schedule", "engine", "trainer", "callbacks", "logger")
+#: The root key whose own keys are those of ``train.yaml``.
+ENSEMBLE = "ensemble"
 
 
 @cache
@@ -38,10 +40,15 @@ def _keys_of(path: Path) -> list[str]:
     return [key for key in yaml.safe_load(path.read_text()) or {} if key not in ("defaults", "hydra")]
 
 
+def _ensemble_keys() -> list[str]:
+    return list(yaml.safe_load((config_directory() / "train.yaml").read_text())[ENSEMBLE])
+
+
 @cache
 def known_keys() -> tuple[str, ...]:
     """Every key that the command line may set: roots, groups and ``group.key``."""
     keys = _keys_of(config_directory() / "train.yaml")
+    keys.extend(f"{ENSEMBLE}.{key}" for key in _ensemble_keys())
     for group in GROUPS:
         keys.append(group)
         for option in group_options(group):
@@ -68,11 +75,11 @@ def check_keys(config: Mapping[str, Any]) -> None:
     for key, value in config.items():
         if key not in roots:
             raise InputError(f"unknown key {key!r}{nearest(key, known_keys())}")
-        if key in GROUPS:
-            if not isinstance(value, Mapping):
-                raise InputError(f"{key} must be one of {', '.join(group_options(key))}, got {value!r}")
-            if key == "problem":
-                continue  # make_problem checks the arguments of each generator itself
+        if key == ENSEMBLE and not isinstance(value, Mapping):
+            raise InputError(f"{key} must be a group of lists, such as {key}.alpha=[1e-1,1e-2], got {value!r}")
+        if key in GROUPS and not isinstance(value, Mapping):
+            raise InputError(f"{key} must be one of {', '.join(group_options(key))}, got {value!r}")
+        if key in (*GROUPS, ENSEMBLE) and key != "problem":  # make_problem checks each generator's arguments itself
             for inner in value:
                 if f"{key}.{inner}" not in known_keys():
                     raise InputError(f"unknown key '{key}.{inner}'{nearest(f'{key}.{inner}', known_keys())}")

@@ -13,10 +13,11 @@ from dlntorch.experiment.result import RunResult
 if TYPE_CHECKING:
     from dlntorch.experiment.run import Plan
 
-__all__ = ["announce", "conclude", "plan_table"]
+__all__ = ["announce", "conclude", "plan_table", "shown", "terminal"]
 
 
-def _number(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a table shows it."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -26,7 +27,8 @@ def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _console() -> Console:
+def terminal() -> Console:
+    """Where tables go; wide enough for one where it is not a terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=110)
 
@@ -75,8 +77,8 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     rows.append(("predicted steps", prediction.reason if prediction.steps is None else f"{prediction.steps:.3g}"))
     rows.append(("predicted time t", prediction.reason if prediction.time is None else f"{prediction.time:.4g}"))
     for name, value in rows:
-        table.add_row(name, _number(value))
-    _console().print(table)
+        table.add_row(name, shown(value))
+    terminal().print(table)
 
 
 def conclude(result: RunResult) -> None:
@@ -108,8 +110,8 @@ def conclude(result: RunResult) -> None:
         proved = summary["schedule"]["certified_theta_error"]
         rows.append(("certified", proved, "proved bound on ||theta - theta_flow(t)|| at the end"))
     for name, value, meaning in rows:
-        table.add_row(name, _number(value), meaning)
-    console = _console()
+        table.add_row(name, shown(value), meaning)
+    console = terminal()
     console.print(table)
     if budget["dominant"] is not None:
         console.print(f"dominant error: {summary['advice']}", soft_wrap=True)

@@ -74,6 +74,8 @@ def load_run(folder: str | Path) -> RunResult:
         InputError: when the folder is missing or is not a finished run's.
     """
     path = Path(folder)
+    if (path / "networks.csv").is_file():
+        raise InputError(f"folder must be that of one run, got {str(folder)!r} of an ensemble: use load_ensemble")
     needed = ("summary.json", "result.npz", "problem.npz", "config.yaml")
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:

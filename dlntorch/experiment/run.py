@@ -23,7 +23,16 @@ from dlntorch.training.certified import refined
 from dlntorch.training.prediction import Prediction
 from dlntorch.validation import check_count, check_flag, check_number
 
-__all__ = ["Plan", "new_descent", "plan_run", "run_experiment", "run_identity", "train", "write_result"]
+__all__ = [
+    "Plan",
+    "new_descent",
+    "plan_run",
+    "run_experiment",
+    "run_identity",
+    "train",
+    "training_options",
+    "write_result",
+]
 
 #: Below this many entries of A one thread is faster than two.
 ONE_THREAD_ENTRIES = 2_000_000
@@ -208,11 +217,8 @@ def run_experiment(
     from dlntorch.training.fit import fit_descent
 
     place = RunFolder(folder)
-    trainer, callbacks = config["trainer"], config["callbacks"]
-    share = check_number("callbacks.logging_share", callbacks["logging_share"], at_least=0, at_most=1)
-    every = check_number("callbacks.checkpoint_seconds", callbacks["checkpoint_seconds"], above=0)
-    block = check_number("trainer.block_seconds", trainer["block_seconds"], above=0, at_most=60)
-    check_flag("trainer.progress", trainer["progress"])
+    trainer = config["trainer"]
+    share, every, block = training_options(config)
     problem = make_problem(**config["problem"])
     with numeric_threads(trainer["threads"], problem):
         plan = plan_run(config, problem)
@@ -260,6 +266,16 @@ def write_result(
     figures = draw(result)
     finish_logger(logger, result.summary, figures, 3 if result.status.ended_badly else 0)
     return result
+
+
+def training_options(config: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The share of time for logging, and the seconds between checkpoints and of a block, checked."""
+    trainer, callbacks = config["trainer"], config["callbacks"]
+    share = check_number("callbacks.logging_share", callbacks["logging_share"], at_least=0, at_most=1)
+    every = check_number("callbacks.checkpoint_seconds", callbacks["checkpoint_seconds"], above=0)
+    block = check_number("trainer.block_seconds", trainer["block_seconds"], above=0, at_most=60)
+    check_flag("trainer.progress", trainer["progress"])
+    return share, every, block
 
 
 def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.validation import InputError
 
-__all__ = ["Trained", "plan_together", "run_ensemble", "train_together"]
+__all__ = ["Trained", "plan_together", "problems_of", "run_ensemble", "train_together"]
 
 #: More networks than these are not predicted one by one before they are trained.
 PREDICTED_NETWORKS = 64
@@ -127,7 +127,7 @@ def plan_together(
     Raises:
         InputError: as for one run.
     """
-    made = _problems(configs) if problems is None else list(problems)
+    made = problems_of(configs) if problems is None else list(problems)
     settings = [RunSettings.from_config(problem, config) for problem, config in zip(made, configs, strict=True)]
     references: list[References | None] = [None] * len(settings)
     for wanted in (True, False):
@@ -140,7 +140,7 @@ def plan_together(
     return [plan_run(configs[i], made[i], references[i], predicts) for i in range(len(configs))]
 
 
-def _problems(configs: Sequence[Mapping[str, Any]]) -> list[Problem]:
+def problems_of(configs: Sequence[Mapping[str, Any]]) -> list[Problem]:
     """The problem of each configuration; equal descriptions give one object, whose SVD is computed once."""
     known: dict[str, Problem] = {}
     found: list[Problem] = []
@@ -189,7 +189,7 @@ def run_ensemble(
     if folders is not None and len(folders) != len(configs):
         raise InputError(f"folders must be one for each of the {len(configs)} configurations, got {len(folders)}")
     places = None if folders is None else [RunFolder(folder) for folder in folders]
-    problems = _problems(configs)
+    problems = problems_of(configs)
     with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
         trained = Trained(plan_together(configs, problems))
         if places is not None:

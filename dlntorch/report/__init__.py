@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dlntorch.experiment.ensemble_result import EnsembleResult
 from dlntorch.experiment.result import RunResult
 
-__all__ = ["write_run_report"]
+__all__ = ["write_ensemble_report", "write_run_report"]
 
 
 def write_run_report(result: RunResult) -> dict[str, Path]:
@@ -38,4 +39,33 @@ def write_run_report(result: RunResult) -> dict[str, Path]:
         paths[name] = result.folder / "figures" / f"{name}.png"
         images[name] = save_figure(figure.draw(figure.title, data), paths[name])
     atomic_write(result.folder / "report.html", render_page(data, images).encode("utf-8", "replace"))
+    return paths
+
+
+def write_ensemble_report(result: EnsembleResult) -> dict[str, Path]:
+    """Write ``figures/*.png`` and ``report.html`` into an ensemble's folder.
+
+    Args:
+        result: A finished ensemble that has a folder.
+
+    Returns:
+        The figures' paths by name: ``distances``, ``residual``, ``steps``.
+
+    Raises:
+        InputError: when the ensemble has no folder.
+        OSError: when a file cannot be written.
+    """
+    from dlntorch.experiment.folder import atomic_write
+    from dlntorch.report.ensemble import ENSEMBLE_FIGURES, render_ensemble_page
+    from dlntorch.report.style import save_figure
+    from dlntorch.validation import InputError
+
+    if result.folder is None:
+        raise InputError("result must be of an ensemble that has a folder, got folder=None")
+    paths: dict[str, Path] = {}
+    images: dict[str, bytes] = {}
+    for name, figure in ENSEMBLE_FIGURES.items():
+        paths[name] = result.folder / "figures" / f"{name}.png"
+        images[name] = save_figure(figure.draw(figure.title, result), paths[name])
+    atomic_write(result.folder / "report.html", render_ensemble_page(result, images).encode("utf-8", "replace"))
     return paths

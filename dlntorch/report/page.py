@@ -11,7 +11,7 @@ from dlntorch.report.data import RunData
 from dlntorch.report.figures import RUN_FIGURES
 from dlntorch.report.style import format_number
 
-__all__ = ["page_html", "render_page", "table_html"]
+__all__ = ["figures_html", "one_line", "page_html", "render_page", "section_html", "table_html", "yaml_text"]
 
 Row = tuple[str, Any, str]
 
@@ -37,15 +37,19 @@ table { border-collapse: collapse; width: 100%; font-size: .95rem; }
 th, td { border-bottom: 1px solid #d8d8d8; padding: .3rem .5rem; text-align: left; vertical-align: top; }
 tbody th { font-weight: 600; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+div.wide { overflow-x: auto; }
+div.wide table { width: auto; font-size: .88rem; }
+div.wide td, div.wide th { white-space: nowrap; }
 td.words { text-align: left; white-space: normal; }
 td.meaning { color: #333; overflow-wrap: anywhere; }
 tr.largest th, tr.largest td { background: #fdf1e3; }
 pre { background: #f6f6f6; padding: .75rem; overflow-x: auto; font-size: .85rem; line-height: 1.4; }
 @media (max-width: 36rem) {
   body { padding: .75rem; }
-  table, tbody { display: block; }
-  thead { display: none; }
-  tr { display: grid; grid-template-columns: 1fr auto; border-bottom: 1px solid #d8d8d8; padding: .25rem 0; }
+  section > table, section > table > tbody { display: block; }
+  section > table > thead { display: none; }
+  section > table > tbody > tr { display: grid; grid-template-columns: 1fr auto; border-bottom: 1px solid #d8d8d8;
+                                 padding: .25rem 0; }
   th, td { border: 0; padding: .05rem .25rem; overflow-wrap: anywhere; }
   td.number { white-space: normal; }
   td.meaning { grid-column: 1 / -1; font-size: .88rem; }
@@ -72,7 +76,7 @@ _PARTS = {
 
 def page_html(title: str, body: Iterable[str]) -> str:
     """A whole page around sections of HTML; ``title`` is escaped here, the sections by whoever made them."""
-    name = html.escape(_line(title))
+    name = html.escape(one_line(title))
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -101,8 +105,8 @@ def table_html(head: Sequence[str], rows: Iterable[Row], largest: str | None = N
         mark = ' class="largest"' if name == largest else ""
         lines.append(
             f'<tr{mark}><th scope="row">{html.escape(name)}</th>'
-            f'<td class="number{" words" if words and len(shown) > 24 else ""}">{html.escape(_line(shown))}</td>'
-            + (f'<td class="meaning">{html.escape(_line(meaning))}</td></tr>' if meanings else "</tr>")
+            f'<td class="number{" words" if words and len(shown) > 24 else ""}">{html.escape(one_line(shown))}</td>'
+            + (f'<td class="meaning">{html.escape(one_line(meaning))}</td></tr>' if meanings else "</tr>")
         )
     return "\n".join([*lines, "</tbody>", "</table>"])
 
@@ -116,18 +120,18 @@ def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
     """
     summary = data.summary
     bad = data.result.status.ended_badly
-    status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(_line(str(summary['reason'])))}."
+    status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(one_line(str(summary['reason'])))}."
     sections = [
-        f"<h1>{html.escape(_line(data.heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
+        f"<h1>{html.escape(one_line(data.heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
         f'<p class="status{" bad" if bad else ""}">{status}</p>',
-        "<section>" + "".join(f"<p>{html.escape(_line(text))}</p>" for text in words(summary)) + "</section>",
-        _section("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
-        _section("Error budget", table_html(("part", "norm", "meaning"), *budget_rows(summary))),
-        _figures(data, images),
-        _section("Prediction and references", table_html(("what", "value", "meaning"), reference_rows(summary))),
-        _section("Step sizes", table_html(("what", "value", "meaning"), schedule_rows(summary))),
-        _section("Configuration", "<pre>" + html.escape(_yaml(data.result.config)) + "</pre>"),
-        _section(
+        "<section>" + "".join(f"<p>{html.escape(one_line(text))}</p>" for text in words(summary)) + "</section>",
+        section_html("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
+        section_html("Error budget", table_html(("part", "norm", "meaning"), *budget_rows(summary))),
+        figures_html(RUN_FIGURES, data.heading, images),
+        section_html("Prediction and references", table_html(("what", "value", "meaning"), reference_rows(summary))),
+        section_html("Step sizes", table_html(("what", "value", "meaning"), schedule_rows(summary))),
+        section_html("Configuration", "<pre>" + html.escape(yaml_text(data.result.config)) + "</pre>"),
+        section_html(
             "Versions",
             table_html(("package", "version"), [(k, str(v), "") for k, v in summary["versions"].items()]),
         ),
@@ -237,16 +241,18 @@ def _known(source: Mapping[str, Any], meanings: Mapping[str, str]) -> list[Row]:
     return rows
 
 
-def _section(title: str, body: str) -> str:
+def section_html(title: str, body: str) -> str:
+    """A section with its title (escaped here) around HTML."""
     return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
 
 
-def _figures(data: RunData, images: Mapping[str, bytes]) -> str:
+def figures_html(figures: Mapping[str, Any], heading: str, images: Mapping[str, bytes]) -> str:
+    """The section of figures, each with its caption; ``figures`` has a title and a caption for every name."""
     parts = ['<section class="figures">', "<h2>Figures</h2>"]
     for name, image in images.items():
-        figure = RUN_FIGURES[name]
+        figure = figures[name]
         width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")  # PNG header
-        alt = html.escape(_line(f"{figure.title}. {data.heading}. {figure.caption}"), quote=True)
+        alt = html.escape(one_line(f"{figure.title}. {heading}. {figure.caption}"), quote=True)
         parts.append(
             f'<figure id="{name}">'
             f'<img width="{width}" height="{height}" alt="{alt}" '
@@ -262,12 +268,13 @@ def _capital(text: str) -> str:
     return start + text[1:].rstrip(".")
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """One line without control characters, which HTML does not allow even when escaped."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
 
 
-def _yaml(config: Mapping[str, Any]) -> str:
+def yaml_text(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML, without characters that a page cannot show."""
     import yaml
 
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True) if config else "(none saved)"

@@ -1,0 +1,223 @@
+"""What an ensemble gives back, in memory and from its folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from dlntorch.experiment.folder import RunFolder, atomic_write
+from dlntorch.experiment.result import RunResult
+from dlntorch.problem import Problem
+from dlntorch.problems import load_problem
+from dlntorch.training.ensemble import overall_status
+from dlntorch.trajectory import Status, Trajectory
+from dlntorch.validation import InputError
+
+__all__ = ["EnsembleResult", "ensemble_summary", "load_ensemble", "network_rows", "write_ensemble"]
+
+#: Numbers of a network's summary that its row of ``networks.csv`` has.
+_COLUMNS = (
+    "p", "alpha", "seed", "status", "steps", "time", "residual", "l1_gap", "distance_to_l1", "distance_to_selected",
+    "distance_to_truth", "distance_to_limit", "distance_to_flow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EnsembleResult(Sequence[RunResult]):
+    """Finished networks, in the order they were asked for; ``result[i]`` is the i-th as a run of its own.
+
+    Attributes:
+        networks: One :class:`RunResult` for each.
+        summary: The dictionary of ``summary.json``: of the ensemble, and under ``networks`` that of every network.
+        config: The resolved configuration, for ensembles that have a folder.
+        folder: The run folder, for ensembles that have one.
+    """
+
+    networks: tuple[RunResult, ...]
+    summary: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    @overload
+    def __getitem__(self, index: int) -> RunResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RunResult]: ...
+    def __getitem__(self, index: int | slice) -> RunResult | Sequence[RunResult]:
+        return self.networks[index]
+
+    def __iter__(self) -> Iterator[RunResult]:
+        return iter(self.networks)
+
+    @property
+    def status(self) -> Status:
+        """The gravest status of the networks."""
+        return Status(self.summary["status"])
+
+    @property
+    def theta_plus(self) -> Tensor:
+        """θ₊ at the end, shape (networks, n)."""
+        return torch.stack([network.theta_plus for network in self.networks])
+
+    @property
+    def theta_minus(self) -> Tensor:
+        """θ₋ at the end, shape (networks, n)."""
+        return torch.stack([network.theta_minus for network in self.networks])
+
+    @property
+    def psi(self) -> Tensor:
+        """ψ at the end, shape (networks, n)."""
+        return torch.stack([network.psi for network in self.networks])
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The different problems, in order of appearance."""
+        return list({id(network.problem): network.problem for network in self.networks}.values())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What ``result.npz`` holds: θ and ψ with a leading axis of networks, the recorded paths one after the other."""
+        numbers = {id(problem): i for i, problem in enumerate(self.problems)}
+        parts = [network.arrays() for network in self.networks]
+        found = {name: np.stack([part[name] for part in parts]) for name in ("theta_plus", "theta_minus", "psi")}
+        found["problem"] = np.array([numbers[id(network.problem)] for network in self.networks])
+        paths = [name for name in parts[0] if name.startswith("trajectory_")]
+        lengths = [len(part["trajectory_step"]) for part in parts]
+        found["trajectory_network"] = np.repeat(np.arange(len(self)), lengths)
+        return {**found, **{name: np.concatenate([part[name] for part in parts]) for name in paths}}
+
+
+def ensemble_summary(networks: Sequence[RunResult], wall_seconds: float, threads: int) -> dict[str, Any]:
+    """The summary of an ensemble."""
+    counts = Counter(str(network.status) for network in networks)
+    return {
+        "status": str(overall_status([network.status for network in networks])),
+        "reason": ", ".join(f"{count} of {len(networks)} {name}" for name, count in counts.most_common()),
+        "size": len(networks),
+        "statuses": dict(counts),
+        "steps": sum(network.summary["steps"] for network in networks),
+        "wall_seconds": wall_seconds,
+        "threads": threads,
+        "networks": [network.summary for network in networks],
+    }
+
+
+def network_rows(networks: Sequence[RunResult]) -> list[dict[str, Any]]:
+    """One flat row for each network: what was asked, how it ended, its distances and its error budget."""
+    rows = []
+    for i, network in enumerate(networks):
+        summary = network.summary
+        row = {"network": i, "problem": summary["problem"]["name"], **{key: summary[key] for key in _COLUMNS}}
+        row |= {key: summary["budget"][key] for key in ("discretization", "finite_time", "initialization", "dominant")}
+        row["predicted_initialization"] = summary["predicted"]["initialization"]
+        rows.append(row)
+    return rows
+
+
+def write_ensemble(place: RunFolder, result: EnsembleResult) -> None:
+    """``result.npz``, ``trajectory.csv`` (with a leading column ``network``), ``networks.csv`` and ``summary.json``."""
+    place.write_arrays("result.npz", result.arrays())
+    names = list(dict.fromkeys(name for network in result for name in network.history))
+    columns: dict[str, list[Any]] = {"network": [], **{name: [] for name in names}}
+    for i, network in enumerate(result):
+        length = len(network.history["step"])
+        columns["network"] += [i] * length
+        for name in names:
+            values = network.history.get(name)
+            columns[name] += [""] * length if values is None else values.tolist()
+    _write_csv(place.path / "trajectory.csv", columns, zip(*columns.values(), strict=True))
+    rows = network_rows(result.networks)
+    _write_csv(place.path / "networks.csv", rows[0], (row.values() for row in rows))
+    place.write_summary(result.summary)
+
+
+def _write_csv(path: Path, header: Any, rows: Any) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    atomic_write(path, text.getvalue().encode())
+
+
+def load_ensemble(folder: str | Path) -> EnsembleResult:
+    """Read a finished ensemble back from its folder.
+
+    Args:
+        folder: The run folder of an ensemble.
+
+    Raises:
+        InputError: when the folder is missing or is not a finished ensemble's.
+    """
+    path = Path(folder)
+    needed = ("summary.json", "result.npz", "config.yaml", "trajectory.csv", "networks.csv")
+    missing = [name for name in needed if not (path / name).is_file()]
+    if missing:
+        what = "folder must be that of a finished ensemble"
+        raise InputError(f"{what}, got {str(folder)!r}, where {missing[0]} is missing")
+    try:
+        summary = json.loads((path / "summary.json").read_text())
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        with np.load(path / "result.npz", allow_pickle=False) as file:
+            arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+        histories = _read_histories(path / "trajectory.csv", summary["size"])
+        known: dict[int, Problem] = {}
+        networks = []
+        for i, one in enumerate(summary["networks"]):
+            number = int(arrays["problem"][i])
+            if number not in known:
+                known[number] = load_problem(problem_file(path, number), name=one["problem"]["name"])
+            networks.append(_network(one, arrays, i, known[number], histories[i]))
+        return EnsembleResult(tuple(networks), summary, config, path)
+    except (KeyError, ValueError, OSError, yaml.YAMLError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(f"folder must hold a whole ensemble, got {str(folder)!r} ({why})") from None
+
+
+def problem_file(folder: Path, number: int) -> Path:
+    """Where the problem of this number is: ``problem.npz`` where all networks share it, else one folder for each."""
+    shared = folder / "problem.npz"
+    return shared if shared.is_file() else folder / "problems" / str(number) / "problem.npz"
+
+
+def _network(
+    summary: dict[str, Any], arrays: dict[str, Tensor], i: int, problem: Problem, history: dict[str, np.ndarray]
+) -> RunResult:
+    mine = arrays["trajectory_network"] == i
+    status = Status(summary["status"])
+    trajectory = Trajectory(
+        t=arrays["trajectory_t"][mine],
+        psi=arrays["trajectory_psi"][mine],
+        loss=arrays["trajectory_loss"][mine],
+        status=status,
+        reason=summary["reason"],
+        step=arrays["trajectory_step"][mine],
+    )
+    theta = arrays["theta_plus"][i], arrays["theta_minus"][i]
+    return RunResult(summary, *theta, arrays["psi"][i], trajectory, status, problem, history)
+
+
+def _read_histories(path: Path, count: int) -> list[dict[str, np.ndarray]]:
+    """The columns of ``trajectory.csv``, network by network; a column that a network has not is left out."""
+    with open(path, newline="") as file:
+        header, *rows = csv.reader(file)
+    groups: list[list[list[str]]] = [[] for _ in range(count)]
+    for row in rows:
+        groups[int(row[0])].append(row[1:])
+    found = []
+    for group in groups:
+        cells = list(zip(*group, strict=True))
+        columns = dict(zip(header[1:], cells, strict=True))
+        found.append({name: np.array(values, dtype=np.float64) for name, values in columns.items() if values[0] != ""})
+    return found
