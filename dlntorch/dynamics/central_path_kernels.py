@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _EPS = 2.220446049250313e-16
+_GOLDEN = 0.6180339887498949
 _LONGEST = 100.0  # change of t in one step where the pole is far
 
 
@@ -327,11 +328,12 @@ def checks(A, y, basis, share, psi, b, e, k_inverse):
 
 @register_jitable
 def perturbations(A, y, psi, b, log_a, k_inverse):
-    """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t, signs alternating (n,)."""
+    """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t, of mixed signs (n,)."""
     _, level = residual(A, y, psi)
     noise = _EPS * dual(b, k_inverse)
-    for i in range(0, noise.size, 2):  # a slice assignment would compile its error message for seconds
-        noise[i] = -noise[i]
+    for i in range(noise.size):  # a slice assignment would compile its error message for seconds
+        size = 0.5 + (i * _GOLDEN) % 1.0  # no two alike: equal columns with equal noise would show nothing
+        noise[i] *= size if i % 2 else -size
     return root_slopes(psi, b, log_a, k_inverse), level, noise
 
 

@@ -23,7 +23,7 @@ from dlntorch.validation import InputError, check_count, check_depth, check_devi
 if TYPE_CHECKING:
     from dlntorch.dynamics.central_path import PathPoint
 
-__all__ = ["FlowLimit", "flow_limit"]
+__all__ = ["FlowLimit", "flow_limit", "inconsistency", "judge", "paths"]
 
 _DIGITS_LOST = 1e-3  # relative error of some coordinate beyond which float64 has not decided the answer
 _RESIDUAL = 1e-10
@@ -104,6 +104,9 @@ def flow_limit(
             exact. For problems with m·n <= 2000, scalar α.
         device: Where the result lives; None keeps the problem's device.
 
+    Several problems on CUDA, or a large one, are solved there in one batch; on the CPU, a batch is a compiled loop
+    except for many tiny problems (:func:`dlntorch.dynamics.limit_batch.pays`). The answers agree to ``uncertainty``.
+
     Returns:
         :class:`FlowLimit`. Each coordinate is right to a relative accuracy of about ``uncertainty``.
 
@@ -121,6 +124,12 @@ def flow_limit(
         if per_coordinate:
             raise InputError("precision must be left out with per_coordinate=True, got both")
     place = problems[0].device if device is None else check_device(device)
+    if digits is None and (len(problems) > 1 or problems[0].device.type != "cpu"):
+        from dlntorch.dynamics import limit_batch  # which needs this module
+
+        if limit_batch.pays(problems):
+            many = limit_batch.limits(problems, depth, alphas, scalar, place)
+            return _only(many) if isinstance(problem, Problem) else many
     if digits is None:
         solved = [_sweep(one, depth, alphas) for one in problems]
     else:
@@ -172,14 +181,14 @@ def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
     reduced = problem.reduced()
     A = reduced.A.detach().to("cpu", torch.float64).numpy()
     y = reduced.y.detach().to("cpu", torch.float64).numpy()
-    prefix = [] if problem.consistent else [_inconsistent(problem)]
+    prefix = [] if problem.consistent else [inconsistency(problem)]
     minimum_norm = np.linalg.lstsq(A, y, rcond=None)[0]
     log_alphas = np.log(alphas)
     if not np.any(minimum_norm):  # y = 0, or its projection is
         zero = np.zeros(problem.n)
         return [_Answer(zero, zero, np.ones(problem.n), reasons=list(prefix)) for _ in alphas]
     answers: list[_Answer | None] = [None] * len(alphas)
-    for rows, offset in _one_sweep_each(log_alphas):
+    for rows, offset in paths(log_alphas):
         order = sorted(rows, key=lambda row: -log_alphas[row, 0])
         for group, answer in _follow(A, y, minimum_norm, p, log_alphas[:, 0], order, offset):
             answer.reasons[:0] = prefix
@@ -188,14 +197,14 @@ def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
     return [answer for answer in answers if answer is not None]
 
 
-def _inconsistent(problem: Problem) -> str:
+def inconsistency(problem: Problem) -> str:
     return (
         f"y is not in range(A): its distance is {problem.inconsistency:.3g}, no interpolating vector exists, "
         "and psi fits the projection of y"
     )
 
 
-def _one_sweep_each(log_alphas: np.ndarray) -> list[tuple[list[int], np.ndarray | None]]:
+def paths(log_alphas: np.ndarray) -> list[tuple[list[int], np.ndarray | None]]:
     """Rows of α that lie on one path (all of them for scalar α), with log(α_i/α_0)."""
     if log_alphas.shape[1] == 1:
         return [(list(range(len(log_alphas))), None)]
@@ -224,7 +233,7 @@ def _follow(
     path = CentralPath(A, y, minimum_norm, p, None if offset is None else p * offset)
     found = []
     for group, target, point in zip(groups, targets, path.points(targets), strict=True):
-        status, reason = _judge(point, target)
+        status, reason = judge(point, target)
         answer = _Answer(
             point.psi,
             point.tau,
@@ -240,7 +249,7 @@ def _follow(
     return found
 
 
-def _judge(point: PathPoint, target: float) -> tuple[Status, str]:
+def judge(point: PathPoint, target: float) -> tuple[Status, str]:
     """What float64 could tell at log(α^p) = ``target``."""
     short = point.log_a > target + 1e-9 * abs(target)
     rounding = max(point.residual, point.dual_residual)
@@ -274,7 +283,7 @@ def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int)
     from dlntorch.dynamics.multiprecision import limits_mp
 
     found = limits_mp(problem.A, problem.y, p, alphas[:, 0].tolist(), dps=digits)
-    prefix = [] if problem.consistent else [_inconsistent(problem)]
+    prefix = [] if problem.consistent else [inconsistency(problem)]
     return [
         _Answer(
             np.array([float(value) for value in one.psi]),
@@ -311,6 +320,12 @@ def _collect(answers: list[_Answer], scalar: bool, device: torch.device) -> Flow
         steps=sum({id(answer): answer.steps for answer in answers}.values()),
         exact=None if exact[0] is None else exact[0] if scalar else exact,
     )
+
+
+def _only(many: FlowLimit) -> FlowLimit:
+    """The one problem's limit, without the axis for problems."""
+    names = ("psi", "tau", "gap", "residual", "dual_residual", "uncertainty", "status", "reason")
+    return FlowLimit(**{name: getattr(many, name)[0] for name in names}, steps=many.steps)
 
 
 def _stack(results: list[FlowLimit]) -> FlowLimit:

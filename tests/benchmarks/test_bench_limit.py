@@ -9,7 +9,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
+from dlntorch.dynamics import limit_batch
 from dlntorch.dynamics.limit import flow_limit
 from dlntorch.trajectory import Status
 from tests import problems
@@ -86,3 +88,19 @@ def test_batch_of_small_problems(benchmark):
     batch = [problems.gaussian(5, 12, seed) for seed in range(50)]
     limit = benchmark(flow_limit, batch, 3.0, [1e-1, 1e-2, 1e-3])
     assert limit.psi.shape == (50, 3, 12)
+
+
+@pytest.mark.parametrize("route", ["loop", "batched"])
+@pytest.mark.parametrize(("count", "m", "n"), [(1024, 5, 12), (64, 10, 30)])
+def test_both_routes_of_a_batch(benchmark, route, count, m, n):
+    """The compiled loop over problems beside the batched path: what ``limit_batch.pays`` was set by."""
+    count = count if benchmark.enabled else 4
+    batch = [problems.gaussian(m, n, seed) for seed in range(count)]
+    alphas = np.array([1e-1, 1e-2, 1e-3])
+    work = {
+        "loop": lambda: [flow_limit(problem, 3.0, alphas) for problem in batch],
+        "batched": lambda: limit_batch.limits(batch, 3.0, alphas[:, None], False, torch.device("cpu")),
+    }
+    found = benchmark(work[route])
+    residuals = [limit.residual for limit in found] if route == "loop" else [found.residual]
+    assert max(float(residual.max()) for residual in residuals) <= 1e-14

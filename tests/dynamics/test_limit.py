@@ -201,6 +201,15 @@ def test_lost_digits_are_said():
     assert face.status is Status.BELOW_INPUT_PRECISION
 
 
+def test_uncertainty_covers_equal_columns():
+    """ψ splits equally between a column and its opposite; how equally, float64 knows to eps/(1 − |τ|) only."""
+    A = [[-1.2e-5, -8.05e-6, -2.158e-5, 3.2087e-5, -1.2e-5, -8.05e-6, 2.158e-5, -3.2087e-5]]
+    limit = flow_limit(Problem(A, [-0.7546]), 3, 2.17e-5)
+    difference = abs(float(limit.psi[3] + limit.psi[7])) / abs(float(limit.psi[3]))
+    assert difference <= 10 * float(limit.uncertainty)
+    assert float(limit.uncertainty) >= 1e-16 / float(limit.gap.min())
+
+
 def test_zero_data_zero_columns_and_one_coordinate():
     zero = flow_limit(Problem([[1.0, 2.0]], [0.0]), 3, [1.0, 1e-3])
     assert not torch.any(zero.psi)
