@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlntorch.experiment.configuration import check_keys, config_directory, group_options, known_keys, nearest
 from dlntorch.validation import DataWarning, InputError
 
-__all__ = ["run_point", "supervised"]
+__all__ = ["defect", "mistake", "run_point", "supervised"]
 
 #: Keys that a resumed run may change.
 RESUME_KEYS = ("resume", "max_steps", "max_time", "max_wall_seconds", "tol", "debug")
@@ -45,19 +45,19 @@ def supervised(task: Callable[..., Any]) -> int:
         _redirect_resumed_run()
         task()
     except InputError as error:
-        return _mistake(str(error), debug)
+        return mistake(str(error), debug)
     except (HydraException, OmegaConfBaseException) as error:
-        return _mistake(_hydra_message(error), debug)
+        return mistake(_hydra_message(error), debug)
     except OSError as error:
         where = f" {error.filename!r}" if error.filename else ""
-        return _mistake(
+        return mistake(
             f"hydra.run.dir must be a folder that can be written, got{where} ({error.strerror or error})", debug
         )
     except KeyboardInterrupt:
         print("interrupted before training began; nothing was written", file=sys.stderr)
         return 3
     except Exception as error:
-        return _defect(error, debug)
+        return defect(error, debug)
     return max(_outcomes, default=0)
 
 
@@ -68,10 +68,10 @@ def run_point(config: DictConfig) -> float | None:
     try:
         _outcomes.append(_run(config, folder))
     except InputError as error:
-        _outcomes.append(_mistake(str(error), debug))
+        _outcomes.append(mistake(str(error), debug))
         _drop_if_empty(folder)
     except OmegaConfBaseException as error:
-        _outcomes.append(_mistake(_hydra_message(error), debug))
+        _outcomes.append(mistake(_hydra_message(error), debug))
         _drop_if_empty(folder)
     except KeyboardInterrupt:
         print("interrupted before training began", file=sys.stderr)
@@ -80,7 +80,7 @@ def run_point(config: DictConfig) -> float | None:
         if HydraConfig.get().mode is RunMode.MULTIRUN:  # Ctrl-C ends the sweep, not one point of it
             raise
     except Exception as error:
-        _outcomes.append(_defect(error, debug))
+        _outcomes.append(defect(error, debug))
     return None
 
 
@@ -186,14 +186,16 @@ def _resumed_settings(settings: dict[str, Any]) -> dict[str, Any]:
 # -- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _mistake(message: str, debug: bool) -> int:
+def mistake(message: str, debug: bool) -> int:
+    """Say a user's mistake in one line on standard error; returns exit status 2."""
     if debug:
         traceback.print_exc()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
-def _defect(error: Exception, debug: bool) -> int:
+def defect(error: Exception, debug: bool) -> int:
+    """Say that the program has a defect, in one line; returns exit status 1."""
     if debug:
         traceback.print_exc()
     text = " ".join(str(error).split())

@@ -1,0 +1,130 @@
+"""Draws a chart with plotly, for the page: one plot for each panel, so that a phone shows them one below the other."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any
+
+from dlntorch.report.chart import GUIDE, Chart, Panel, Series, look_of
+from dlntorch.report.style import DARK
+
+__all__ = ["interactive_html", "plotly_available", "plotly_script"]
+
+_DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
+_MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+_FONT = 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif'
+
+
+def plotly_available() -> bool:
+    """Whether plotly is installed (``pip install 'dlntorch[studies]'``)."""
+    from importlib.util import find_spec
+
+    return find_spec("plotly") is not None
+
+
+def plotly_script() -> str:
+    """The library, to be put once into a page."""
+    from plotly.offline import get_plotlyjs
+
+    return f"<script>{get_plotlyjs()}</script>"
+
+
+def interactive_html(chart: Chart) -> str:
+    """A ``div`` with a plot for each panel; the page must contain :func:`plotly_script` before it."""
+    parts = []
+    for index, panel in enumerate(chart.panels):
+        figure = _figure(panel)
+        heading = f"<h4>{html.escape(panel.title)}</h4>" if panel.title and len(chart.panels) > 1 else ""
+        plot = figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"plot-{chart.name}-{index}",
+            config={"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]},
+            default_height="26rem",
+        )
+        parts.append(f'<div class="plot">{heading}{plot}</div>')
+    several = {1: "", 2: " several", 4: " several"}.get(len(parts), " several three")
+    return f'<div class="plots{several}">' + "".join(parts) + "</div>"
+
+
+def _figure(panel: Panel) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    if panel.heat is not None:
+        heat = panel.heat
+        figure.add_trace(
+            go.Heatmap(
+                x=list(heat.x),
+                y=list(heat.y),
+                z=[list(row) for row in heat.z],
+                zmin=heat.low,
+                zmax=heat.high,
+                colorscale="Greys",
+                reversescale=True,
+                colorbar={"title": {"text": heat.label, "side": "right"}, "thickness": 12},
+                hovertemplate=f"{panel.x} %{{x:.4g}}<br>{panel.y} %{{y:.4g}}<br>{heat.label} %{{z:.4g}}<extra></extra>",
+            )
+        )
+    named: set[str] = set()
+    for series in panel.series:
+        figure.add_trace(_trace(panel, series, series.name not in named))
+        named.add(series.name)
+    axis: dict[str, Any] = {
+        "gridcolor": "#e6e6e6",
+        "zeroline": False,
+        "linecolor": DARK,
+        "ticks": "outside",
+        "automargin": True,
+        "exponentformat": "power",
+        "showexponent": "all",
+    }
+    x = {**axis, "type": panel.x_scale, "title": {"text": panel.x}}
+    y = {**axis, "type": panel.y_scale, "title": {"text": panel.y}}
+    if panel.y_range is not None:
+        logarithmic = panel.y_scale == "log"
+        y["range"] = [math.log10(v) if logarithmic else v for v in panel.y_range]
+    figure.update_layout(
+        template="none",
+        font={"family": _FONT, "size": 13, "color": DARK},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        margin={"l": 12, "r": 12, "t": 12, "b": 12},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        hovermode="closest",
+        showlegend=bool(panel.series),
+        xaxis=x,
+        yaxis=y,
+    )
+    return figure
+
+
+def _trace(panel: Panel, series: Series, first: bool) -> Any:
+    import plotly.graph_objects as go
+
+    number = series.look % len(_DASHES)
+    guide = series.kind == "guide"
+    look = GUIDE if guide else look_of(series.look)
+    mode = {"line": "lines", "guide": "lines", "both": "lines+markers", "points": "markers"}[series.kind]
+    symbol = _MARKERS[number] + ("-open" if series.kind == "points" else "")
+    return go.Scatter(
+        x=_numbers(series.x, panel.x_scale),
+        y=_numbers(series.y, panel.y_scale),
+        name=series.name,
+        legendgroup=series.name,
+        showlegend=first,
+        mode=mode,
+        line={"color": look.color, "width": 1.5 if guide else 2, "dash": "dot" if guide else _DASHES[number]},
+        marker={"color": look.color, "symbol": symbol, "size": 8},
+        hovertemplate=f"%{{fullData.name}}<br>{panel.x} = %{{x:.4g}}<br>{panel.y} = %{{y:.4g}}<extra></extra>",
+    )
+
+
+def _numbers(values: Any, scale: str) -> list[float | None]:
+    """None where the axis cannot show a value."""
+    numbers: list[float | None] = []
+    for value in values:
+        number = math.nan if value is None else float(value)
+        numbers.append(number if math.isfinite(number) and (scale == "linear" or number > 0) else None)
+    return numbers

@@ -1,0 +1,71 @@
+"""Finished points on disk, so that an interrupted study resumes.
+
+A point's file is named by the SHA-256 of the study's name, the point, and the code that computed it: the sources of the
+package without its reports, entry points and other studies, and the versions of the numerical libraries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dlntorch.experiment.folder import atomic_write
+from dlntorch.studies.base import Point, Row
+
+__all__ = ["PointCache", "code_version"]
+
+_LIBRARIES = ("torch", "numpy", "scipy", "numba")
+#: What cannot change a row.
+_NOT_COMPUTING = ("report", "studies", "command_line.py", "study_command.py", "__main__.py", "callbacks.py")
+
+
+@cache
+def code_version(name: str) -> str:
+    """SHA-256 of everything that a row of the study depends on."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        relative = path.relative_to(package)
+        if relative.parts[0] not in _NOT_COMPUTING or relative.parts in (
+            ("studies", f"{name}.py"),
+            ("studies", "measure.py"),
+        ):
+            digest.update(f"{relative.as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+    for library in _LIBRARIES:
+        digest.update(f"{library}=={version(library)}\0".encode())
+    return digest.hexdigest()
+
+
+class PointCache:
+    """The finished points of one study.
+
+    Args:
+        folder: Where their files are.
+        name: The study.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+
+    def _path(self, point: Point) -> Path:
+        identity = json.dumps([self.name, point, code_version(self.name)], sort_keys=True, allow_nan=False)
+        return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
+
+    def load(self, point: Point) -> list[Row] | None:
+        """The rows of a finished point, or None: not computed yet, by other code, or the file is damaged."""
+        try:
+            saved: Any = json.loads(self._path(point).read_text())
+            return saved["rows"] if saved["point"] == point else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def store(self, point: Point, rows: list[Row]) -> None:
+        """Write the rows; the file appears whole or not at all."""
+        text = json.dumps({"study": self.name, "point": point, "rows": rows}, allow_nan=False)
+        atomic_write(self._path(point), text.encode())

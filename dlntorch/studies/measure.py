@@ -1,0 +1,73 @@
+"""What several studies measure with: slopes on logarithmic axes, and the flow integrated independently of the package."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from dlntorch.problem import Problem
+
+__all__ = ["last_slope", "local_slopes", "radau_limit"]
+
+
+def local_slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """d log y/d log x between neighbouring points, at their geometric means."""
+    return np.sqrt(x[1:] * x[:-1]), np.diff(np.log(y)) / np.diff(np.log(x))
+
+
+def last_slope(x: np.ndarray, y: np.ndarray) -> float | None:
+    """The local slope between the two smallest x; None where there are not two."""
+    if len(x) < 2:
+        return None
+    order = np.argsort(x)
+    return float(local_slopes(x[order], y[order])[1][0])
+
+
+def radau_limit(problem: Problem, p: float, alpha: float, rtol: float = 1e-11) -> np.ndarray | None:
+    """ψ of the flow, integrated by scipy's Radau until ‖Aψ − y‖ = 1e-12 ‖y‖; None where it did not get there.
+
+    An independent route to ψ_α(∞), for problems whose tail is exponential: the 2n numbers log(θ±/α), of which
+    d log θ±/dt = ±p θ±^{p−2} Aᵀ(y − Aψ), with no closed form and nothing of :mod:`dlntorch.dynamics`. In log θ a
+    relative tolerance holds for the smallest parameters too; in θ itself atol = 5e-15 would be needed.
+    """
+    A, y, n = problem.A.numpy(), problem.y.numpy(), problem.n
+    gram, correlation = A.T @ A, A.T @ y
+    sign = np.repeat([1.0, -1.0], n)
+    start = math.log(alpha)
+
+    def parts(w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        power = np.exp(p * (start + w))
+        rate = sign * p * np.exp((p - 2) * (start + w))
+        g = correlation - gram @ (power[:n] - power[n:])
+        return power, rate, np.concatenate([g, g])
+
+    def velocity(t: float, w: np.ndarray) -> np.ndarray:
+        _, rate, g = parts(w)
+        return rate * g
+
+    def jacobian(t: float, w: np.ndarray) -> np.ndarray:
+        power, rate, g = parts(w)
+        return np.diag((p - 2) * rate * g) - rate[:, None] * np.tile(gram, (2, 2)) * (p * sign * power)
+
+    def interpolates(_: float, w: np.ndarray) -> float:
+        power = np.exp(p * (start + w))
+        return float(np.linalg.norm(A @ (power[:n] - power[n:]) - y) - 1e-12 * np.linalg.norm(y))
+
+    interpolates.terminal = True  # type: ignore[attr-defined]
+    horizon = 1e9 * alpha ** (2 - p)
+    solution = solve_ivp(
+        velocity,
+        (0.0, horizon),
+        np.zeros(2 * n),
+        method="Radau",
+        jac=jacobian,
+        events=interpolates,
+        rtol=rtol,
+        atol=rtol,
+    )
+    if solution.status != 1:  # 1: the event
+        return None
+    power = np.exp(p * (start + solution.y[:, -1]))
+    return power[:n] - power[n:]
