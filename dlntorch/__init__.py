@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlntorch.dynamics.basis_pursuit import basis_pursuit as basis_pursuit
     from dlntorch.dynamics.flow import integrate_flow as integrate_flow
     from dlntorch.dynamics.limit import flow_limit as flow_limit
     from dlntorch.experiment import EnsembleResult as EnsembleResult
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from dlntorch.network import DiagonalLinearNetwork as DiagonalLinearNetwork
     from dlntorch.problem import Problem as Problem
     from dlntorch.problems import load_problem as load_problem
+    from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
     from dlntorch.reference.selection import selected_minimizer as selected_minimizer
@@ -38,7 +38,7 @@ _HOME = {
     "RunResult": "dlntorch.experiment",
     "Status": "dlntorch.trajectory",
     "Trajectory": "dlntorch.trajectory",
-    "basis_pursuit": "dlntorch.dynamics.basis_pursuit",
+    "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "flow_limit": "dlntorch.dynamics.limit",
     "integrate_flow": "dlntorch.dynamics.flow",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.linalg.lapack
 
 __all__ = ["Point", "centre_at_depth", "hyperbolic", "minimise", "newton_projection", "power_kernel"]
 
+lapack: Any = scipy.linalg.lapack  # its names are made at run time
 _MAX_ITERATIONS = 100
 _SMALLEST_MARGIN = 1e-13
 _TINY = -550.0  # log of the smallest weight beside the largest: squares of its root must not underflow
@@ -20,6 +23,7 @@ _TINY = -550.0  # log of the smallest weight beside the largest: squares of its 
 # that float64 holds, and their steps would be rounding errors that the line search must then damp.
 _FLAT = -55.0
 _CONVERGED = 1e-8
+_CHOLESKY_SPREAD = 1e-4  # smallest over largest diagonal entry of the factor
 
 Kernel = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, float]]
 
@@ -67,6 +71,17 @@ def newton_projection(G: np.ndarray, slope: np.ndarray, value: np.ndarray, floor
     return -(Q @ (Q.T @ (value / root))) / root
 
 
+def _newton_step(G: np.ndarray, slope: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """:func:`newton_projection` from Cholesky's factor, a few times faster, where its condition number is below 1e8."""
+    root = np.sqrt(np.maximum(slope, slope.max() * np.exp(_FLAT)))
+    S = root[:, None] * (G / root.max())
+    factor, failed = lapack.dpotrf(S.T @ S, lower=1)
+    diagonal = np.diagonal(factor)
+    if failed or diagonal.min() <= _CHOLESKY_SPREAD * diagonal.max():
+        return newton_projection(G, slope, value, _FLAT)
+    return -(G @ lapack.dpotrs(factor, G.T @ (value / root.max() ** 2), lower=1)[0])
+
+
 def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolerance: float = 1e-13) -> Point:
     """Damped Newton from a point strictly between the poles, u, v > 0, until the values H' change by ``tolerance``."""
     step = np.inf if G.shape[1] and G.shape[0] else 0.0
@@ -75,7 +90,7 @@ def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolera
             break
         value, slope, shift = kernel(u, v)
         size = float(np.linalg.norm(value))
-        delta = newton_projection(G, slope, value, _FLAT)
+        delta = _newton_step(G, slope, value)
         previous, step = step, float(np.linalg.norm(slope * delta)) / size if size > 0 else 0.0
         if step <= tolerance or (step <= _CONVERGED and step >= 0.5 * previous):
             break

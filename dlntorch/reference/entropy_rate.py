@@ -1,4 +1,4 @@
-"""The rate at depth 2: ϱ by a linear programme, and where the asymptotic slope is seen.
+"""The rate at depth 2: ϱ as a basis-pursuit problem, and where the asymptotic slope is seen.
 
 At leading order ψ_i = α² 2 sinh(A_iᵀλ) off the support S, where λ minimises Σ_{i∉S} 2 cosh(A_iᵀλ) subject to
 A_Sᵀλ = σ∘(L + log|W_S|), L = log(1/α²). As L → ∞, max_{i∉S}|A_iᵀλ|/L tends to
@@ -13,8 +13,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog
 
+from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.centre import hyperbolic, minimise, newton_projection
 from dlntorch.reference.vertex import least_squares
+from dlntorch.trajectory import Status
 
 __all__ = ["decay_exponent", "fourth_order_constant", "off_support_is_silent", "slope_reached_at"]
 
@@ -25,27 +27,21 @@ _SLOPE_ACCURACY = 1e-4  # of the values, hence of the slope
 
 
 def decay_exponent(tau: np.ndarray, G: np.ndarray) -> tuple[float | None, np.ndarray]:
-    """ϱ = min over μ of ‖τ + Gμ‖_∞ and a minimiser's τ; None where HiGHS fails.
+    """ϱ = min over μ of ‖τ + Gμ‖_∞ and a minimiser's τ; None where no solver proves it.
 
-    Solved in its dual form, max τᵀw subject to Gᵀw = 0, ‖w‖₁ <= 1, which has one row for every unknown. The answer is
-    recomputed from the active set |τ_i| = ϱ by least squares where that lowers the maximum.
+    Chebyshev approximation is basis pursuit: 1/ϱ = min ‖w‖₁ subject to Gᵀw = 0, τᵀw = 1, whose dual is (μ, 1)/ϱ. Where
+    its certificate fails (ϱ = 0 leaves no such w) HiGHS decides. The answer is recomputed from the active set |τ_i| = ϱ
+    by least squares where that lowers the maximum.
     """
-    N, q = G.shape
+    q = G.shape[1]
     if q == 0:
         return float(np.abs(tau).max()), tau
-    equality = np.hstack([G.T, -G.T])
-    found = linprog(
-        np.concatenate([-tau, tau]),
-        A_eq=equality,
-        b_eq=np.zeros(q),
-        A_ub=np.ones((1, 2 * N)),
-        b_ub=[1.0],
-        method="highs-ds",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-    )
-    if found.status != 0:
+    found = basis_pursuit(np.vstack([G.T, tau]), np.append(np.zeros(q), 1.0))
+    dual = found.dual.numpy()
+    mu = dual[:q] / dual[q] if found.status is Status.CONVERGED else _chebyshev_by_highs(tau, G)
+    if mu is None:
         return None, tau
-    at = tau + G @ np.asarray(found.eqlin.marginals)
+    at = tau + G @ mu
     rho = float(np.abs(at).max())
     active = np.flatnonzero(np.abs(at) >= rho * (1 - 1e-7) - 1e-300)
     sign = np.sign(at[active])
@@ -53,6 +49,21 @@ def decay_exponent(tau: np.ndarray, G: np.ndarray) -> tuple[float | None, np.nda
     change = least_squares(system, sign * rho - at[active])
     polished = at + G @ change[:q]
     return (float(np.abs(polished).max()), polished) if np.abs(polished).max() < rho else (rho, at)
+
+
+def _chebyshev_by_highs(tau: np.ndarray, G: np.ndarray) -> np.ndarray | None:
+    """μ by HiGHS, from max τᵀw subject to Gᵀw = 0, ‖w‖₁ <= 1, which has one row for every unknown."""
+    N, q = G.shape
+    found = linprog(
+        np.concatenate([-tau, tau]),
+        A_eq=np.hstack([G.T, -G.T]),
+        b_eq=np.zeros(q),
+        A_ub=np.ones((1, 2 * N)),
+        b_ub=[1.0],
+        method="highs-ds",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    return np.asarray(found.eqlin.marginals) if found.status == 0 else None
 
 
 def fourth_order_constant(N: np.ndarray, size: np.ndarray, log_unit: float) -> tuple[np.ndarray, bool]:

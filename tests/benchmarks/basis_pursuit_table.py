@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import linprog
 from threadpoolctl import threadpool_limits
 
-from dlntorch.dynamics.basis_pursuit import BasisPursuitResult, basis_pursuit
+from dlntorch.reference.basis_pursuit import BasisPursuitResult, basis_pursuit
 from dlntorch.trajectory import Status
 from tests.problems import gaussian
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
-from dlntorch.dynamics.basis_pursuit import basis_pursuit
+from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.trajectory import Status
 from tests.benchmarks.basis_pursuit_table import CASES, FACTOR, GAP, SPGL1_FACTOR, measure
 from tests.problems import gaussian

@@ -6,6 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 import dlntorch as dln
 from dlntorch.dynamics.multiprecision import limits_mp
@@ -125,6 +126,27 @@ def test_slope_at_depth_two_of_many() -> None:
         check_slope(problem)
     for seed in range(20):
         check_slope(random_face(seed, 1 + seed % 10).problem)
+
+
+@pytest.mark.parametrize(("m", "n", "nonzeros"), [(6, 14, 2), (20, 60, 4), (40, 120, 10)])
+def test_rho_against_highs(m: int, n: int, nonzeros: int) -> None:
+    """ϱ = min over {λ : A_Sᵀλ = σ} of max |A_iᵀλ| off S as the linear programme it is written as."""
+    for seed in range(3):
+        problem = exact_gaussian(m, n, seed, nonzeros)
+        rate = dln.predict_rate(problem, 2)
+        S = rate.selected.support.numpy()
+        off = np.setdiff1d(np.arange(n), S)
+        A = problem.A.numpy()
+        one = np.ones((off.size, 1))
+        found = linprog(
+            np.append(np.zeros(m), 1.0),
+            A_ub=np.vstack([np.hstack([A[:, off].T, -one]), np.hstack([-A[:, off].T, -one])]),
+            b_ub=np.zeros(2 * off.size),
+            A_eq=np.hstack([A[:, S].T, np.zeros((S.size, 1))]),
+            b_eq=rate.selected.signs.numpy(),
+            bounds=[(None, None)] * m + [(0, None)],
+        )
+        assert rate.rho == pytest.approx(found.fun, rel=1e-7)
 
 
 def test_depth_two_without_anything_off_the_support() -> None:

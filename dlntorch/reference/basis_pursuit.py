@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.dynamics.basis_pursuit_path import PathProblem, follow
-from dlntorch.dynamics.scaling import Answer, ScaledProblem
+from dlntorch.reference.basis_pursuit_path import PathProblem, follow
+from dlntorch.reference.scaling import Answer, ScaledProblem
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count, check_device, check_dtype, check_number
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlntorch.dynamics.crossover import Basis, Support, Vertex, certify, leading_basis, push, simplex
+from dlntorch.reference.crossover import Basis, Support, Vertex, certify, leading_basis, push, simplex
 
 __all__ = ["Finish", "State"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg.lapack
 
-from dlntorch.dynamics.basis_pursuit_path import PathProblem
+from dlntorch.reference.basis_pursuit_path import PathProblem
 from dlntorch.trajectory import Status
 
 __all__ = ["Answer", "ScaledProblem"]
@@ -23,7 +23,7 @@ lapack: Any = scipy.linalg.lapack  # its names are made at run time
 
 @dataclass
 class Answer:
-    """The numbers of :class:`~dlntorch.dynamics.basis_pursuit.BasisPursuitResult` for one problem, as arrays."""
+    """The numbers of :class:`~dlntorch.reference.basis_pursuit.BasisPursuitResult` for one problem, as arrays."""
 
     x: np.ndarray
     dual: np.ndarray

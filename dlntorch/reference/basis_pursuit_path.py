@@ -15,8 +15,8 @@ import numpy as np
 import scipy.linalg.blas
 import scipy.linalg.lapack
 
-from dlntorch.dynamics.basis_pursuit_finish import Finish, State
-from dlntorch.dynamics.crossover import Vertex
+from dlntorch.reference.basis_pursuit_finish import Finish, State
+from dlntorch.reference.crossover import Vertex
 
 __all__ = ["PathOutcome", "PathProblem", "follow"]
 

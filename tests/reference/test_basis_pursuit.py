@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import dlntorch as dln
-from dlntorch.dynamics.basis_pursuit import BasisPursuitResult, basis_pursuit
+from dlntorch.reference.basis_pursuit import BasisPursuitResult, basis_pursuit
 from dlntorch.trajectory import Status
 from tests.problems import LINE, PLANE, RANDOM, gaussian
 
