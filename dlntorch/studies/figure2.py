@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -77,7 +78,8 @@ def _kink(problem: Problem, p: float, near: float) -> float | None:
     low, high = np.log(near) - np.log(1e3), np.log(near) + np.log(1e3)
     if excess(low) * excess(high) > 0:
         return None
-    return float(np.exp(brentq(excess, low, high, xtol=1e-10)))
+    root: Any = brentq(excess, low, high, xtol=1e-10)
+    return float(np.exp(root))
 
 
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:

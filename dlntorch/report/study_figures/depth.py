@@ -1,0 +1,56 @@
+"""Depth: errors at fixed α and at fixed α^p, and the constant against k = p/(p − 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlntorch.report.chart import Chart, Panel, Series
+from dlntorch.studies.base import select, values_of
+
+__all__ = ["charts"]
+
+
+def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[Chart]:
+    data = [dict(row) for row in rows]
+    names = values_of(data, "problem")
+    return [
+        Chart(
+            "depth",
+            "The error against the depth at a fixed initialization α",
+            "At fixed α a deeper network is closer to the ℓ₁-minimiser. Dotted: C(p)·αᵖ with its next term, from p = 3 on.",
+            tuple(_errors(name, "alpha", "α", select(data, problem=name)) for name in names),
+        ),
+        Chart(
+            "fixed_power",
+            "The error against the depth at a fixed αᵖ",
+            "At fixed αᵖ only the constant is left: it gains much close to p = 2, and little beyond p = 6. Dotted: predicted.",
+            tuple(_errors(name, "power", "αᵖ", select(data, problem=name)) for name in names),
+        ),
+        Chart(
+            "constant",
+            "The constant C(p)",
+            "Against k = p/(p−2): on the right p → 2, where log C is a straight line of slope −log(1−ϱ); k → 1 is p → ∞.",
+            (_constants(names, data),),
+        ),
+    ]
+
+
+def _errors(name: str, fixed: str, symbol: str, rows: list[dict[str, Any]]) -> Panel:
+    series = []
+    for look, value in enumerate(values_of(select(rows, fixed=fixed), "value")):
+        mine = [row for row in select(rows, fixed=fixed, value=value) if row["resolved"]]
+        series.append(
+            Series(f"{symbol} = {value:g}", [r["p"] for r in mine], [r["distance"] for r in mine], look, "both")
+        )
+        far = [row for row in mine if row["p"] >= 3]
+        series.append(Series("predicted", [r["p"] for r in far], [r["predicted"] for r in far], kind="guide"))
+    return Panel(name, "p", "‖ψ − W‖₂", tuple(series), "linear", "log")
+
+
+def _constants(names: list[str], data: list[dict[str, Any]]) -> Panel:
+    series = []
+    for look, name in enumerate(names):
+        found = sorted({(row["k"], row["constant"]) for row in select(data, problem=name)})
+        series.append(Series(name, [k for k, _ in found], [c for _, c in found], look))
+    return Panel("", "k = p/(p−2)", "C(p)", tuple(series), "linear", "log")
