@@ -69,7 +69,7 @@ def linear_axis(axes: Axes, which: str, low: float, high: float) -> str:
     exponent = math.floor(math.log10(max(abs(low), abs(high))))
     exponent = 0 if -2 <= exponent <= 3 else exponent
     scaled = [0.0 if abs(t) < 1e-9 * span else t / 10.0**exponent for t in ticks]
-    _set_ticks(axes, which, ticks, [f"{t:.4g}".replace("-", "−") for t in scaled], [])
+    _set_ticks(axes, which, ticks, [f"{t:.6g}".replace("-", "−") for t in scaled], [])
     _set_limits(axes, which, low, high)
     return power_of_ten(exponent) if exponent else ""
 

@@ -76,7 +76,7 @@ def closed_form(point: Point) -> np.ndarray:
         return raw / raw.sum()
 
     low, high = (-50.0, 50.0) if p == 2 else (-(1 - 1e-12) / x.max(), 1e12)
-    slope: Any = brentq(lambda value: float(weights(value) @ x - mean), low, high, xtol=1e-15, rtol=1e-14)
+    slope: Any = brentq(lambda value: float(weights(value) @ x - mean), low, high, xtol=1e-15)
     return weights(slope)
 
 

@@ -48,7 +48,7 @@ def _distributions(shown: list[float], rows: list[dict[str, Any]]) -> Panel:
 
 
 def _against_depth(name: str, rows: list[dict[str, Any]]) -> Panel:
-    series = Series("Wₚ", [row["p"] for row in rows], [row[name] for row in rows], 0)
+    series = Series("Wₚ", [row["p"] for row in rows], [row[name] for row in rows], 0, "points")
     return Panel("its entropy", "p", "−Σ ψᵢ log ψᵢ", (series,), "linear", "linear")
 
 
@@ -56,7 +56,9 @@ def _position(rows: list[dict[str, Any]]) -> Panel:
     p = [row["p"] for row in rows]
     t = [row["selected"] / 3 for row in rows]
     exact = Series("closed form", p, [line_parameter(value) for value in p], kind="guide")
-    return Panel("the segment (1−t, 2(1−t), 3t)", "p", "t", (Series("Wₚ", p, t, 0), exact), "linear", "linear")
+    return Panel(
+        "the segment (1−t, 2(1−t), 3t)", "p", "t", (exact, Series("Wₚ", p, t, 0, "points")), "linear", "linear"
+    )
 
 
 def _approach(name: str, shown: list[float], rows: list[dict[str, Any]]) -> Panel:
