@@ -1,11 +1,9 @@
 """The main job: ``python train.py p=3 alpha=1e-3`` trains one diagonal linear network; ``-m`` sweeps."""
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
-from dlntorch.command_line import run_point, supervised
+from dlntorch.command_line import leave, run_point, supervised
 from dlntorch.experiment.configuration import config_directory
 
 
@@ -16,4 +14,4 @@ def train(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(supervised(train))
+    leave(supervised(train), script=__file__)

@@ -203,6 +203,7 @@ def run_experiment(
     *,
     announce: Callable[[Plan], None] = lambda plan: None,
     draw: Callable[[RunResult], Mapping[str, Path]] = lambda result: {},
+    make_plan: Callable[[Mapping[str, Any], Problem], Plan] = plan_run,
 ) -> RunResult:
     """A run from a composed configuration, with logger, callbacks, checkpoints and a run folder.
 
@@ -211,6 +212,7 @@ def run_experiment(
         folder: The run folder; the run continues from its checkpoint when ``config["resume"]`` is set.
         announce: Called with the plan before training.
         draw: Called with the result once it is written; returns figures by name, for the logger.
+        make_plan: :func:`plan_run`, or what does the same elsewhere.
     """
     from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
     from dlntorch.experiment.loggers import make_logger
@@ -221,7 +223,7 @@ def run_experiment(
     share, every, block = training_options(config)
     problem = make_problem(**config["problem"])
     with numeric_threads(trainer["threads"], problem):
-        plan = plan_run(config, problem)
+        plan = make_plan(config, problem)
         settings = plan.settings
         descent = new_descent(problem, settings, block)
         if config["resume"] is not None:
