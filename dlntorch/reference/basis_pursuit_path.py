@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg.blas
 import scipy.linalg.lapack
 
+from dlntorch.reference.basis_pursuit_batched import Start
 from dlntorch.reference.basis_pursuit_finish import Finish, State
 from dlntorch.reference.crossover import Vertex
 
@@ -127,7 +128,9 @@ class PathOutcome:
     pivots: int
 
 
-def follow(problem: PathProblem, y: np.ndarray, tol: float, max_iterations: int) -> PathOutcome:
+def follow(
+    problem: PathProblem, y: np.ndarray, tol: float, max_iterations: int, start: Start | None = None
+) -> PathOutcome:
     """Follow the path until a vertex with a certificate is found, at most ``max_iterations`` Newton matrices.
 
     Args:
@@ -135,12 +138,14 @@ def follow(problem: PathProblem, y: np.ndarray, tol: float, max_iterations: int)
         y: Shape (m,), nonzero.
         tol: Bound on the relative duality gap.
         max_iterations: Bound on the Newton matrices.
+        start: An interior point to begin at; None begins at the least-norm solution.
     """
     A = problem.A
-    state, size = _start(problem, y)
+    first = _start(problem, y) if start is None else start
+    state, size = first.state, first.size
     b = y / size
     finish = Finish(A, b, tol)
-    level = iteration = 0
+    level, iteration = 0, first.iterations
     stuck = False
     while True:
         residual = b - A @ state.psi
@@ -158,14 +163,15 @@ def follow(problem: PathProblem, y: np.ndarray, tol: float, max_iterations: int)
     return PathOutcome(vertex, iteration, finish.pivots)
 
 
-def _start(problem: PathProblem, y: np.ndarray) -> tuple[State, float]:
+def _start(problem: PathProblem, y: np.ndarray) -> Start:
     """The least-norm solution split into positive parts, with the dual along it; x is scaled to mean|x| about 1."""
     dual, x = problem.normal.solve(y)
     top = float(np.abs(x).max())
     size = 2.0 ** np.round(np.log2(np.abs(x).mean()))
     tau, x = 0.5 * x / top, x / size
     shift = float(np.abs(x).mean())
-    return State(np.maximum(x, 0) + shift, np.maximum(-x, 0) + shift, 1 - tau, 1 + tau, 0.5 * dual / top), size
+    state = State(np.maximum(x, 0) + shift, np.maximum(-x, 0) + shift, 1 - tau, 1 + tau, 0.5 * dual / top)
+    return Start(state, float(size), 0)
 
 
 def _longest(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from threadpoolctl import threadpool_limits
 
 from dlntorch.reference.basis_pursuit import basis_pursuit
@@ -24,6 +25,20 @@ def test_basis_pursuit_speed(benchmark: Any, case: tuple[int, int, int | None]) 
     assert abs(float(r.gap)) <= 1e-11
     assert float(r.primal_residual) <= 1e-14
     assert int(r.support.sum()) == (m if nonzeros is None else nonzeros)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_batch_of_small_problems(benchmark: Any, together: bool) -> None:
+    """256 of 10×30: one path for all, beside one problem after the other."""
+    problems = [gaussian(10, 30, seed) for seed in range(256 if benchmark.enabled else 16)]
+    A, y = torch.stack([q.A for q in problems]), torch.stack([q.y for q in problems])
+
+    def one_by_one() -> list[Any]:
+        return [basis_pursuit(a, b) for a, b in zip(A, y, strict=True)]
+
+    with threadpool_limits(1):
+        found = benchmark((lambda: [basis_pursuit(A, y)]) if together else one_by_one)
+    assert max(float(r.gap.max()) for r in found) <= 1e-12
 
 
 @pytest.mark.slow

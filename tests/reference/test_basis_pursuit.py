@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import dlntorch as dln
-from dlntorch.reference.basis_pursuit import BasisPursuitResult, basis_pursuit
+from dlntorch.reference.basis_pursuit import BasisPursuitResult, _begin_together, _solve, basis_pursuit
+from dlntorch.reference.basis_pursuit_batched import starts
+from dlntorch.reference.scaling import ScaledProblem
 from dlntorch.trajectory import Status
 from tests.problems import LINE, PLANE, RANDOM, gaussian
 
@@ -270,6 +272,62 @@ def test_batch_equals_singles() -> None:
     assert r.is_vertex.tolist() == [True] * 6
     assert isinstance(r.iterations, torch.Tensor)
     assert r.iterations.tolist() == [s.iterations for s in singles]
+
+
+def test_the_path_of_a_batch_ends_in_the_same_vertices() -> None:
+    """What CUDA does, on the CPU: one path for all, then each crossover; easy, hopeless and empty problems side by side."""
+    problems = [gaussian(8, 20, seed=s, nonzeros=None if s % 2 else 2, scale=10.0 ** (3 * s - 9)) for s in range(6)]
+    A, y = torch.stack([q.A for q in problems]).numpy(), torch.stack([q.y for q in problems]).numpy()
+    A[1, 7], y[1, 7] = A[1, 0], y[1, 0]  # rank 7
+    A[2, :, 5] = 0
+    y[3] = 0
+    A[4, 1] = A[4, 0] * (1 + 1e-15)  # y is outside the range
+    scaled = [ScaledProblem(a, 2.0**-52) for a in A]
+    begun = _begin_together(scaled, y, 100, torch.device("cpu"))
+    assert [start is None for start in begun] == [False, False, False, True, False, False]
+    for one, a, b, start in zip(scaled, A, y, begun, strict=True):
+        together, alone = _solve(one, b, 1e-9, 100, start), basis_pursuit(a, b)
+        assert together.status is alone.status
+        assert np.allclose(together.x, alone.x.numpy(), rtol=1e-10, atol=1e-13 * (np.abs(together.x).max() or 1))
+        assert together.value == pytest.approx(float(alone.value), rel=1e-12)
+        assert start is None or 1 <= start.iterations <= together.iterations
+    one, several = ScaledProblem(A[0], 2.0**-52), np.stack([y[0], -2 * y[0]])  # one matrix, two sides
+    first, second = (
+        _solve(one, b, 1e-9, 100, start).x
+        for b, start in zip(several, _begin_together([one, one], several, 100, torch.device("cpu")), strict=True)
+    )
+    assert np.allclose(second, -2 * first, rtol=1e-12)
+    sound = starts(torch.from_numpy(A[[0, 5]]), torch.from_numpy(y[[0, 5]]), 100)
+    for start, a, b in zip(sound, A[[0, 5]], y[[0, 5]], strict=True):
+        assert start is not None
+        state = start.state
+        assert min(part.min() for part in (state.plus, state.minus, state.u, state.v)) > 0
+        assert np.linalg.norm(a @ state.psi * start.size - b) <= 1e-6 * np.linalg.norm(b)
+        assert np.allclose(state.dual @ a, state.tau, rtol=0, atol=1e-10)
+        assert 1 - state.dual @ b / start.size / np.abs(state.psi).sum() <= 1e-4
+
+
+def test_many_tiny_problems() -> None:
+    problems = [gaussian(6, 15, seed=s, nonzeros=None if s % 2 else 2) for s in range(32)]
+    r = basis_pursuit(torch.stack([q.A for q in problems]), torch.stack([q.y for q in problems]))
+    assert r.status == (Status.CONVERGED,) * 32
+    for i, problem in enumerate(problems):
+        one = basis_pursuit(problem.A, problem.y)
+        assert torch.equal(r.support[i], one.support)
+        assert torch.allclose(r.x[i], one.x, rtol=1e-12, atol=0)
+        assert abs(float(r.gap[i])) <= 1e-12
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_on_cuda() -> None:
+    problems = [gaussian(20, 60, seed=s, nonzeros=None if s % 2 else 4) for s in range(8)]
+    A, y = torch.stack([q.A for q in problems]), torch.stack([q.y for q in problems])
+    there, here = basis_pursuit(A.cuda(), y.cuda()), basis_pursuit(A, y)
+    assert there.x.is_cuda
+    assert there.gap.is_cuda
+    assert there.status == here.status
+    assert torch.allclose(there.x.cpu(), here.x, rtol=1e-10, atol=1e-13)
 
 
 def test_several_right_hand_sides_of_one_matrix() -> None:
