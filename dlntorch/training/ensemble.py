@@ -23,8 +23,10 @@ from dlntorch.validation import InputError, check_count
 
 __all__ = ["EnsembleDescent", "available_cores", "overall_status"]
 
-#: How long a thread stays with a network before it takes the next one, in seconds.
-SLICE_SECONDS = 0.02
+#: How long a thread stays with a network before it takes the next one, in seconds, and how long a block of it lasts.
+SLICE_SECONDS, BLOCK_SECONDS = 0.02, 0.004
+#: An ensemble's block lasts so much longer than a single run's: at its end threads wait for one another.
+LONGER_BLOCKS = 5.0
 #: Bytes that the records of all networks may take together.
 RECORD_BYTES = 2**30
 #: Of several statuses the first of these is the ensemble's: what ended badly, then what used up a budget.
@@ -50,7 +52,7 @@ class EnsembleDescent:
         descents: The runs, at least one; nothing need be common to them.
         threads: How many networks run at the same time; by default one for each core that this process may use.
         max_wall_seconds: Wall-clock budget of the whole ensemble, counted over resumed parts.
-        block_seconds: About how long one :meth:`advance` lasts.
+        block_seconds: A fifth of how long one :meth:`advance` lasts, about.
 
     Raises:
         InputError: for an empty ensemble or ``threads`` below 1.
@@ -72,11 +74,11 @@ class EnsembleDescent:
         wanted = check_count("ensemble.threads", available_cores() if threads is None else threads)
         self.threads = wanted if all(d.engine_name == "fused" for d in descents) else 1
         self.max_wall_seconds = max_wall_seconds
-        self.block_seconds = block_seconds
+        self.block_seconds = LONGER_BLOCKS * block_seconds
         self.wall_seconds = 0.0
         self.interrupted = False
         for descent in descents:
-            descent.block_seconds = min(descent.block_seconds, SLICE_SECONDS)
+            descent.block_seconds = min(descent.block_seconds, BLOCK_SECONDS)
             descent.recorder.max_bytes = min(descent.recorder.max_bytes, RECORD_BYTES // len(descents))
         self._queue = deque(range(len(self.descents)))
 
@@ -109,7 +111,7 @@ class EnsembleDescent:
         self.interrupted = True
 
     def advance(self) -> Status | None:
-        """Run the networks for about ``block_seconds``; the ensemble's status when all have ended, else None."""
+        """Run the networks for about a block; the ensemble's status when all have ended, else None."""
         if not self._queue:
             return self.status
         began = time.perf_counter()
@@ -134,7 +136,7 @@ class EnsembleDescent:
                 i = self._queue.popleft()
             except IndexError:
                 return
-            until = time.perf_counter() + SLICE_SECONDS
+            until = min(time.perf_counter() + SLICE_SECONDS, deadline)
             descent = self.descents[i]
             while descent.advance() is None and time.perf_counter() < until and not self.interrupted:
                 pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,8 +20,8 @@ class SGDModule(pl.LightningModule):
     """Wraps a :class:`Descent`, or an ensemble of them, for a Lightning trainer (manual optimization).
 
     With ``engine=autograd`` a ``training_step`` is one step of ``torch.optim.SGD`` through Lightning, with the step
-    size set by a Lightning lr scheduler stepped every step; other engines run a block of the same steps, about 50 ms
-    long, in one call. The trainer stops when the descent has a status.
+    size set by a Lightning lr scheduler stepped every step; other engines run blocks of the same steps, about 50 ms
+    in all, in one call. The trainer stops when the descent has a status.
     """
 
     def __init__(self, descent: Descent | EnsembleDescent) -> None:
@@ -50,8 +51,11 @@ class SGDModule(pl.LightningModule):
             engine.optimizer = self.optimizers()  # Lightning's wrapper, so that global_step counts SGD steps
 
     def training_step(self, batch: int, batch_idx: int) -> None:
-        if self.descent.advance() is not None:
-            self.trainer.should_stop = True
+        until = time.perf_counter() + self.descent.block_seconds
+        while self.descent.advance() is None:  # blocks end at recorded steps, which come thick and fast at first
+            if self._autograd() is not None or time.perf_counter() >= until:
+                return
+        self.trainer.should_stop = True
 
     def _autograd(self) -> AutogradEngine | None:
         """The engine whose optimizer is Lightning's; ensembles step theirs themselves."""
