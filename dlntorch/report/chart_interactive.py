@@ -80,8 +80,8 @@ def _figure(panel: Panel) -> Any:
         "exponentformat": "power",
         "showexponent": "all",
     }
-    x = {**axis, "type": panel.x_scale, "title": {"text": panel.x}}
-    y = {**axis, "type": panel.y_scale, "title": {"text": panel.y}}
+    x = {**axis, "type": panel.x_scale, "title": {"text": panel.x}, **_ticks(panel, "x")}
+    y = {**axis, "type": panel.y_scale, "title": {"text": panel.y, "standoff": 12}, **_ticks(panel, "y")}
     if panel.y_range is not None:
         logarithmic = panel.y_scale == "log"
         y["range"] = [math.log10(v) if logarithmic else v for v in panel.y_range]
@@ -98,6 +98,15 @@ def _figure(panel: Panel) -> Any:
         yaxis=y,
     )
     return figure
+
+
+def _ticks(panel: Panel, which: str) -> dict[str, Any]:
+    """Whole decades where there are more than two: plotly would label 2 and 5 between them."""
+    if getattr(panel, f"{which}_scale") == "linear":
+        return {}
+    found = [v for series in panel.series for v in _numbers(getattr(series, which), "log") if v is not None]
+    decades = math.log10(max(found) / min(found)) if found else 0.0
+    return {"dtick": math.ceil(decades / 7)} if decades > 2 else {}
 
 
 def _trace(panel: Panel, series: Series, first: bool) -> Any:

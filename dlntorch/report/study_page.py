@@ -48,7 +48,7 @@ main > section.verdicts { max-width: none; }
   .verdicts td.verdict { grid-column: 1 / -1; }
 }
 @media print {
-  .plots { display: none; }
+  .plots, .figures h3 { display: none; } /* the pictures have titles */
   .js img.static { display: block; }
   figure img.static { max-width: 100%; max-height: 21cm; }
   .verdicts table { font-size: .85rem; }
@@ -106,7 +106,7 @@ def _page(result: StudyResult, charts: Sequence[Chart], images: Mapping[str, byt
 
 
 def _yaml(settings: Mapping[str, object]) -> str:
-    return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def _figure_html(chart: Chart, image: bytes, interactive: bool) -> str:

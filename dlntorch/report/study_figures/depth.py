@@ -18,13 +18,14 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "depth",
             "The error against the depth at a fixed initialization α",
-            "At fixed α a deeper network is closer to the ℓ₁-minimiser. Dotted: C(p)·αᵖ with its next term, from p = 3 on.",
+            "At fixed α a deeper network is closer to the ℓ₁-minimiser. Dotted: C(p)·αᵖ with its next term, where that is small.",
             tuple(_errors(name, "alpha", "α", select(data, problem=name)) for name in names),
         ),
         Chart(
             "fixed_power",
             "The error against the depth at a fixed αᵖ",
-            "At fixed αᵖ only the constant is left: it gains much close to p = 2, and little beyond p = 6. Dotted: predicted.",
+            "At fixed αᵖ only the constant is left: it gains much close to p = 2, and little beyond p = 6. "
+            "Dotted: predicted, where the next term is small.",
             tuple(_errors(name, "power", "αᵖ", select(data, problem=name)) for name in names),
         ),
         Chart(
@@ -43,9 +44,15 @@ def _errors(name: str, fixed: str, symbol: str, rows: list[dict[str, Any]]) -> P
         series.append(
             Series(f"{symbol} = {value:g}", [r["p"] for r in mine], [r["distance"] for r in mine], look, "both")
         )
-        far = [row for row in mine if row["p"] >= 3]
+        far = [row for row in mine if _asymptotic(row)]
         series.append(Series("predicted", [r["p"] for r in far], [r["predicted"] for r in far], kind="guide"))
     return Panel(name, "p", "‖ψ − W‖₂", tuple(series), "linear", "log")
+
+
+def _asymptotic(row: dict[str, Any]) -> bool:
+    """Whether the next term changes the prediction by less than half: elsewhere it predicts nothing."""
+    unit = row["value"] if row["fixed"] == "power" else row["value"] ** row["p"]
+    return 0.5 < row["predicted"] / (row["constant"] * unit) < 1.5
 
 
 def _constants(names: list[str], data: list[dict[str, Any]]) -> Panel:

@@ -30,7 +30,7 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Panel("hₚ: ψ = αᵖ hₚ(τ)", "τ", "hₚ(τ)", curves("h"), "linear", "linear", y_range=(-largest, largest)),
     )
     caption = (
-        "Left: qₚ grows like |x|, with a parabola at 0. Middle: what is left of qₚ far out, the selector gₚ. Right: hₚ, "
+        "First: qₚ grows like |x|, with a parabola at 0. Second: what is left of qₚ far out, the selector gₚ. Third: hₚ, "
         "with poles at ±1 for p > 2."
     )
     return [Chart("figure3", "Potentials, selectors and dual map", caption, panels)]

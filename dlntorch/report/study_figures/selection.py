@@ -20,8 +20,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
     where = Chart(
         "selection",
         "Which ℓ₁-minimiser each depth selects",
-        "Left: the selected distribution on 0, 1, …, all with the same mean; at p = 2 it is the Gibbs distribution, and its "
-        "tail grows heavier with p. Middle: its entropy. Right: the position of Wₚ on the paper's segment; dotted: the closed "
+        "First: the selected distribution on 0, 1, …, all with the same mean; at p = 2 it is the Gibbs distribution, and its "
+        "tail grows heavier with p. Second: its entropy. Third: the position of Wₚ on the paper's segment; dotted: the closed "
         "form.",
         (
             _distributions(shown, select(data, problem="mean", power=power)),
