@@ -36,7 +36,7 @@ ABOUT = (
     "(α²)^(1−ϱ) for p = 2, where ϱ depends on the problem. The lines are the flow's limit, computed without integrating; "
     "the dotted lines are the prediction C·αᵖ, slope and constant both.",
     "The open triangles are the flow integrated by an implicit Runge–Kutta method that shares no code with the limit. The "
-    "open crosses are networks trained by plain SGD. They leave the lines where the error of the step size is larger than "
+    "crosses are networks trained by plain SGD. They leave the lines where the error of the step size is larger than "
     "the one of α: SGD does not see the rate there, however long it runs.",
     "‘line’ and ‘plane’ have a whole segment of ℓ₁-minimisers, ‘random’ has one. A curve ends where float64 no longer "
     "resolves the difference from Wₚ.",

@@ -27,8 +27,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
             "figure1",
             "Distance of the network to the selected ℓ₁-minimiser Wₚ",
             "Lines: the limit of the flow. Dotted: the predicted C·αᵖ, where the theory gives C. Open triangles: the flow "
-            "integrated independently, down to its accuracy of 1e-10. Open crosses: networks trained by SGD, which follow until the error of their step "
-            "size is larger.",
+            "integrated independently, down to its accuracy of 1e-10. Crosses: networks trained by SGD, which follow until "
+            "the error of their step size is larger.",
             distances,
             f"SGD: relative step size κ = {settings['sgd_kappa']:g}",
         ),
