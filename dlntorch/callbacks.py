@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -14,8 +16,9 @@ import numpy as np
 
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
-from dlntorch.training.measure import Measurer
+from dlntorch.training.measure import GROUP, Measurer
 from dlntorch.training.module import SGDModule
+from dlntorch.validation import DataWarning
 
 __all__ = ["CheckpointCallback", "EnsembleCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
 
@@ -39,32 +42,39 @@ class MetricsCallback(pl.Callback):
     While training runs, it measures only when the time it has taken stays below ``share`` of the training's; what is
     left waits and is measured at the end. What is logged is therefore a function of the run alone, only *when* is not.
 
+    A logger that raises is left out from then on, with one warning: what is logged is in the run folder too.
+
     Args:
         measurer: What is measured.
         share: Bound on the time for logging, as a fraction of the training's wall time.
+        logged_step: Last step that the loggers have from before; it and those before it are measured, not logged again.
     """
 
-    def __init__(self, measurer: Measurer, share: float = 0.02) -> None:
+    def __init__(self, measurer: Measurer, share: float = 0.02, logged_step: int = -1) -> None:
         self.measurer = measurer
         self.share = share
+        self.logged_step = logged_step
         self.columns: dict[str, list[np.ndarray]] = {}
         self.seconds = 0.0
         self._measured_step = -1
         self._cost = 0.0  # of the last group, the best guess of the next one's
+        self._broken: list[Any] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         descent = _descent(pl_module)
-        if not descent.recorder.snapshots or descent.recorder.snapshots[-1].step <= self._measured_step:
-            return
         if self.seconds + self._cost <= self.share * descent.wall_seconds:
-            self.flush(trainer, descent)
+            self.flush(trainer, descent, GROUP)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.flush(trainer, _descent(pl_module))
 
-    def flush(self, trainer: pl.Trainer, descent: Descent) -> None:
-        """Measure and log every snapshot not measured yet."""
-        waiting = [s for s in descent.recorder.snapshots if s.step > self._measured_step]
+    def flush(self, trainer: pl.Trainer, descent: Descent, multiple: int = 1) -> None:
+        """Measure and log the snapshots not measured yet, a multiple of ``multiple`` of them."""
+        snapshots = descent.recorder.snapshots
+        if not snapshots or snapshots[-1].step <= self._measured_step:
+            return
+        waiting = [s for s in snapshots if s.step > self._measured_step]
+        waiting = waiting[: len(waiting) // multiple * multiple]
         if not waiting:
             return
         began = time.perf_counter()
@@ -72,12 +82,23 @@ class MetricsCallback(pl.Callback):
         for name, values in measured.items():
             self.columns.setdefault(name, []).append(values)
         for i, snapshot in enumerate(waiting):
-            row = {name: float(values[i]) for name, values in measured.items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(row, step=snapshot.step)
+            if snapshot.step > self.logged_step:
+                self._log(trainer, {name: float(values[i]) for name, values in measured.items()}, snapshot.step)
+                self.logged_step = snapshot.step
         self._measured_step = waiting[-1].step
         self._cost = time.perf_counter() - began
         self.seconds += self._cost
+
+    def _log(self, trainer: pl.Trainer, row: dict[str, float], step: int) -> None:
+        for logger in trainer.loggers:
+            if logger in self._broken:
+                continue
+            try:
+                logger.log_metrics(row, step=step)
+            except Exception as error:
+                self._broken.append(logger)
+                text = f"the logger {type(logger).__name__} failed and is left out: {' '.join(str(error).split())}"
+                warnings.warn(text, DataWarning, stacklevel=2)
 
     def history(self) -> dict[str, np.ndarray]:
         """All measured columns, one entry for each recorded step."""
@@ -85,20 +106,31 @@ class MetricsCallback(pl.Callback):
 
 
 class CheckpointCallback(pl.Callback):
-    """Writes a checkpoint between blocks: every ``every_seconds``, and when training ends however it ends.
+    """Writes a checkpoint between blocks: when training starts, every ``every_seconds``, and however training ends.
+
+    One that cannot be written (disk full, folder read-only) is announced once and tried again at the next turn; the
+    one before it stays, so nothing that was saved is lost.
 
     Args:
         write: Writes the descent's state to its place, whole or not at all.
         every_seconds: Time between checkpoints.
+        metrics: Its last logged step is saved too, so that a resumed run logs each step once.
     """
 
-    def __init__(self, write: Callable[[dict[str, Any]], None], every_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        write: Callable[[dict[str, Any]], None],
+        every_seconds: float = 60.0,
+        metrics: MetricsCallback | None = None,
+    ) -> None:
         self.write = write
         self.every_seconds = every_seconds
+        self.metrics = metrics
+        self.failure: OSError | None = None
         self._last = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._last = time.monotonic()
+        self.save(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if time.monotonic() - self._last >= self.every_seconds:
@@ -109,8 +141,19 @@ class CheckpointCallback(pl.Callback):
 
     def save(self, module: pl.LightningModule) -> None:
         """Write a checkpoint now."""
-        self.write(_running(module).state_dict())
+        state = _running(module).state_dict()
+        if self.metrics is not None:
+            state["logged_step"] = self.metrics.logged_step
         self._last = time.monotonic()
+        try:
+            self.write(state)
+        except OSError as error:
+            if self.failure is None:
+                text = f"{error}; the run goes on, and the checkpoint before it stays"
+                warnings.warn(text, DataWarning, stacklevel=2)
+            self.failure = error
+        else:
+            self.failure = None
 
 
 class EnsembleCallback(pl.Callback):
@@ -149,27 +192,36 @@ class EnsembleCallback(pl.Callback):
 
 
 class SignalCallback(pl.Callback):
-    """Turns SIGINT, SIGTERM and SIGUSR1 into a flag that ends the run after the current block.
+    """SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 act between steps: the signal sets a flag, the checkpoint is written after the block.
 
-    Lightning's own handlers may checkpoint in the middle of a step; they are replaced while training runs, and the
-    handlers from before are put back afterwards. A second SIGINT interrupts at once.
+    Where the program had no handler of its own, the run then ends as ``interrupted``. Where it had one (submitit's,
+    which requeues the job and exits), that one is called once the checkpoint is whole; if it returns, training goes on.
+    Lightning's own handlers may save in the middle of a step; they are replaced while training runs, and the handlers
+    from before are put back afterwards. A second SIGINT interrupts at once.
+
+    Args:
+        save: Writes the checkpoint; left out where none is kept.
     """
 
-    SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
+    SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 
-    def __init__(self) -> None:
+    def __init__(self, save: Callable[[pl.LightningModule], None] = lambda module: None) -> None:
+        self.save = save
         self.received: str | None = None
-        self._before: dict[int, Any] = {}
+        self._pending: tuple[int, FrameType | None] | None = None
         self._descent: Descent | EnsembleDescent | None = None
+        # taken here, before the trainer puts its own in their place
+        numbers = [int(getattr(signal, name)) for name in self.SIGNALS if hasattr(signal, name)]
+        self._before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._descent = _running(pl_module)
-        for name in self.SIGNALS:
-            number = getattr(signal, name, None)
-            if number is None:
-                continue
+        self._install()
+
+    def _install(self) -> None:
+        for number in self._before:
             try:
-                self._before[number] = signal.signal(number, self._handle)
+                signal.signal(number, self._handle)
             except ValueError:  # not in the main thread: signals cannot reach this run
                 return
 
@@ -177,19 +229,55 @@ class SignalCallback(pl.Callback):
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number).name
-        if self._descent is not None:
+        before = self._before[number]
+        if callable(before) and before is not signal.default_int_handler:
+            self._pending = (number, frame)
+        elif self._descent is not None:
             self._descent.interrupt()
 
-    def _restore(self) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if self._pending is None:
+            return
+        (number, frame), self._pending, self.received = self._pending, None, None
+        self.save(pl_module)
+        self.restore()
+        try:
+            self._before[number](number, frame)
+        except Exception as error:  # submitit's way to say that the job may not be requeued any more
+            warnings.warn(f"the run ends here: {' '.join(str(error).split())}", DataWarning, stacklevel=2)
+            _running(pl_module).interrupt()
+        self._install()
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Hold back signals that would end the process until the block is done, then deliver them."""
+        held: list[int] = []
+        ours = [n for n, before in self._before.items() if before in (signal.SIG_DFL, signal.default_int_handler)]
+        try:
+            for number in ours:
+                signal.signal(number, lambda number, _: held.append(number))
+        except ValueError:  # not in the main thread
+            ours = []
+        try:
+            yield
+        finally:
+            self.restore()
+            for number in held[:1]:
+                signal.raise_signal(number)
+
+    def restore(self) -> None:
+        """Put the handlers from before back."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+            try:
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            except ValueError:
+                return
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._restore()
+        self.restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._restore()
+        self.restore()
 
 
 def make_progress_bar(predicted_steps: float | None = None) -> pl.Callback:

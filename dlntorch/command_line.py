@@ -2,7 +2,9 @@
 
 Exit status 0: converged, or a budget was used up. 2: a user's mistake; one line ``error: …`` on standard error. 3: the
 run ended badly (diverged, left the positive orthant, interrupted); everything is kept. 1: a defect of the program.
-Under ``-m`` a bad point never stops the others, and the largest status of all points is the exit status.
+Under ``-m`` a bad point never stops the others, and the largest status of all points is the exit status. A sweep that is
+run again skips points that are done, resumes those that were cut and tries again those that failed
+(:mod:`dlntorch.experiment.points`).
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import importlib
 import os
 import re
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,9 +29,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.experiment.configuration import check_keys, config_directory, group_options, known_keys, nearest
+from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
+from dlntorch.experiment.launcher import PLUGINS, idempotent_launchers, register_resolvers
+from dlntorch.experiment.points import objective
+from dlntorch.trajectory import Status
 from dlntorch.validation import DataWarning, InputError
 
 __all__ = ["defect", "leave", "mistake", "run_point", "supervised"]
+
+register_resolvers()  # worker processes of a launcher import this module too
 
 #: Keys that a resumed run may change.
 RESUME_KEYS = ("resume", "max_steps", "max_time", "max_wall_seconds", "tol", "debug")
@@ -44,7 +53,8 @@ def supervised(task: Callable[..., Any]) -> int:
     debug = any(argument.replace(" ", "") in ("debug=true", "debug=True") for argument in sys.argv[1:])
     try:
         _redirect_resumed_run()
-        task()
+        with idempotent_launchers(_outcomes, _run_packs):
+            task()
     except InputError as error:
         return mistake(str(error), debug)
     except (HydraException, OmegaConfBaseException) as error:
@@ -55,7 +65,10 @@ def supervised(task: Callable[..., Any]) -> int:
             f"hydra.run.dir must be a folder that can be written, got{where} ({error.strerror or error})", debug
         )
     except KeyboardInterrupt:
-        print("interrupted before training began; nothing was written", file=sys.stderr)
+        if any(a in ("-m", "--multirun") for a in sys.argv[1:]):
+            print("interrupted: the same command goes on where this sweep was cut", file=sys.stderr)
+        else:
+            print("interrupted before training began; nothing was written", file=sys.stderr)
         return 3
     except Exception as error:
         return defect(error, debug)
@@ -79,53 +92,166 @@ def leave(status: int, script: str) -> NoReturn:
 def run_point(config: DictConfig) -> float | None:
     """Run one point of a sweep, or the only one; returns its distance to W_p (for sweepers), where it has one."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    debug = bool(config.get("debug", False))
-    try:
-        _outcomes.append(_run(config, folder))
-    except InputError as error:
-        _outcomes.append(mistake(str(error), debug))
-        _drop_if_empty(folder)
-    except OmegaConfBaseException as error:
-        _outcomes.append(mistake(_hydra_message(error), debug))
-        _drop_if_empty(folder)
-    except KeyboardInterrupt:
-        print("interrupted before training began", file=sys.stderr)
-        _outcomes.append(3)
-        _drop_if_empty(folder)
-        if HydraConfig.get().mode is RunMode.MULTIRUN:  # Ctrl-C ends the sweep, not one point of it
-            raise
-    except Exception as error:
-        _outcomes.append(defect(error, debug))
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        return _sweep_point(config, folder)
+    outcome, _, _ = _guarded(config, folder)
+    _outcomes.append(outcome)
     return None
 
 
-def _run(config: DictConfig, folder: Path) -> int:
+def _sweep_point(config: DictConfig, folder: Path) -> float | None:
+    """A point of a sweep: skipped where it is done, resumed where it was cut; what went wrong is kept beside it."""
+    from dlntorch.experiment.points import (
+        PointState,
+        check_code,
+        clear_failure,
+        objective,
+        point_state,
+        read_summary,
+        same_point,
+        write_failure,
+    )  # fmt: skip
+
+    try:
+        check_code(folder.parent)
+        plain = _plain_settings(config)
+        if same_point(folder, plain) and point_state(folder) is PointState.DONE:  # meanwhile, by another process
+            summary = read_summary(folder) or {}
+            _outcomes.append(3 if Status(summary["status"]).ended_badly else 0)
+            return objective(summary)
+        outcome, value, message = _guarded(config, folder, resume=same_point(folder, plain))
+    except (InputError, OmegaConfBaseException) as error:
+        message = _hydra_message(error) if isinstance(error, OmegaConfBaseException) else str(error)
+        outcome, value = mistake(message, False), None
+        _drop_if_empty(folder)
+    _outcomes.append(outcome)
+    with contextlib.suppress(OSError):  # a full disk has been reported already
+        if message:
+            write_failure(folder, outcome, message)
+        else:
+            clear_failure(folder)
+    return value
+
+
+def _run_packs(points: list[tuple[DictConfig, Path]]) -> set[int]:
+    """Run those points together that are faster so; returns their numbers, the others are run one by one."""
+    from dlntorch.experiment.packing import packs, run_pack
+    from dlntorch.experiment.points import clear_failure
+
+    configs = [_sweep_settings(config, folder) for config, folder in points]
+    ran: set[int] = set()
+    for pack in packs([config or {} for config in configs]):
+        folders = [points[i][1] for i in pack]
+        began = time.perf_counter()
+        try:
+            with _quiet():
+                whole = run_pack([configs[i] or {} for i in pack], folders, _draw)
+        except (InputError, OSError) as error:  # each point then says it for itself
+            _print_warning(f"{len(pack)} points are run one by one, since together they could not be ({error})")
+            continue
+        if not whole:
+            raise KeyboardInterrupt
+        for folder in folders:
+            clear_failure(folder)
+        ran.update(pack)
+        seconds = time.perf_counter() - began
+        print(f"{len(pack)} points of one shape ran packed in one batch, in {seconds:.1f} s", flush=True)
+    return ran
+
+
+def _sweep_settings(config: DictConfig, folder: Path) -> dict[str, Any] | None:
+    """The settings of a point of a sweep, None where they cannot be resolved."""
+    try:
+        settings = _plain_settings(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    except (InputError, OmegaConfBaseException):
+        return None
+    settings.pop("experiment", None)
+    if isinstance(settings["logger"], dict) and settings["logger"].get("group", "") is None:  # of W&B, which has one
+        settings["logger"]["group"] = folder.parent.name
+    return settings
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Show our own warnings, each on one line, and none of the libraries below us."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = _print_warning
+        yield
+
+
+def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
+    """Run; returns the exit status, what sweepers minimise, and the message where it ended in an error."""
+    debug = bool(config.get("debug", False))
+    try:
+        return *_run(config, folder, resume), ""
+    except FolderInUse as error:
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            return mistake(str(error), debug), None, ""
+        print(f"{folder.name} is being run by another process, and is left to it", flush=True)
+        return 0, None, ""
+    except InputError as error:
+        _drop_if_empty(folder)
+        return mistake(str(error), debug), None, str(error)
+    except OmegaConfBaseException as error:
+        _drop_if_empty(folder)
+        return mistake(_hydra_message(error), debug), None, _hydra_message(error)
+    except WriteError as error:
+        message = f"{error}; what was written before it is kept: make room, then continue with resume={folder}"
+        mistake(message, debug)
+        return 3, None, message
+    except KeyboardInterrupt:
+        _drop_if_empty(folder)
+        if HydraConfig.get().mode is RunMode.MULTIRUN:  # Ctrl-C ends the sweep, not one point of it
+            raise
+        print("interrupted outside of training; what was written is kept", file=sys.stderr)
+        return 3, None, "interrupted"
+    except Exception as error:
+        return defect(error, debug), None, f"{type(error).__name__}: {error}"
+
+
+def _plain_settings(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     if not isinstance(plain, dict):
         raise InputError(f"the configuration must be a mapping, got {type(plain).__name__}")
-    settings: dict[str, Any] = {str(key): value for key, value in plain.items()}
+    return {str(key): value for key, value in plain.items()}
+
+
+def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | None]:
+    settings = _plain_settings(config)
     settings.pop("experiment", None)
     check_keys(settings)
-    if settings["resume"] is not None:
+    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    if settings["pack"] not in ("auto", True, False):
+        raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
+    if sweep:
+        if settings["resume"] is not None:
+            raise InputError(f"resume must be left out with -m, which resumes by itself, got {settings['resume']!r}")
+        settings["resume"] = str(folder) if resume else None
+        settings["logger"] = (_sweep_settings(config, folder) or settings)["logger"]
+    elif settings["resume"] == "auto":
+        settings["resume"] = str(folder)
+    elif settings["resume"] is not None:
         settings = _resumed_settings(settings)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries below us
-        warnings.simplefilter("always", DataWarning)
-        warnings.showwarning = _print_warning
+    with _quiet():
         from dlntorch.experiment import plan_run
         from dlntorch.experiment.console import plan_table
         from dlntorch.experiment.members import is_ensemble
 
         if is_ensemble(settings):
-            return _run_ensemble(settings, folder)
+            return _run_ensemble(settings, folder), None
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
             _drop_if_empty(folder)
-            return 0
-        return _run_one(settings, folder)
+            return 0, None
+        result = _run_one(settings, folder, may_start_anew=sweep or config["resume"] == "auto")
+    if result.status is Status.INTERRUPTED and sweep:
+        raise KeyboardInterrupt  # the signal was meant for the sweep
+    return 3 if result.status.ended_badly else 0, objective(result.summary)
 
 
-def _run_one(settings: Mapping[str, Any], folder: Path) -> int:
+def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> Any:
     from dlntorch.experiment import run_experiment
     from dlntorch.experiment.ahead import PlanAhead
     from dlntorch.experiment.console import announce, conclude
@@ -133,9 +259,16 @@ def _run_one(settings: Mapping[str, Any], folder: Path) -> int:
     with PlanAhead(settings) as make_plan:
         if settings["logger"]["name"] == "wandb":
             _import_wandb()
-        result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
+        try:
+            result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
+        except CheckpointError as error:
+            if not may_start_anew:
+                raise
+            _print_warning(f"{error}: this run starts anew")
+            settings["resume"] = None
+            result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
     conclude(result)
-    return 3 if result.status.ended_badly else 0
+    return result
 
 
 def _import_wandb() -> None:
@@ -163,6 +296,8 @@ def _run_ensemble(settings: Mapping[str, Any], folder: Path) -> int:
 
 
 def _draw(result: Any) -> Mapping[str, Path]:
+    if not result.config["callbacks"]["figures"]:
+        return {}
     from dlntorch.report import write_run_report
 
     return write_run_report(result)
@@ -174,7 +309,7 @@ def _draw(result: Any) -> Mapping[str, Path]:
 def _redirect_resumed_run() -> None:
     """``resume=FOLDER`` continues in that folder: it becomes Hydra's run folder unless one was named."""
     named = [a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith("resume=")]
-    if not named or named[-1] in ("null", ""):
+    if not named or named[-1] in ("null", "", "auto"):
         return
     folder = named[-1].strip("'\"")
     if not (Path(folder) / "config.yaml").is_file():
@@ -243,6 +378,11 @@ def _hydra_message(error: Exception) -> str:
         key = unknown.group(1) or unknown.group(2)
         return f"unknown key {key!r}{nearest(key, known_keys())}"
     option = re.search(r"Could not find '([\w/]+?)/([^'/]+)'", text)
+    if option and option.group(1) in ("hydra/launcher", "hydra/sweeper"):
+        group, name = option.groups()
+        if name in PLUGINS:
+            return f"{group} must have its plugin installed, got {name!r}: pip install {PLUGINS[name]}"
+        return f"{group} must be one that is installed, got {name!r}{nearest(name, PLUGINS)}"
     if option and (config_directory() / option.group(1)).is_dir():
         group, name = option.groups()
         options = group_options(group)

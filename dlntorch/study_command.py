@@ -24,6 +24,9 @@ __all__ = ["main"]
 
 USAGE = """usage: python -m dlntorch study=NAME [study.KEY=VALUE ...] [folder=FOLDER] [workers=N] [fresh=true]
 
+       python -m dlntorch study=collect sweep=FOLDER
+
+study=collect gathers the summaries of a sweep of train.py into one table and page, also while it runs.
 study=list names the studies, study=all runs all of them, study.small=true runs a small version.
 The keys of a study are in conf/study/NAME.yaml; the others are in conf/study.yaml."""
 
@@ -53,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
 def _run(arguments: list[str]) -> int:
     from dlntorch.studies import run_studies, study_names, study_settings
 
+    if "study=collect" in arguments:
+        return _collect(arguments)
     chosen = _chosen_study(arguments)
     if chosen == "list":
         _list(study_names())
@@ -76,6 +81,18 @@ def _run(arguments: list[str]) -> int:
 
         print(f"index: {write_index(results, root)}")
     return 3 if any(result.count(_not_confirmed()) for result in results) else 0
+
+
+def _collect(arguments: Sequence[str]) -> int:
+    """``study=collect sweep=FOLDER``."""
+    from dlntorch.report.sweep import write_sweep_report
+
+    others = [argument for argument in arguments if argument not in ("study=collect", "debug=true")]
+    if len(others) != 1 or not others[0].startswith("sweep="):
+        raise InputError(f"study=collect must have sweep=FOLDER and nothing else, got {' '.join(others) or 'nothing'}")
+    for path in write_sweep_report(others[0].removeprefix("sweep=").strip("'\"")):
+        print(path)
+    return 0
 
 
 def _not_confirmed() -> Any:

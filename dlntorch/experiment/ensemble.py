@@ -143,16 +143,16 @@ def run_ensemble_experiment(
     plans = plan_ensemble(config)
     with numeric_threads("auto", plans[0].problem):
         trained = Trained(plans)
-        state = None if config["resume"] is None else place.read_checkpoint(_identity(trained))
-        place.write_config(config)
+        resumed = config["resume"] is not None and place.checkpoint.is_file()
+        state = place.read_checkpoint(_identity(trained)) if resumed else None
+        place.write_config({**config, "resume": None})
         _write_problems(place, plans)
         announce(plans)
-        logger = open_logger(config, place)
+        logger = open_logger(config, place, resumed)
 
         def fit(ensemble: EnsembleDescent) -> None:
-            used: list[Any] = [SignalCallback(), EnsembleCallback()]
-            write = lambda state: place.write_checkpoint(state, _identity(trained))  # noqa: E731
-            used.append(CheckpointCallback(write, every))
+            checkpoints = CheckpointCallback(lambda state: place.write_checkpoint(state, _identity(trained)), every)
+            used: list[Any] = [checkpoints, SignalCallback(checkpoints.save), EnsembleCallback()]
             if config["trainer"]["progress"]:
                 used.append(make_progress_bar(trained.predicted_steps))
             fit_descent(ensemble, used, logger)

@@ -23,9 +23,9 @@ def _is_one(config: Mapping[str, Any]) -> bool:
     return config["logger"]["name"] == "wandb" and config["ensemble"]["wandb"] == "one"
 
 
-def open_logger(config: Mapping[str, Any], place: RunFolder) -> Any:
+def open_logger(config: Mapping[str, Any], place: RunFolder, resumed: bool = False) -> Any:
     """The logger that follows the whole ensemble while it trains (one W&B run), or None."""
-    return make_logger(config["logger"], place.path, config) if _is_one(config) else None
+    return make_logger(config["logger"], place.path, config, resumed) if _is_one(config) else None
 
 
 def close_loggers(logger: Any, result: EnsembleResult, figures: Mapping[str, Path]) -> None:

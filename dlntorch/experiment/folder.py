@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,53 @@ import numpy as np
 import torch
 import yaml
 
+from dlntorch import __version__
 from dlntorch.problem import Problem
 from dlntorch.validation import InputError
 
-__all__ = ["RunFolder", "atomic_write", "problem_digest"]
+__all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "problem_digest"]
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
+
+
+class CheckpointError(InputError):
+    """A checkpoint that cannot be used: truncated, altered, of another version, or of another run."""
+
+
+class FolderInUse(InputError):
+    """Another process is running in the folder."""
+
+
+class WriteError(OSError):
+    """A file could not be written (disk full, folder read-only); what was there before is untouched."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        super().__init__(cause.errno, f"{path} could not be written ({cause.strerror or cause})")
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary neighbour of ``path``, flush it to disk, and rename it over ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``data`` to a temporary neighbour of ``path``, flush it to disk, and rename it over ``path``.
+
+    Raises:
+        WriteError: (an ``OSError``) when that fails; a file that was at ``path`` is still there, whole.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(path, error) from error
 
 
 def problem_digest(problem: Problem) -> str:
@@ -45,14 +73,48 @@ def problem_digest(problem: Problem) -> str:
     return digest.hexdigest()
 
 
+def _checksum(payload: bytes, identity: Mapping[str, Any]) -> str:
+    """SHA-256 of a checkpoint's state and identity."""
+    digest = hashlib.sha256(payload)
+    digest.update(json.dumps(dict(identity), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def lock_folder(path: Path) -> int | None:
+    """An open descriptor that holds the folder for this process; None where the file system has no locks.
+
+    Raises:
+        FolderInUse: (an ``InputError``) when another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise FolderInUse(
+            f"hydra.run.dir must be a folder that no other process is running in, got {str(path)!r}"
+        ) from None
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 class RunFolder:
     """The files of one run, by name.
+
+    While it is open, no other process can open it (an ``flock`` on the folder, which the system drops with the process);
+    what a killed process left half-written under a temporary name is removed.
 
     Args:
         path: The folder; made when it is missing.
 
     Raises:
-        InputError: when it cannot be made or written to.
+        InputError: when it cannot be made or written to, or when another process is running in it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -65,6 +127,15 @@ class RunFolder:
         except OSError as error:
             why = error.strerror or type(error).__name__
             raise InputError(f"hydra.run.dir must be a folder that can be written, got {str(path)!r} ({why})") from None
+        self._lock = lock_folder(self.path)
+        self._unlock = None if self._lock is None else weakref.finalize(self, os.close, self._lock)
+        for left in (*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")):
+            left.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        if self._unlock is not None:
+            self._unlock()
 
     @property
     def checkpoint(self) -> Path:
@@ -101,7 +172,10 @@ class RunFolder:
         atomic_write(self.path / "summary.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
     def write_checkpoint(self, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-        """``checkpoints/last.ckpt``: the state, what run it belongs to, and a checksum."""
+        """``checkpoints/last.ckpt``: the state, what run and version it belongs to, and a checksum of all of it.
+
+        The checkpoint before it stays in its place until the new one is whole on the disk.
+        """
         inner = io.BytesIO()
         torch.save(dict(state), inner)
         payload = inner.getvalue()
@@ -109,8 +183,9 @@ class RunFolder:
         torch.save(
             {
                 "format": CHECKPOINT_FORMAT,
+                "version": __version__,
                 "identity": dict(identity),
-                "sha256": hashlib.sha256(payload).hexdigest(),
+                "sha256": _checksum(payload, identity),
                 "state": torch.frombuffer(bytearray(payload), dtype=torch.uint8),
             },
             outer,
@@ -118,29 +193,39 @@ class RunFolder:
         atomic_write(self.checkpoint, outer.getvalue())
 
     def read_checkpoint(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """The saved state, after checking its format, checksum and identity; no code from the file is executed.
+        """The saved state, after checking checksum, format, version and identity; no code from the file is executed.
 
         Raises:
-            InputError: naming what is wrong with the checkpoint and what to do.
+            CheckpointError: (an ``InputError``) naming what is wrong with the checkpoint and what to do.
         """
         path = self.checkpoint
         if not path.is_file():
-            raise InputError(f"resume must be a run folder with checkpoints/last.ckpt, got {str(self.path)!r}")
+            raise CheckpointError(f"resume must be a run folder with checkpoints/last.ckpt, got {str(self.path)!r}")
         broken = f"resume must have a whole checkpoint, got {str(path)!r}, which is truncated or altered; start anew"
         try:
             outer = torch.load(path, map_location="cpu", weights_only=True)
             payload = outer["state"].numpy().tobytes()
-            whole = hashlib.sha256(payload).hexdigest() == outer["sha256"]
-            saved_format, saved = outer["format"], outer["identity"]
+            saved_format = outer["format"]
+            if saved_format != CHECKPOINT_FORMAT:
+                raise CheckpointError(
+                    f"resume must have a checkpoint of format {CHECKPOINT_FORMAT}, got format {saved_format}"
+                )
+            saved_version, saved = outer["version"], outer["identity"]
+            whole = _checksum(payload, saved) == outer["sha256"]
+        except CheckpointError:
+            raise
         except Exception:  # whatever the file holds, it is not one of ours
-            raise InputError(broken) from None
+            raise CheckpointError(broken) from None
         if not whole:
-            raise InputError(broken)
-        if saved_format != CHECKPOINT_FORMAT:
-            raise InputError(f"resume must have a checkpoint of format {CHECKPOINT_FORMAT}, got format {saved_format}")
+            raise CheckpointError(broken)
+        if saved_version != __version__:
+            raise CheckpointError(
+                f"resume must have a checkpoint of dlntorch {__version__}, got one of {saved_version}; "
+                f"install dlntorch=={saved_version} to continue it, or start anew"
+            )
         for key, value in identity.items():
             if saved.get(key) != value:
-                raise InputError(
+                raise CheckpointError(
                     f"resume must continue the same run: its checkpoint has {key}={saved.get(key)!r}, got {value!r}"
                 )
         return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import netrc
 import os
-from collections.abc import Mapping
+import secrets
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,18 +15,35 @@ from urllib.parse import urlsplit
 import numpy as np
 from lightning.pytorch.loggers import Logger
 
-from dlntorch.validation import InputError, check_choice
+from dlntorch.experiment.folder import atomic_write
+from dlntorch.validation import DataWarning, InputError, check_choice, check_number
 
-__all__ = ["finish_logger", "has_wandb_key", "log_history", "make_logger"]
+__all__ = ["finish_logger", "has_wandb_key", "log_history", "make_logger", "open_logger"]
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 
 
-def make_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any]) -> Any:
+@contextlib.contextmanager
+def open_logger(
+    config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], resumed: bool = False
+) -> Iterator[Any]:
+    """:func:`make_logger`'s logger, closed when the block is left by an error or by a requeued job's exit."""
+    logger = make_logger(config, folder, run_config, resumed)
+    try:
+        yield logger
+    except BaseException as error:
+        if isinstance(logger, _StepAndTimeLogger):
+            if isinstance(error, SystemExit):
+                logger.run.mark_preempting()
+            logger.run.finish(exit_code=1)
+        raise
+
+
+def make_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], resumed: bool = False) -> Any:
     """The Lightning logger that ``config`` (the group ``logger``) asks for, or None.
 
-    W&B metrics are defined against the step and against t: every metric exists as ``x`` (axis ``step``) and as
-    ``by_t/x`` (axis ``t``).
+    A resumed run continues the W&B run that it began. W&B metrics are defined against the step and against t: every
+    metric exists as ``x`` (axis ``step``) and as ``by_t/x`` (axis ``t``).
     """
     name = check_choice("logger", config["name"], LOGGERS)
     if name == "none":
@@ -39,7 +59,7 @@ def make_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str
             return TensorBoardLogger(folder, name="", version="tensorboard")
         except ModuleNotFoundError:
             raise InputError("logger=tensorboard must have tensorboard installed: pip install tensorboard") from None
-    return _wandb_logger(config, folder, run_config)
+    return _wandb_logger(config, folder, run_config, resumed)
 
 
 def has_wandb_key() -> bool:
@@ -53,34 +73,74 @@ def has_wandb_key() -> bool:
         return False
 
 
-def _wandb_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any]) -> Any:
+def _wandb_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], resumed: bool) -> Any:
     offline = config["offline"]
     if offline not in ("auto", True, False):
         raise InputError(f"logger.offline must be auto, true or false, got {offline!r}")
     if offline is False and not has_wandb_key():
         raise InputError("logger.offline must be auto or true where no W&B API key is (run `wandb login`), got False")
+    online = offline is False or (offline == "auto" and has_wandb_key())
     os.environ.setdefault("WANDB_SILENT", "true")  # one closing table, not a page of W&B's own
-    import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    run = wandb.init(
-        project=config["project"],
-        entity=config["entity"],
-        group=config["group"],
-        name=config["run_name"],
-        id=config["run_id"],
-        tags=list(config["tags"] or []),
-        dir=str(folder),
-        mode="offline" if offline is True or (offline == "auto" and not has_wandb_key()) else "online",
-        resume="allow",
-        config=dict(run_config),
-        settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True, disable_code=True),
-    )
+    run_id = _run_id(config["run_id"], folder, resumed)
+    try:
+        run = _wandb_run(config, folder, run_config, run_id, "online" if online else "offline")
+    except Exception as error:
+        if not online:
+            raise
+        why = " ".join(str(error).split())[:200]
+        if offline is False:
+            raise InputError(
+                f"logger.offline must be auto or true where W&B cannot be used, got False ({why})"
+            ) from None
+        text = f"W&B cannot be used ({why}); this run is logged offline, send it later with `wandb sync {folder}/wandb`"
+        warnings.warn(text, DataWarning, stacklevel=2)
+        import wandb
+
+        wandb.teardown()  # W&B's service would keep the id for the run that could not begin
+        run = _wandb_run(config, folder, run_config, run_id, "offline")
     run.define_metric("step", hidden=True)
     run.define_metric("t", hidden=True)
     run.define_metric("*", step_metric="step")
     run.define_metric("by_t/*", step_metric="t")
     return _StepAndTimeLogger(WandbLogger(experiment=run), run)
+
+
+def _wandb_run(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_id: str, mode: Any) -> Any:
+    import wandb
+
+    seconds = check_number("logger.timeout", config["timeout"], above=0)
+    return wandb.init(
+        project=config["project"],
+        entity=config["entity"],
+        group=config["group"],
+        name=config["run_name"],
+        id=run_id,
+        tags=list(config["tags"] or []),
+        dir=str(folder),
+        mode=mode,
+        resume="allow",
+        config=dict(run_config),
+        settings=wandb.Settings(
+            console="off",
+            x_disable_stats=True,
+            disable_git=True,
+            disable_code=True,
+            init_timeout=seconds,
+            finish_timeout=seconds,
+        ),
+    )
+
+
+def _run_id(given: str | None, folder: Path, resumed: bool) -> str:
+    """The W&B run id: as given, or the one that this folder's run began with, or a new one, kept in the folder."""
+    file = folder / "wandb" / "run_id.txt"
+    if given is None and resumed and file.is_file():
+        return file.read_text().strip()
+    run_id = secrets.token_hex(4) if given is None else str(given)
+    atomic_write(file, run_id.encode())
+    return run_id
 
 
 class _StepAndTimeLogger(Logger):
@@ -109,7 +169,7 @@ class _StepAndTimeLogger(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         by_time = {f"by_t/{k}": v for k, v in metrics.items() if k not in ("step", "t")}
-        self.run.log({**metrics, **by_time})
+        self.run.log({**metrics, **by_time}, step=step)
 
     def finalize(self, status: str) -> None:
         self.inner.finalize(status)
@@ -123,17 +183,44 @@ def log_history(logger: Any, history: Mapping[str, np.ndarray]) -> None:
         logger.log_metrics({name: float(values[i]) for name, values in history.items()}, step=int(step))
 
 
-def finish_logger(logger: Any, summary: Mapping[str, Any], figures: Mapping[str, Path], exit_code: int) -> None:
-    """Send what a finished run adds (summary, figures), and close the logger."""
-    if logger is None:
-        return
-    if isinstance(logger, _StepAndTimeLogger):
-        import wandb
+def finish_logger(
+    logger: Any,
+    summary: Mapping[str, Any],
+    figures: Mapping[str, Path],
+    exit_code: int,
+    history: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Send what a finished run adds (summary, figures, tables of its path and error budget), and close the logger.
 
-        logger.run.summary.update(dict(summary))
-        if figures:
-            logger.run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()})
-        wandb.finish(exit_code=exit_code)
-    else:
-        logger.save()
-        logger.finalize("success" if exit_code == 0 else "failed")
+    A logger that fails here costs a warning only: all of this is in the run folder.
+    """
+    try:
+        if isinstance(logger, _StepAndTimeLogger):
+            logger.run.summary.update(dict(summary))
+            extra = _images(figures) | ({} if history is None else _tables(summary, history))
+            if extra:
+                logger.run.log(extra)
+            logger.run.finish(exit_code=exit_code)
+        elif logger is not None:
+            logger.save()
+            logger.finalize("success" if exit_code == 0 else "failed")
+    except Exception as error:
+        text = f"the logger could not be closed: {' '.join(str(error).split())}"
+        warnings.warn(text, DataWarning, stacklevel=2)
+
+
+def _images(figures: Mapping[str, Path]) -> dict[str, Any]:
+    import wandb
+
+    return {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
+
+
+def _tables(summary: Mapping[str, Any], history: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    import wandb
+
+    rows = [list(row) for row in zip(*(values.tolist() for values in history.values()), strict=True)]
+    budget = [[part, summary["budget"][part]] for part in ("discretization", "finite_time", "initialization")]
+    return {
+        "trajectory": wandb.Table(columns=[*history], data=rows),
+        "budget_table": wandb.Table(columns=["part", "error"], data=budget),
+    }

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dlntorch.experiment.assembly import measurer_of, run_result
+from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.folder import RunFolder, problem_digest
 from dlntorch.experiment.references import References, compute_references
 from dlntorch.experiment.result import RunResult
@@ -21,6 +22,7 @@ from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.training.certified import refined
 from dlntorch.training.prediction import Prediction
+from dlntorch.trajectory import Status
 from dlntorch.validation import check_count, check_flag, check_number
 
 __all__ = [
@@ -209,34 +211,55 @@ def run_experiment(
 
     Args:
         config: The resolved configuration as plain dictionaries.
-        folder: The run folder; the run continues from its checkpoint when ``config["resume"]`` is set.
+        folder: The run folder; with ``config["resume"]`` the run continues from its checkpoint, if it has one yet.
         announce: Called with the plan before training.
         draw: Called with the result once it is written; returns figures by name, for the logger.
         make_plan: :func:`plan_run`, or what does the same elsewhere.
     """
+    place = RunFolder(folder)
+    try:
+        return _run_in(place, config, announce, draw, make_plan)
+    finally:
+        place.close()
+
+
+def _run_in(
+    place: RunFolder,
+    config: Mapping[str, Any],
+    announce: Callable[[Plan], None],
+    draw: Callable[[RunResult], Mapping[str, Path]],
+    make_plan: Callable[[Mapping[str, Any], Problem], Plan],
+) -> RunResult:
+    """:func:`run_experiment` in an open folder."""
     from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
-    from dlntorch.experiment.loggers import make_logger
+    from dlntorch.experiment.loggers import open_logger
     from dlntorch.training.fit import fit_descent
 
-    place = RunFolder(folder)
     trainer = config["trainer"]
     share, every, block = training_options(config)
     problem = make_problem(**config["problem"])
-    with numeric_threads(trainer["threads"], problem):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(numeric_threads(trainer["threads"], problem))
         plan = make_plan(config, problem)
         settings = plan.settings
         descent = new_descent(problem, settings, block)
-        if config["resume"] is not None:
-            descent.load_state_dict(place.read_checkpoint(run_identity(problem, settings)))
-        place.write_config(config)
+        resumed = config["resume"] is not None and place.checkpoint.is_file()
+        logged = -1
+        if resumed:
+            state = place.read_checkpoint(run_identity(problem, settings))
+            descent.load_state_dict(state)
+            if config["logger"]["name"] != "csv":  # which starts its file anew
+                logged = int(state.get("logged_step", -1))
+        place.write_config({**config, "resume": None})
         place.write_problem(problem)
         announce(plan)
-        logger = make_logger(config["logger"], place.path, config)
+        logger = stack.enter_context(open_logger(config["logger"], place.path, config, resumed))
         while True:
-            metrics = MetricsCallback(measurer_of(problem, settings, plan.references), share)
+            metrics = MetricsCallback(measurer_of(problem, settings, plan.references), share, logged)
             identity = run_identity(problem, settings)
-            used: list[Any] = [SignalCallback(), metrics]
-            used.append(CheckpointCallback(partial(place.write_checkpoint, identity=identity), every))
+            checkpoints = CheckpointCallback(partial(place.write_checkpoint, identity=identity), every, metrics)
+            signals = SignalCallback(checkpoints.save)
+            used: list[Any] = [metrics, checkpoints, signals]
             if trainer["progress"]:
                 used.append(make_progress_bar(plan.prediction.steps))
             fit_descent(descent, used, logger)
@@ -246,9 +269,10 @@ def run_experiment(
             settings = replace(settings, schedule=smaller)
             descent = new_descent(problem, settings, block)
         result = run_result(problem, settings, descent, plan.references, metrics.history())
-    result.summary["logging_seconds"] = metrics.seconds
-    result.summary["predicted_steps"] = plan.prediction.steps
-    return write_result(result, config, place, logger, draw)
+        result.summary["logging_seconds"] = metrics.seconds
+        result.summary["predicted_steps"] = plan.prediction.steps
+        with signals.deferred():
+            return write_result(result, config, place, logger, draw, signals.received)
 
 
 def write_result(
@@ -257,16 +281,32 @@ def write_result(
     place: RunFolder,
     logger: Any,
     draw: Callable[[RunResult], Mapping[str, Path]],
+    received: str | None = None,
 ) -> RunResult:
-    """Write a finished run into its folder, draw it, and close its logger; returns the result with its folder."""
+    """Write a finished run into its folder, draw it, and close its logger; returns the result with its folder.
+
+    ``summary.json`` comes last: where it is, everything is.
+
+    Args:
+        result: What to write.
+        config: The run's configuration.
+        place: Its folder.
+        logger: Its logger, or None.
+        draw: Draws the result; returns figures by name, for the logger.
+        received: The signal that ended the run, if one did; a SLURM job that got SIGUSR1 is requeued.
+    """
     from dlntorch.experiment.loggers import finish_logger
 
-    result = replace(result, config=dict(config), folder=place.path)
+    result = replace(result, config={**config, "resume": None}, folder=place.path)
     place.write_arrays("result.npz", result.arrays())
     place.write_trajectory(result.history)
-    place.write_summary(result.summary)
-    figures = draw(result)
-    finish_logger(logger, result.summary, figures, 3 if result.status.ended_badly else 0)
+    try:
+        figures = draw(result)
+    finally:
+        place.write_summary(result.summary)
+    if result.status is Status.INTERRUPTED and received == "SIGUSR1":
+        requeue_slurm_job()
+    finish_logger(logger, result.summary, figures, 3 if result.status.ended_badly else 0, result.history)
     return result
 
 

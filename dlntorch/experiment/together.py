@@ -196,10 +196,13 @@ def run_ensemble(
             _open_folders(configs, places, trained)
 
         def fit(ensemble: EnsembleDescent) -> None:
-            callbacks: list[Any] = [SignalCallback()]
-            if places is not None:
+            callbacks: list[Any] = []
+            if places is None:
+                callbacks.append(SignalCallback())
+            else:
                 every = min(float(config["callbacks"]["checkpoint_seconds"]) for config in configs)
-                callbacks.append(CheckpointCallback(partial(_checkpoint, places=places, trained=trained), every))
+                checkpoints = CheckpointCallback(partial(_checkpoint, places=places, trained=trained), every)
+                callbacks += [checkpoints, SignalCallback(checkpoints.save)]
             if progress:
                 callbacks.append(make_progress_bar(trained.predicted_steps))
             fit_descent(ensemble, callbacks)
@@ -214,9 +217,9 @@ def run_ensemble(
 
 def _open_folders(configs: Sequence[Mapping[str, Any]], places: Sequence[RunFolder], trained: Trained) -> None:
     for config, place, plan, descent in zip(configs, places, trained.plans, trained.descents, strict=True):
-        if config["resume"] is not None:
+        if config["resume"] is not None and place.checkpoint.is_file():
             descent.load_state_dict(place.read_checkpoint(run_identity(plan.problem, plan.settings)))
-        place.write_config(config)
+        place.write_config({**config, "resume": None})
         place.write_problem(plan.problem)
 
 

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from dlntorch.training.data import ProblemDataModule
 from dlntorch.training.descent import Descent
@@ -32,5 +33,6 @@ def fit_descent(descent: Descent | EnsembleDescent, callbacks: list[pl.Callback]
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            plugins=[LightningEnvironment()],  # one process; Lightning's own SLURM requeueing would save mid-step
         )
         trainer.fit(SGDModule(descent), datamodule=ProblemDataModule(descent.problem))

@@ -12,7 +12,7 @@ from dlntorch.metrics import distance, l1_gap, sharpness
 from dlntorch.problem import Problem
 from dlntorch.training.recorder import Snapshot
 
-__all__ = ["COLUMNS", "Measurer"]
+__all__ = ["COLUMNS", "GROUP", "Measurer"]
 
 #: What is measured at every recorded step, in the order of the files.
 COLUMNS = (
@@ -29,6 +29,9 @@ COLUMNS = (
     "sharpness",
     "smallest_parameter",
 )
+
+#: Snapshots that are measured in one product.
+GROUP = 16
 
 #: Larger problems measure the sharpness at every eighth snapshot of a group only.
 SHARPNESS_ENTRIES = 2_000_000
@@ -54,7 +57,15 @@ class Measurer:
         self.l1_value = l1_value
 
     def measure(self, snapshots: Sequence[Snapshot]) -> dict[str, np.ndarray]:
-        """One array of len(snapshots) for each column that can be measured."""
+        """One array of len(snapshots) for each column that can be measured.
+
+        Always in groups of :data:`GROUP`, since the last bits of a product depend on how many rows it has: whoever
+        measures a path in parts, each a multiple of that long, gets what measuring it at once gives.
+        """
+        parts = [self._measure(snapshots[i : i + GROUP]) for i in range(0, len(snapshots), GROUP)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _measure(self, snapshots: Sequence[Snapshot]) -> dict[str, np.ndarray]:
         plus = torch.from_numpy(np.stack([s.theta_plus for s in snapshots]))
         minus = torch.from_numpy(np.stack([s.theta_minus for s in snapshots]))
         psi = plus**self.p - minus**self.p

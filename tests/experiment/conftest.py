@@ -30,7 +30,7 @@ def command(monkeypatch, capsys, tmp_path):
     def run(*arguments: str, folder: Path | None = None) -> Outcome:
         place = folder or tmp_path / "run"
         words = [*arguments]
-        if not any(a.startswith(("hydra.run.dir=", "resume=")) for a in arguments):
+        if not any(a.startswith(("hydra.run.dir=", "resume=")) and a != "resume=auto" for a in arguments):
             words.append(f"hydra.run.dir='{place}'")
         if not any(a.startswith("logger=") for a in arguments):
             words.append("logger=none")

@@ -91,6 +91,7 @@ MISTAKES = [
     (["trainer.threads=0"], "trainer.threads must be an integer >= 1, got 0"),
     (["resume=/nonexistent/run"], "resume must be a run folder"),
     (["p=[3"], "p=[3"),
+    (["pack=maybe"], "pack must be auto, true or false, got 'maybe'"),
     (["schedule=theorem"], "max_time must be given with schedule=theorem"),
 ]
 
@@ -198,7 +199,8 @@ def test_a_sweep_goes_on_past_a_bad_point(command, tmp_path):
     done = command("-m", "p=1,3", "alpha=1e-2", f"hydra.sweep.dir={tmp_path / 'sweep'}", "trainer.progress=false")
     assert done.status == 2
     assert "error: p must be" in done.err
-    assert (tmp_path / "sweep" / "1" / "summary.json").is_file()
+    assert len(list((tmp_path / "sweep").glob("gaussian-p3-*/summary.json"))) == 1
+    assert not list((tmp_path / "sweep").glob("gaussian-p1-*"))
 
 
 def test_every_experiment_file_composes(command):
