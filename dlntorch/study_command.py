@@ -213,7 +213,7 @@ class _Display:
         self.console.print(verdict_table(result))
         kept = result.points - result.computed
         reused = f", {kept} of {result.points} points were there already" if kept else ""
-        self.console.print(f"{result.name}: {result.seconds:.1f} s{reused}; page: {page}", soft_wrap=True)
+        self.console.print(f"{result.name}: {result.seconds:.1f} s of computing{reused}; page: {page}", soft_wrap=True)
 
 
 def verdict_table(result: StudyResult) -> Any:

@@ -54,5 +54,5 @@ def _card(result: StudyResult, folder: Path) -> str:
     return (
         f'<article><h2><a href="{link}">{html.escape(result.name)}</a></h2>'
         f"<p>{html.escape(result.study.summary)}</p>{picture}"
-        f"<p><strong>{html.escape(verdict_words(result))}</strong>, {result.seconds:.0f} s.</p></article>"
+        f"<p><strong>{html.escape(verdict_words(result))}</strong>.</p></article>"
     )

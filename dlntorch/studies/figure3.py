@@ -74,7 +74,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
 
 
 STUDY = Study(
-    summary="the functions q_p, g_p and h_p behind the theory",
+    summary="the functions qₚ, gₚ and hₚ behind the theory",
     about=ABOUT,
     points=points,
     compute=compute,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ class StudyResult:
         folder: Where its files are.
         computed: Points computed now; the others were in the cache.
         points: Points in all.
-        seconds: Wall-clock time from the start of its first point to its claims.
+        seconds: Of computing, summed over the points computed now.
     """
 
     name: str
@@ -121,11 +120,11 @@ def run_studies(
             close(name)
     jobs: list[Job] = [(name, study.points[i]) for name, study in running.items() for i in study.missing]
     positions = {name: list(study.missing) for name, study in running.items()}
-    for (name, point), rows in compute_all(jobs, workers):
+    for (name, point), rows, seconds in compute_all(jobs, workers):
         study = running[name]
         where = next(i for i in positions[name] if study.points[i] == point)
         positions[name].remove(where)
-        study.add(where, rows)
+        study.add(where, rows, seconds)
         if progress is not None:
             progress(name, study.done, len(study.points))
         if study.complete:
@@ -144,7 +143,7 @@ class _Running:
         self.cache = PointCache(folder / "points", name)
         self.rows: list[list[Row] | None] = [None if fresh else self.cache.load(point) for point in self.points]
         self.missing = tuple(i for i, rows in enumerate(self.rows) if rows is None)
-        self.began = time.perf_counter()
+        self.seconds = 0.0
 
     @property
     def done(self) -> int:
@@ -154,9 +153,10 @@ class _Running:
     def complete(self) -> bool:
         return self.done == len(self.points)
 
-    def add(self, where: int, rows: list[Row]) -> None:
+    def add(self, where: int, rows: list[Row], seconds: float) -> None:
         self.cache.store(self.points[where], rows)
         self.rows[where] = rows
+        self.seconds += seconds
 
     def finish(self) -> StudyResult:
         rows = tuple(row for part in self.rows if part is not None for row in part)
@@ -169,7 +169,7 @@ class _Running:
             folder=self.folder,
             computed=len(self.missing),
             points=len(self.points),
-            seconds=time.perf_counter() - self.began,
+            seconds=self.seconds,
         )
         _write(result)
         return result

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import Any
@@ -28,6 +29,13 @@ def compute_point(name: str, point: Point) -> list[Row]:
     return [{key: _plain(name, key, value) for key, value in row.items()} for row in rows]
 
 
+def timed_point(name: str, point: Point) -> tuple[list[Row], float]:
+    """The rows of a point, and how many seconds they took."""
+    began = time.perf_counter()
+    rows = compute_point(name, point)
+    return rows, time.perf_counter() - began
+
+
 def _plain(name: str, key: str, value: Any) -> Any:
     if hasattr(value, "item"):  # numbers of NumPy and torch
         value = value.item()
@@ -38,25 +46,25 @@ def _plain(name: str, key: str, value: Any) -> Any:
     return value
 
 
-def compute_all(jobs: list[Job], workers: int) -> Iterator[tuple[Job, list[Row]]]:
-    """Compute every job, in ``workers`` processes where there are several; yields each as it is finished.
+def compute_all(jobs: list[Job], workers: int) -> Iterator[tuple[Job, list[Row], float]]:
+    """Compute every job, in ``workers`` processes where there are several; yields each with its rows and its seconds.
 
     A job that raises ends the iteration with its exception, after the running ones were stopped.
     """
     if workers == 1 or len(jobs) == 1:
         with _single_thread():
             for name, point in jobs:
-                yield (name, point), compute_point(name, point)
+                yield (name, point), *timed_point(name, point)
         return
     before = set(multiprocessing.active_children())
     with (
         _environment(),
         ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_start) as pool,
     ):
-        futures: dict[Future[list[Row]], Job] = {pool.submit(compute_point, *job): job for job in jobs}
+        futures: dict[Future[tuple[list[Row], float]], Job] = {pool.submit(timed_point, *job): job for job in jobs}
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                yield futures[future], *future.result()
         except BaseException:  # Ctrl-C too, and a caller that stops listening: nothing is left running
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - before:
