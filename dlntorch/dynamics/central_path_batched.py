@@ -310,11 +310,11 @@ class BatchedPath:
         def direction(r: Tensor, e: Tensor) -> Tensor:
             return solve(self.A.mT, root, self.share, r, e)
 
-        _, level = self._residual(psi)
-        first = response(direction(level, torch.zeros_like(psi)))
         i = torch.arange(psi.shape[1], device=psi.device)
-        noise = _EPS * (0.5 + (i.double() * _GOLDEN) % 1.0) * torch.where(i % 2 == 1, 1.0, -1.0)
-        dt = direction(torch.zeros_like(level), noise * curve.dual(b, self.k_inverse))
+        mixed = (0.5 + (i.double() * _GOLDEN) % 1.0) * torch.where(i % 2 == 1, 1.0, -1.0)
+        _, level = self._residual(psi)
+        first = response(direction(mixed[: level.shape[1]] * level, torch.zeros_like(psi)))
+        dt = direction(torch.zeros_like(level), _EPS * mixed * curve.dual(b, self.k_inverse))
         second = response(dt)
         # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
         refining = second > _NOTABLE

@@ -328,12 +328,15 @@ def checks(A, y, basis, share, psi, b, e, k_inverse):
 
 @register_jitable
 def perturbations(A, y, psi, b, log_a, k_inverse):
-    """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t, of mixed signs (n,)."""
+    """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t (n,), signs mixed."""
     _, level = residual(A, y, psi)
     noise = _EPS * dual(b, k_inverse)
+    # No two alike: equal columns with equal noise would show nothing, nor would a multiple of a column of the support.
     for i in range(noise.size):  # a slice assignment would compile its error message for seconds
-        size = 0.5 + (i * _GOLDEN) % 1.0  # no two alike: equal columns with equal noise would show nothing
+        size = 0.5 + (i * _GOLDEN) % 1.0
         noise[i] *= size if i % 2 else -size
+        if i < level.size:
+            level[i] *= size if i % 2 else -size
     return root_slopes(psi, b, log_a, k_inverse), level, noise
 
 

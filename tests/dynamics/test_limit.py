@@ -210,6 +210,17 @@ def test_uncertainty_covers_equal_columns():
     assert float(limit.uncertainty) >= 1e-16 / float(limit.gap.min())
 
 
+def test_uncertainty_covers_a_support_of_one_column_of_one_sign():
+    """|A||ψ| + |y| is then a multiple of that column, a direction in which only ψ_1 moves; the others do depend on y."""
+    A = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 11)))
+    A[:, 1] = A[:, 1].abs()
+    problem = Problem(A, 1e5 * A[:, 1])
+    limit, exact = flow_limit(problem, 2.2, 4e-6), flow_limit(problem, 2.2, 4e-6, precision=30)
+    error = (limit.psi - exact.psi).abs() / torch.maximum(exact.psi.abs(), torch.tensor(2 * 4e-6**2.2).double())
+    assert float(limit.uncertainty) >= 1e-9
+    assert float(error.max()) <= 100 * float(limit.uncertainty)
+
+
 def test_zero_data_zero_columns_and_one_coordinate():
     zero = flow_limit(Problem([[1.0, 2.0]], [0.0]), 3, [1.0, 1e-3])
     assert not torch.any(zero.psi)
