@@ -62,12 +62,16 @@ factor 1 ± 0.03 or exceeds 1.5/(‖A‖² max D), so ŝ stays away from the pol
 
 Gradient descent's own distance from the mirror path enters exactly, whatever made θ_k.
 
-**Rounding.** r̂ is a sum of n + 1 terms, each of relative error at most (2k + 4) units: ‖ε_k‖ <= (n + 2k + 8) 2⁻⁵³
+**Rounding.** r̂ is a sum of n + 1 terms, each of relative error at most (4k + 4) units: ‖ε_k‖ <= (n + 4k + 8) 2⁻⁵³
 (Σ ‖A_i‖(θ̂₊^p + θ̂₋^p) + ‖y‖), which is in (5) and (8). Aᵀr̂ is a sum of m terms, so ρ = (m + 8) 2⁻⁵³ Σ η_j‖r̂_j‖, which is
 in (6) and (9); τ̂ itself is stored as a sum of two floats, whose own error is of order 2⁻¹⁰⁶ a step. λ_min is lowered by
-(m + n)2⁻⁵² trace, the backward error of forming and solving. The remaining arithmetic (sums of positive numbers, one
-square root) has relative errors of at most (n + 20) 2⁻⁵², against the 1e-13 by which D̄ and D_low are widened each step; it
-is not tracked further. E is therefore rigorous up to a relative 1e-12.
+(m + n)2⁻⁵² trace, the backward error of forming and solving, and σ_min in M likewise by (m + n)2⁻⁵²‖A‖. D̄ and D_low are
+widened by 1e-13 + (n + 4k + 16)2⁻⁵² each step, which covers D itself, to (4k + 8) units, and the sums of positive numbers
+made from it; E_{k+1}² is raised by 1e-14 for the exponential and the square root.
+
+Two things are outside the theorem. It is about t_k = Σ η_j exactly: the ``time`` of a run is their float64 sum, off by at most
+k 2⁻⁵³ t_k (some √k 2⁻⁵³ t_k in practice), which matters only where a jump is shorter than that. And of a rank-deficient A it
+certifies the flow of the *computed* pair (Ã, ỹ).
 
 Source: arXiv 2307.07410, section 4.1, proves the bound of :mod:`dlntorch.dynamics.theorem`, with e^{Ct} where this has sums.
 """
@@ -129,7 +133,9 @@ class Certificate:
         m, n = self.A.shape
         self.norms = np.linalg.norm(self.A, axis=0) * (1 + (m + 4) * _UNIT)
         self.spectral_norm = full.spectral_norm
-        self.numbers = self._constants(flow_bound(full, self.p, self.alpha))
+        smallest = full.sigma_min - (m + n) * 2 * _UNIT * full.spectral_norm
+        largest = flow_bound(full, self.p, self.alpha) * (full.sigma_min / smallest) if smallest > 0 else math.inf
+        self.numbers = self._constants(largest)
         self.state = np.zeros(9)
         self.state[kernel.ALIVE] = 1.0
         self.path = np.zeros((3, n))
@@ -154,11 +160,12 @@ class Certificate:
                 cap,
                 largest ** (1 / p) * (1 + 1e-12),
                 float(np.linalg.norm(self.y)) * (1 + 1e-12),
-                (n + 2 * power + 8) * _UNIT,
+                (n + 4 * power + 8) * _UNIT,
                 (m + 8) * _UNIT,
                 alpha**p,
                 float(every),
                 self.spectral_norm,
+                1e-13 + (n + 4 * k + 16) * 2 * _UNIT,
             ]
         )
 

@@ -1,10 +1,12 @@
 """The certificate's step as plain loops that numba compiles, to be called between the steps of a compiled descent.
 
 The statements and their proof, with the equation numbers used below, are in :mod:`dlntorch.dynamics.certificate`.
-Every function here is pure float64 and allocates nothing but in the rare refresh of μ.
+Every function here is pure float64 and allocates nothing but in the rare refresh of μ. The compiled descent in
+``engine/kernels.py`` contains this code, and numba's cache of it does not notice an edit here: remove
+``engine/__pycache__`` after one.
 
 Layout. ``data`` = (A, AT, y, norms): A (m, n) and AT (n, m) both C-contiguous, y (m,), norms (n,) = ‖A_i‖₂.
-``numbers`` (13,), constants: see ``P`` … ``NORM_A`` below.
+``numbers`` (14,), constants: see ``P`` … ``WIDEN`` below.
 ``state`` (9,), carried from step to step: see ``E2`` … ``SUBSTEPS`` below.
 ``path`` (3, n), carried: rows 0 and 1 are τ̂ = c_p Aᵀŝ as a sum of two floats, row 2 is D_ref of (7).
 ``work`` (8, n) and ``short`` (m,): scratch.
@@ -20,8 +22,9 @@ from numba import njit
 __all__ = ["certificate_step", "theta_bound"]
 
 # numbers: p, α, c_p, k = p/(p−2) and j = 1/(p−2) (0 and ½ at p = 2), caps on D and θ along the flow, ‖y‖₂,
-# rounding units of r̂ and of the drift, α^p, the number of mirror steps between refreshes of μ, ‖A‖₂
-P, ALPHA, SCALE, K, J, CAP_SLOPE, CAP_THETA, NORM_Y, UNIT_R, UNIT_DRIFT, ALPHA_P, REFRESH, NORM_A = range(13)
+# rounding units of r̂ and of the drift, α^p, the number of mirror steps between refreshes of μ, ‖A‖₂, and what D̄ and
+# D_low are widened by for the rounding of θ̂ and of sums
+P, ALPHA, SCALE, K, J, CAP_SLOPE, CAP_THETA, NORM_Y, UNIT_R, UNIT_DRIFT, ALPHA_P, REFRESH, NORM_A, WIDEN = range(14)
 # state: E², Σ η‖r̂‖, sup of the bound on ‖θ_k − θ(t_k)‖, μ_ref, steps of descent, mirror step of the next refresh,
 # 1 while ŝ is finite, the last growth of E, mirror steps
 E2, LENGTH, SUP, MU, STEPS, NEXT, ALIVE, GROWTH, SUBSTEPS = range(9)
@@ -117,7 +120,7 @@ def theta_bound(theta_plus, theta_minus, numbers, norms, state, work):
             below = below * (1.0 - slop)
             far = max(above - theta, theta - below)
             total += far * far
-    return math.sqrt(total)
+    return math.sqrt(total) * (1.0 + (norms.size + 4.0) * _EPS)
 
 
 @njit(cache=True, error_model="numpy")
@@ -126,6 +129,7 @@ def _widened(numbers, norms, eta, bound, work, slope_high, slope_low):
     p, scale, cap = numbers[P], numbers[SCALE], numbers[CAP_SLOPE]
     power = 1.0 if p == 2.0 else numbers[K] + 1.0
     floor = 2.0 * p * p * numbers[ALPHA] ** (2.0 * p - 2.0)
+    widen = numbers[WIDEN]
     for i in range(norms.size):
         slope = work[6, i]
         if norms[i] == 0.0:  # a column of zeros: ν_i = 0 for good
@@ -141,8 +145,8 @@ def _widened(numbers, norms, eta, bound, work, slope_high, slope_low):
             high = slope * (1.0 - x) ** -power
         else:
             high = np.inf
-        slope_high[i] = max(slope, min(high, cap)) * (1.0 + 1e-13)
-        slope_low[i] = max(floor, slope * (1.0 - y)) * (1.0 - 1e-13)
+        slope_high[i] = max(slope, min(high, cap)) * (1.0 + widen)
+        slope_low[i] = max(floor, slope * (1.0 - y)) * (1.0 - widen)
 
 
 @njit(cache=True, error_model="numpy")

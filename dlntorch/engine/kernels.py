@@ -16,7 +16,7 @@ import math
 
 from numba import njit
 
-from dlntorch.dynamics.certificate_kernel import certificate_step
+from dlntorch.dynamics.certificate_kernel import certificate_step  # an edit there: see its head
 from dlntorch.dynamics.schedule import RESEED
 from dlntorch.engine.powers import as_bits, as_float, power
 

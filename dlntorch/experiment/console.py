@@ -41,9 +41,13 @@ def announce(plan: Plan) -> None:
         expected = f"expected {prediction.steps:.2g} steps to t = {prediction.time:.3g}"
         if prediction.steps > settings.stopping.max_steps:
             expected += f", more than max_steps={settings.stopping.max_steps:,}"
+    if plan.note:
+        print(plan.note, flush=True)
+    chosen = settings.schedule
+    numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
     print(
         f"{problem.name}: m={problem.m} n={problem.n} rank={problem.rank}, p={settings.p:g} alpha={settings.alpha:g}, "
-        f"schedule={settings.schedule.name} engine={settings.engine}; {expected}",
+        f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
         flush=True,
     )
 
@@ -106,13 +110,19 @@ def conclude(result: RunResult) -> None:
     rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
     predicted = summary["predicted"]
     rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
-    if summary["schedule"]["certified_theta_error"] is not None:
-        proved = summary["schedule"]["certified_theta_error"]
-        rows.append(("certified", proved, "proved bound on ||theta - theta_flow(t)|| at the end"))
+    schedule = summary["schedule"]
+    if schedule["certified_theta_error"] is not None:
+        asked = f" (asked: {schedule['epsilon']:g})" if schedule["name"] == "certified" else ""
+        key, where = "certified_theta_error", "at the end"
+        if schedule.get("over") == "all":
+            key, where = "certified_theta_error_sup", "over the run"
+        rows.append(("certified", schedule[key], f"proved bound on ||theta - theta_flow(t)|| {where}{asked}"))
     for name, value, meaning in rows:
         table.add_row(name, shown(value), meaning)
     console = terminal()
     console.print(table)
+    if not schedule.get("epsilon_met", True):
+        console.print(f"note: {schedule['epsilon_met_reason']}", soft_wrap=True)
     if budget["dominant"] is not None:
         console.print(f"dominant error: {summary['advice']}", soft_wrap=True)
     for text in summary["signatures"]:

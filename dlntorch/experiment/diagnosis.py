@@ -66,10 +66,12 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
             if needed is not None:
                 return f"{text}; the flow itself needs t ≈ {needed:.1e} to come within {target:.1g}"
         return f"{text}; a longer run would help"
-    exponent = summary["predicted"]["exponent"]
-    gain = (
-        "" if exponent is None else f"; it falls like alpha^{exponent:.3g}, so alpha={settings.alpha / 10:g} would help"
-    )
+    exponent, asymptote = summary["predicted"]["exponent"], summary["predicted"]["initialization"]
+    gain = f"; alpha={settings.alpha / 10:g} would help"
+    if exponent is not None and asymptote is not None and asymptote > 3 * size:
+        gain += f", though its fall like alpha^{exponent:.3g} begins at smaller alpha only (C alpha^p is {asymptote:.2g} here)"
+    elif exponent is not None:
+        gain = f"; it falls like alpha^{exponent:.3g}, so alpha={settings.alpha / 10:g} would help"
     return f"the initialization: the flow's limit is {size:.2g} from W_p{gain}"
 
 
@@ -106,8 +108,7 @@ def signatures(problem: Problem, settings: RunSettings, status: Status, referenc
             f"ill-conditioned data: the singular values of A span a factor {condition:.1e}; convergence is slow"
         )
     constant = None if references.rate is None else references.rate.constant
-    size = float(torch.linalg.vector_norm(problem.y)) / problem.spectral_norm
-    if constant is not None and size > 0 and constant > ILL_CONDITIONED * size ** (1.0):
+    if constant is not None and constant > ILL_CONDITIONED:
         found.append(
             f"ill-conditioned null space: the constant of C alpha^p is {constant:.2g}, so alpha must be tiny before the "
             "theorem's rate is seen"

@@ -22,7 +22,7 @@ from dlntorch.validation import InputError
 
 __all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "problem_digest"]
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3  # with the schedule's numbers
 
 
 class CheckpointError(InputError):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dlntorch.dynamics.schedule import Schedule
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.folder import RunFolder, problem_digest
@@ -20,10 +21,10 @@ from dlntorch.experiment.settings import RunSettings
 from dlntorch.experiment.steps import chosen_schedule, new_descent
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
-from dlntorch.training.certified import refined
+from dlntorch.training.certified import certified_bound, refined
 from dlntorch.training.prediction import Prediction
 from dlntorch.trajectory import Status
-from dlntorch.validation import check_count, check_flag, check_number
+from dlntorch.validation import InputError, check_count, check_flag, check_number
 
 __all__ = [
     "Plan",
@@ -162,6 +163,7 @@ class Plan:
     settings: RunSettings
     references: References
     prediction: Prediction
+    note: str = ""
 
 
 def plan_run(
@@ -169,6 +171,7 @@ def plan_run(
     problem: Problem | None = None,
     references: References | None = None,
     predict: bool = True,
+    schedule: Schedule | None = None,
 ) -> Plan:
     """Check the settings, compute references and prediction; nothing is trained or written.
 
@@ -177,15 +180,40 @@ def plan_run(
         problem: Its problem, where it has been made already.
         references: Its references, where they have been computed already.
         predict: Whether to predict steps and time.
+        schedule: The schedule with its numbers, where they have been chosen already.
     """
     if problem is None:
         problem = make_problem(**config["problem"])
     settings = RunSettings.from_config(problem, config)
     if references is None:
         references = compute_references(problem, settings.p, settings.alpha, settings.references)
-    settings = replace(settings, schedule=chosen_schedule(problem, settings))
+    settings = replace(settings, schedule=schedule or chosen_schedule(problem, settings))
     prediction = _prediction(problem, settings) if predict else Prediction(None, None, "not asked for")
     return Plan(problem, settings, references, prediction)
+
+
+def _resumed_plan(
+    config: Mapping[str, Any],
+    problem: Problem,
+    state: Mapping[str, Any],
+    make_plan: Callable[[Mapping[str, Any], Problem], Plan],
+) -> Plan:
+    """The plan of a run that goes on from a checkpoint: a certified one keeps the (κ, c) it had come to.
+
+    Raises:
+        InputError: when the theorem's η is not the saved one, since its horizon has been changed.
+    """
+    saved = state["schedule"]
+    if config["schedule"]["name"] == "certified":
+        asked = RunSettings.from_config(problem, config).schedule
+        return plan_run(config, problem, schedule=asked.with_steps(kappa=saved["kappa"], c=saved["c"]))
+    plan = make_plan(config, problem)
+    if plan.settings.schedule.eta != saved["eta"]:
+        raise InputError(
+            "max_time must be left as it was when schedule=theorem is resumed, whose step size depends on it, "
+            f"got {plan.settings.stopping.max_time:g}"
+        )
+    return plan
 
 
 def _prediction(problem: Problem, settings: RunSettings) -> Prediction:
@@ -240,13 +268,14 @@ def _run_in(
     problem = make_problem(**config["problem"])
     with contextlib.ExitStack() as stack:
         stack.enter_context(numeric_threads(trainer["threads"], problem))
-        plan = make_plan(config, problem)
+        identity = run_identity(problem, RunSettings.from_config(problem, config))
+        resumed = config["resume"] is not None and place.checkpoint.is_file()
+        state = place.read_checkpoint(identity) if resumed else None
+        plan = make_plan(config, problem) if state is None else _resumed_plan(config, problem, state, make_plan)
         settings = plan.settings
         descent = new_descent(problem, settings, block)
-        resumed = config["resume"] is not None and place.checkpoint.is_file()
         logged = -1
-        if resumed:
-            state = place.read_checkpoint(run_identity(problem, settings))
+        if state is not None:
             descent.load_state_dict(state)
             if config["logger"]["name"] != "csv":  # which starts its file anew
                 logged = int(state.get("logged_step", -1))
@@ -256,7 +285,6 @@ def _run_in(
         logger = stack.enter_context(open_logger(config["logger"], place.path, config, resumed))
         while True:
             metrics = MetricsCallback(measurer_of(problem, settings, plan.references), share, logged)
-            identity = run_identity(problem, settings)
             checkpoints = CheckpointCallback(partial(place.write_checkpoint, identity=identity), every, metrics)
             signals = SignalCallback(checkpoints.save)
             used: list[Any] = [metrics, checkpoints, signals]
@@ -266,7 +294,11 @@ def _run_in(
             smaller = refined(descent) if settings.schedule.name == "certified" else None
             if smaller is None:
                 break
+            bound = certified_bound(descent)
+            note = f"repeated with kappa={smaller.kappa:.3g}, since the certificate proved {bound:.3g} only"
             settings = replace(settings, schedule=smaller)
+            plan = replace(plan, settings=settings, prediction=_prediction(problem, settings), note=note)
+            announce(plan)
             descent = new_descent(problem, settings, block)
         result = run_result(problem, settings, descent, plan.references, metrics.history())
         result.summary["logging_seconds"] = metrics.seconds
@@ -321,7 +353,10 @@ def training_options(config: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
-    """What a checkpoint belongs to; budgets and tolerance may change when a run is resumed."""
+    """What a checkpoint belongs to, as asked for; budgets and tolerance may change when a run is resumed.
+
+    The numbers that a coarse pass, a repetition or the theorem chose are in the checkpoint's state instead.
+    """
     schedule = settings.schedule
     return {
         "problem": problem_digest(problem),
@@ -331,6 +366,8 @@ def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
         "kappa": schedule.kappa,
         "c": schedule.c,
         "eta": schedule.eta,
+        "epsilon": schedule.epsilon,
+        "over": schedule.over,
         "engine": settings.engine,
         "batch_size": settings.batch_size,
         "seed": settings.seed,

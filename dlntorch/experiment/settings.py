@@ -93,12 +93,12 @@ class RunSettings:
         wants_certificate = (
             chosen.name == "certified" if certificate is None else check_flag("certificate", certificate)
         )
+        if chosen.name in ("certified", "theorem") and size is not None:
+            raise InputError(f"batch_size must be left out with schedule={chosen.name}, got {size}")
         if wants_certificate and size is not None:
             raise InputError(
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
             )
-        if chosen.name in ("certified", "theorem") and size is not None:
-            raise InputError(f"batch_size must be left out with schedule={chosen.name}, got {size}")
         if chosen.name == "certified" and not wants_certificate:
             raise InputError("certificate must be true with schedule=certified, got False")
         stopping = Stopping(

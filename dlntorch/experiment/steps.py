@@ -60,7 +60,7 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
     budget = settings.stopping.max_steps
     if bound.log10_steps > math.log10(max(budget, 1)):
         raise InputError(
-            f"max_steps must be at least 10^{bound.log10_steps:.4g} for schedule=theorem over max_time={horizon:g}, "
+            f"max_steps must be at least 10^{bound.log10_steps:.6g} for schedule=theorem over max_time={horizon:g}, "
             f"got {budget}; schedule=certified proves a bound with affordable steps, schedule=relative needs none"
         )
     return schedule.with_steps(eta=10**bound.log10_eta)

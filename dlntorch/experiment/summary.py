@@ -18,6 +18,7 @@ from dlntorch.experiment.references import References
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.metrics import distance, l1_gap
 from dlntorch.problem import Problem
+from dlntorch.training.certified import ENDED, certified_bound
 from dlntorch.training.descent import Descent
 
 __all__ = ["build_summary", "put", "versions"]
@@ -140,6 +141,8 @@ def _predicted(settings: RunSettings, references: References) -> dict[str, Any]:
         why = rate.constant_reason
     put(predicted, "constant", constant, why)
     put(predicted, "initialization", None if constant is None else constant * settings.alpha**settings.p, why)
+    if settings.p != 2:
+        why = "only p = 2 has a rho: for p > 2 the exponent is p itself"
     put(predicted, "rho", None if rate is None else rate.rho, why)
     return predicted
 
@@ -168,7 +171,21 @@ def _schedule(problem: Problem, settings: RunSettings, descent: Descent) -> dict
     )
     put(report, "certified_theta_error", certificate.theta_error(*theta), why)
     put(report, "certified_theta_error_sup", certificate.theta_error_sup, why)
+    if schedule.name == "certified":
+        report["epsilon"], report["over"] = schedule.epsilon, schedule.over
+        report["epsilon_met"] = certified_bound(descent) <= (schedule.epsilon or 0.0)
+        if not report["epsilon_met"]:
+            report["epsilon_met_reason"] = _missed(descent)
     return report
+
+
+def _missed(descent: Descent) -> str:
+    """Why a certified run ended without its ε, and which ε it has."""
+    schedule, status = descent.engine.schedule, descent.status
+    proved = f"the certificate proves {certified_bound(descent):.3g}, more than epsilon={schedule.epsilon:g}"
+    if status in ENDED:
+        return f"{proved}; smaller steps would need more than max_steps={descent.engine.stopping.max_steps}"
+    return f"{proved}, where the run ended ({status})"
 
 
 def _no_certificate(settings: RunSettings) -> str:

@@ -15,10 +15,12 @@ from dlntorch.training.descent import Descent
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 
-__all__ = ["CertifiedPlan", "certified_bound", "coarse_pass", "refined"]
+__all__ = ["ENDED", "CertifiedPlan", "certified_bound", "coarse_pass", "refined"]
 
 #: Aim below ε by this factor, and shrink at least by this one when a run misses.
 SAFETY = 0.7
+#: How a run ends that has come where it was to go; one that used up its steps would be no better with more of them.
+ENDED = (Status.CONVERGED, Status.MAX_TIME)
 #: A coarse run whose certificate is infinite is repeated with steps smaller by this factor, so many times.
 COARSE_FACTOR, COARSE_TRIES = 4.0, 5
 
@@ -81,7 +83,7 @@ def coarse_pass(make: Callable[[Schedule], Descent], schedule: Schedule, max_ste
             f"schedule.epsilon must be large enough for steps of a relative size kappa >= 1e-12, got {epsilon:g}"
         )
     steps = descent.progress.step / factor
-    if descent.status is Status.CONVERGED and steps > max_steps:
+    if descent.status in ENDED and steps > max_steps:
         possible = bound / SAFETY * descent.progress.step / max_steps
         raise InputError(
             f"schedule.epsilon must be at least {possible:.2g} within max_steps={max_steps}, got {epsilon:g}, "
@@ -94,7 +96,7 @@ def refined(descent: Descent) -> Schedule | None:
     """The smaller (κ, c) with which to repeat a finished run that missed ε; None when it met it or cannot be repeated."""
     schedule = descent.engine.schedule
     bound, epsilon = certified_bound(descent), _epsilon(schedule)
-    if bound <= epsilon or descent.status is not Status.CONVERGED:
+    if bound <= epsilon or descent.status not in ENDED:
         return None
     factor = 1 / COARSE_FACTOR if math.isinf(bound) else SAFETY * min(1.0, epsilon / bound)
     if descent.progress.step / factor > descent.engine.stopping.max_steps:

@@ -145,6 +145,7 @@ class Descent:
         return {
             "theta_plus": self.network.theta_plus.detach().cpu().clone(),
             "theta_minus": self.network.theta_minus.detach().cpu().clone(),
+            "schedule": {name: getattr(self.engine.schedule, name) for name in ("kappa", "c", "eta")},
             "engine": self.engine.state_dict(),
             "recorder": self.recorder.state_dict() if self.recorder.snapshots else None,
             "wall_seconds": self.wall_seconds,

@@ -1,0 +1,40 @@
+"""What was asked of the flow, the certificate and ``schedule=certified``, in full; ``certificate_table`` prints it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks import certificate_table as table
+from tests.benchmarks.certificate_table import ALPHAS, DEPTHS, Ask
+
+pytestmark = pytest.mark.slow
+
+
+def check(asks: list[Ask]) -> None:
+    """Every line is met, or its measured text is the failure's message."""
+    for ask in asks:
+        assert ask.met, f"{ask.what}: asked {ask.asked}, measured {ask.measured}"
+
+
+@pytest.mark.parametrize("p", DEPTHS)
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_two_coordinate_systems_and_the_limit_agree(p: float, alpha: float) -> None:
+    for problem in table.flow_problems():
+        assert max(table.flow_gaps(problem, p, alpha)) <= 1e-8, problem.name
+
+
+def test_evaluations() -> None:
+    check(list(table.evaluations()))
+
+
+def test_three_hundred_bounds() -> None:
+    """Always a bound; finite in at least 99 %; at the end at most 1.5 times the truth in the median."""
+    check(list(table.bounds(300)))
+
+
+def test_three_hundred_certified_runs() -> None:
+    check(list(table.certified(300)))
+
+
+def test_the_discretization_error_is_of_first_order() -> None:
+    check(list(table.slope()))
