@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dlntorch.operators import Operator, as_operator
 from dlntorch.problem import Problem
 
 __all__ = ["distance", "hessian_vector", "l1_gap", "power_iteration", "sharpness"]
@@ -24,14 +25,14 @@ def l1_gap(psi: Tensor, value: float) -> Tensor:
 
 
 def hessian_vector(
-    A: Tensor, g: Tensor, theta: tuple[Tensor, Tensor], p: float, v: tuple[Tensor, Tensor]
+    A: Tensor | Operator, g: Tensor, theta: tuple[Tensor, Tensor], p: float, v: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """∇²L(θ)v for θ = (θ₊, θ₋), by hand.
 
     With g = Aᵀ(y − Aψ) and J± = ±p θ±^{p−1}: (∇²L v)± = J± ∘ AᵀA(J₊v₊ + J₋v₋) ∓ p(p−1)θ±^{p−2} ∘ g ∘ v±.
 
     Args:
-        A: The matrix (m, n) that the loss is made with.
+        A: The matrix (m, n) that the loss is made with, or its operator.
         g: Aᵀ(y − Aψ), shape (..., n).
         theta: (θ₊, θ₋), each of shape (..., n).
         p: Depth.
@@ -39,7 +40,8 @@ def hessian_vector(
     """
     plus, minus = theta
     slope_plus, slope_minus = p * plus ** (p - 1), -p * minus ** (p - 1)
-    image = ((slope_plus * v[0] + slope_minus * v[1]) @ A.mT) @ A
+    operator = as_operator(A)
+    image = operator.rmatvec(operator.matvec(slope_plus * v[0] + slope_minus * v[1]))
     bend = p * (p - 1) * g
     return (
         slope_plus * image - bend * plus ** (p - 2) * v[0],
@@ -48,18 +50,26 @@ def hessian_vector(
 
 
 def power_iteration(
-    A: Tensor, g: Tensor, theta: tuple[Tensor, Tensor], p: float, v: Tensor, iterations: int
+    A: Tensor | Operator, g: Tensor, theta: tuple[Tensor, Tensor], p: float, v: Tensor, iterations: int
 ) -> tuple[float, Tensor]:
     """Estimate ‖∇²L(θ)‖₂ from below by ``iterations`` steps from the unit vector v of shape (2n,); returns it and v."""
     n = theta[0].shape[-1]
+    operator = as_operator(A)
     norm = 0.0
     for _ in range(iterations):
-        image = torch.cat(hessian_vector(A, g, theta, p, (v[:n], v[n:])))
-        norm = float(torch.linalg.vector_norm(image))
+        image = torch.cat(hessian_vector(operator, g, theta, p, (v[:n], v[n:])))
+        norm = spread_norm(operator, image)
         if norm == 0.0:
             return 0.0, v
         v = image / norm
     return norm, v
+
+
+def spread_norm(operator: Operator, v: Tensor) -> float:
+    """‖v‖₂ of a vector whose entries lie where the operator's columns do."""
+    norm = torch.linalg.vector_norm(v)
+    first, end, every = operator.columns
+    return float(norm if (first, end) == (0, every) else operator.total((norm * norm)[None]).sqrt())
 
 
 def starting_direction(n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
@@ -77,14 +87,14 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
     (Paige 1980), and the largest is all that is asked for.
     """
     plus, minus = (t.reshape(-1, problem.n) for t in (theta_plus, theta_minus))
-    g = problem.residual(plus**p - minus**p) @ problem.A
+    g = problem.operator.rmatvec(problem.residual(plus**p - minus**p))
     n, count = problem.n, plus.shape[0]
     steps = min(iterations, 2 * n)
     v = starting_direction(n, problem.dtype, problem.device).expand(count, 2 * n)
     previous, beta = torch.zeros_like(v), torch.zeros(count, 1, dtype=problem.dtype, device=problem.device)
     tridiagonal = torch.zeros(count, steps, steps, dtype=problem.dtype, device=problem.device)
     for j in range(steps):
-        image = torch.cat(hessian_vector(problem.A, g, (plus, minus), p, (v[:, :n], v[:, n:])), dim=1)
+        image = torch.cat(hessian_vector(problem.operator, g, (plus, minus), p, (v[:, :n], v[:, n:])), dim=1)
         image -= beta * previous
         size = torch.linalg.vector_norm(image, dim=1, keepdim=True)
         along = (image * v).sum(dim=1, keepdim=True)

@@ -6,6 +6,7 @@ Notation and statements: Wind, Antun and Hansen, arXiv 2307.07410, sections 1 an
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -13,27 +14,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.operators import DenseOperator, Operator, as_operator, check_adjoint
+from dlntorch.operators.convert import is_operator
 from dlntorch.validation import DataWarning, InputError, check_device, check_dtype
 
 __all__ = ["Problem"]
+
+#: A larger dense A has its singular values from AAᵀ (where that is small beside A): an SVD would copy A three times.
+SVD_ENTRIES = 2**23
+#: AAᵀ is small beside A where n is at least so many times m.
+GRAM_ASPECT = 12
+#: A is checked in blocks of about so many entries, so that checking needs no memory to speak of.
+BLOCK_ENTRIES = 2**22
 
 
 class Problem:
     """Data (A, y) of a linear regression, and the loss L(ψ) = ½‖Aψ − y‖₂².
 
     Args:
-        A: Matrix of shape (m, n), array-like or tensor, real and finite, with a nonzero entry. m >= n only warns:
-            the theory is about under-determined systems.
+        A: Matrix of shape (m, n), array-like or tensor, real and finite, with a nonzero entry; or an operator: a
+            :class:`~dlntorch.operators.Operator`, a sparse matrix (``scipy.sparse``, or torch's ``sparse_csr``), or an
+            object with ``shape``, ``matvec``, ``rmatvec`` and perhaps ``column_norms``, whose ``rmatvec`` is checked to
+            be the adjoint. m >= n only warns: the theory is about under-determined systems.
         y: Vector of shape (m,), real and finite.
         name: What messages, tables and files call the problem.
         truth: A planted signal of shape (n,), where there is one.
         dtype: float64 (default) or float32.
         device: Where the tensors live; None keeps the device of ``A``.
+        copy: Whether the tensors are copies, so that later changes of the caller's arrays do not reach the problem.
+            False shares memory where type, layout and device allow it.
 
     Raises:
         InputError: (a ``ValueError``) naming the argument, the rule and the value.
 
-    The tensors are copies: later changes of the caller's arrays do not reach the problem.
+    An operator is enough to train with. What needs the entries of A (``A``, the references) says so in one line;
+    ``to_dense()`` makes a problem that has them.
     """
 
     def __init__(
@@ -45,22 +60,28 @@ class Problem:
         truth: Any = None,
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
+        copy: bool = True,
     ) -> None:
         kind = check_dtype(dtype)
-        if device is None and isinstance(A, Tensor):
+        if device is None and isinstance(A, Tensor | Operator):
             device = A.device
         place = check_device(device)
-        self.A = _as_real_tensor("A", A, 2, kind, place)
-        self.y = _as_real_tensor("y", y, 1, kind, place)
+        if is_operator(A):
+            self.operator = as_operator(A, kind, place)
+        else:
+            self.operator = DenseOperator(_as_real_tensor("A", A, 2, kind, place, copy))
+        self.y = _as_real_tensor("y", y, 1, kind, place, copy)
         self.name = str(name)
-        m, n = self.A.shape
+        m, n = self.operator.shape
         if m == 0 or n == 0:
             raise InputError(f"A must have at least one row and one column, got shape ({m}, {n})")
         if self.y.shape[0] != m:
             raise InputError(f"y must have one entry for each of the {m} rows of A, got shape ({self.y.shape[0]},)")
-        if not torch.any(self.A != 0):
+        if not self.dense:
+            check_adjoint(self.operator)
+        elif not any(bool(torch.any(block != 0)) for block in _blocks(self.A)):
             raise InputError("A must have a nonzero entry, got a matrix of zeros")
-        self.truth = None if truth is None else _as_real_tensor("truth", truth, 1, kind, place)
+        self.truth = None if truth is None else _as_real_tensor("truth", truth, 1, kind, place, copy)
         if self.truth is not None and self.truth.shape[0] != n:
             raise InputError(f"truth must have one entry for each of the {n} columns of A, got {self.truth.shape[0]}")
         if m >= n:
@@ -72,24 +93,46 @@ class Problem:
             )
 
     @property
+    def A(self) -> Tensor:
+        """The matrix, shape (m, n).
+
+        Raises:
+            InputError: where A is an operator without one.
+        """
+        if isinstance(self.operator, DenseOperator):
+            return self.operator.A
+        raise InputError(f"A must be a dense matrix here, got a {self.operator!r}; problem.to_dense() has its matrix")
+
+    @property
+    def dense(self) -> bool:
+        """Whether A is a matrix in memory, not an operator."""
+        return isinstance(self.operator, DenseOperator)
+
+    def to_dense(self) -> Problem:
+        """The same problem with the matrix of its operator; itself where it is dense."""
+        if self.dense:
+            return self
+        return self._like(self.operator.to_dense(), self.y, self.name)
+
+    @property
     def m(self) -> int:
         """Number of rows of A (measurements)."""
-        return int(self.A.shape[0])
+        return int(self.operator.shape[0])
 
     @property
     def n(self) -> int:
         """Number of columns of A (coordinates of ψ)."""
-        return int(self.A.shape[1])
+        return int(self.operator.shape[1])
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of A and y."""
-        return self.A.dtype
+        return self.operator.dtype
 
     @property
     def device(self) -> torch.device:
         """Where A and y live."""
-        return self.A.device
+        return self.operator.device
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Problem:
         """The same problem on another device or in another precision; itself, with its SVD, where nothing changes."""
@@ -97,15 +140,22 @@ class Problem:
         place = self.device if device is None else check_device(device)
         if kind == self.dtype and place == self.device:
             return self
+        return self._like(self.operator.to(place, kind) if not self.dense else self.A, self.y, self.name, kind, place)
+
+    def _like(
+        self, A: Any, y: Tensor, name: str, dtype: torch.dtype | None = None, device: torch.device | None = None
+    ) -> Problem:
+        """A problem with this one's truth; what was warned of when this one was made is not said again."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)  # said when the problem was made
-            return Problem(self.A, self.y, name=self.name, truth=self.truth, dtype=kind, device=place)
+            warnings.simplefilter("ignore", DataWarning)
+            kind, place = dtype or self.dtype, device or self.device
+            return Problem(A, y, name=name, truth=self.truth, dtype=kind, device=place, copy=False)
 
     # -- the one loss ---------------------------------------------------------------------------------------------
 
     def residual(self, psi: Tensor) -> Tensor:
         """r = y − Aψ, shape (..., m), for ψ of shape (..., n)."""
-        return self.y - psi @ self.A.mT
+        return self.y - self.operator.matvec(psi)
 
     def loss(self, psi: Tensor) -> Tensor:
         """L = ½‖Aψ − y‖₂² (no 1/m), shape (...), for ψ of shape (..., n); the paper's (2.1)."""
@@ -123,8 +173,16 @@ class Problem:
     @cached_property
     def _svd(self) -> tuple[Tensor, Tensor]:
         """Left singular vectors (m, min(m, n)) and singular values of A."""
-        U, S, _ = torch.linalg.svd(self.A, full_matrices=False)
-        return U, S
+        A = self.A
+        if A.numel() <= SVD_ENTRIES:
+            U, S, _ = torch.linalg.svd(A, full_matrices=False)
+            return U, S
+        if GRAM_ASPECT * self.m > self.n:
+            raise InputError(
+                f"A must have at most {SVD_ENTRIES} entries, or n >= {GRAM_ASPECT} m, for its singular values, "
+                f"got shape ({self.m}, {self.n})"
+            )
+        return _svd_from_gram(A)
 
     @property
     def singular_values(self) -> Tensor:
@@ -132,25 +190,51 @@ class Problem:
         return self._svd[1]
 
     @property
+    def has_singular_values(self) -> bool:
+        """Whether all singular values can be had: a dense A that is not too large."""
+        return self.dense and (self.A.numel() <= SVD_ENTRIES or GRAM_ASPECT * self.m <= self.n)
+
+    @property
     def spectral_norm(self) -> float:
         """‖A‖₂, the largest singular value."""
-        return float(self._svd[1][0])
+        return float(self._svd[1][0]) if self.has_singular_values else self.operator.spectral_norm
 
     @property
     def sigma_min(self) -> float:
         """The smallest nonzero singular value of A (numerical rank)."""
-        return float(self._svd[1][self.rank - 1])
+        if self.has_singular_values:
+            return float(self._svd[1][self.rank - 1])
+        if self.operator.sigma_min is None:
+            raise InputError(f"A must be a dense matrix for its smallest singular value, got a {self.operator!r}")
+        return self.operator.sigma_min
 
     @cached_property
-    def rank(self) -> int:
-        """Numerical rank: singular values above max(m, n)·eps·‖A‖₂."""
+    def known_rank(self) -> int | None:
+        """Numerical rank: singular values above max(m, n)·eps·‖A‖₂. None where nothing says it (most operators)."""
+        if not self.has_singular_values:
+            return self.operator.rank
         S = self._svd[1]
         tolerance = max(self.m, self.n) * torch.finfo(self.dtype).eps * S[0]
         return int((tolerance < S).sum())
 
+    @property
+    def rank(self) -> int:
+        """Numerical rank, see :attr:`known_rank`.
+
+        Raises:
+            InputError: where it is not known.
+        """
+        if self.known_rank is None:
+            raise InputError(f"A must be a dense matrix for its rank, got a {self.operator!r}")
+        return self.known_rank
+
     @cached_property
     def inconsistency(self) -> float:
-        """Distance of y from range(A), ‖y − P y‖₂: no ψ has a smaller residual. Exactly 0 where rank(A) = m."""
+        """Distance of y from range(A), ‖y − P y‖₂: no ψ has a smaller residual. Exactly 0 where rank(A) = m.
+
+        Raises:
+            InputError: where the rank is not known.
+        """
         if self.rank == self.m:
             return 0.0
         U = self._svd[0][:, : self.rank]
@@ -166,29 +250,52 @@ class Problem:
         """An equivalent pair (Ã, ỹ) of full row rank r = rank(A): Ã = U_rᵀA, ỹ = U_rᵀy from the thin SVD.
 
         Its loss differs from this one's by the constant ½‖y − P y‖₂², so flow and descent are the same.
-        Returns the problem itself when rank(A) = m.
+        Returns the problem itself when rank(A) = m, and where the rank is not known.
         """
-        return self if self.rank == self.m else self._full_rank
+        return self if self.known_rank in (None, self.m) else self._full_rank
 
     @cached_property
     def _full_rank(self) -> Problem:
         U = self._svd[0][:, : self.rank]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)
-            name = f"{self.name} (reduced)"
-            return Problem(U.mT @ self.A, U.mT @ self.y, name=name, truth=self.truth, dtype=self.dtype)
+        return self._like(U.mT @ self.A, U.mT @ self.y, f"{self.name} (reduced)")
 
     def __repr__(self) -> str:
         return f"Problem(name={self.name!r}, m={self.m}, n={self.n}, dtype={self.dtype}, device={self.device})"
 
 
-def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A finite, real, contiguous copy of ``value`` with ``ndim`` dimensions."""
+def _blocks(A: Tensor) -> Iterator[Tensor]:
+    """The entries of a contiguous tensor in blocks of :data:`BLOCK_ENTRIES`, as views."""
+    yield from A.reshape(-1).split(BLOCK_ENTRIES) if A.numel() else ()
+
+
+def _svd_from_gram(A: Tensor) -> tuple[Tensor, Tensor]:
+    """U and S of a wide A from the eigenvectors of AAᵀ, without a copy of A.
+
+    Eigenvalues below about m·eps·‖A‖₂² are rounding noise: those directions' singular values come from U₀ᵀA itself.
+    """
+    values, U = torch.linalg.eigh(A @ A.mT)
+    values, U = values.flip(0), U.flip(1).contiguous()
+    S = values.clamp_min(0.0).sqrt()
+    noise = 100 * A.shape[0] * torch.finfo(A.dtype).eps * values[0]
+    sure = int((values > noise).sum())
+    if sure < A.shape[0]:
+        small = U[:, sure:].mT @ A
+        left, sizes, _ = torch.linalg.svd(small, full_matrices=False)
+        U = torch.cat([U[:, :sure], U[:, sure:] @ left], dim=1)
+        S = torch.cat([S[:sure], sizes])
+    return U, S
+
+
+def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device, copy: bool) -> Tensor:
+    """``value`` as a finite, real, contiguous tensor with ``ndim`` dimensions; a copy unless ``copy`` is false."""
     shape_rule = "(m, n)" if ndim == 2 else "(m,)" if name == "y" else "(n,)"
     if isinstance(value, Tensor):
         if value.is_complex() or value.layout != torch.strided:
-            raise InputError(f"{name} must be a dense real tensor, got {value.dtype} with layout {value.layout}")
-        tensor = value.detach().to(device=device, dtype=dtype).clone().contiguous()
+            either = " (or a sparse_csr matrix)" if name == "A" else ""
+            raise InputError(
+                f"{name} must be a dense real tensor{either}, got {value.dtype} with layout {value.layout}"
+            )
+        tensor = value.detach().to(device=device, dtype=dtype, copy=copy).contiguous()
     else:
         try:
             array = np.asarray(value)
@@ -203,12 +310,15 @@ def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device
         if array.dtype.kind not in "fiub":
             raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which is refused below
-            array = np.array(array, dtype=np.float64, order="C")
+            fits = not copy and array.dtype == np.float64 and array.flags.c_contiguous and array.flags.writeable
+            array = array if fits else np.array(array, dtype=np.float64, order="C")
         tensor = torch.from_numpy(array).to(dtype=dtype, device=device)
     if tensor.ndim != ndim:
         raise InputError(f"{name} must have shape {shape_rule}, got shape {tuple(tensor.shape)}")
-    bad = torch.nonzero(~torch.isfinite(tensor))
-    if bad.numel():
-        where = ", ".join(str(int(i)) for i in bad[0])
-        raise InputError(f"{name} must be finite, got {float(tensor[tuple(bad[0])])} at [{where}]")
+    for number, block in enumerate(_blocks(tensor)):
+        finite = torch.isfinite(block)
+        if not bool(finite.all()):
+            first = int(torch.nonzero(~finite)[0]) + number * BLOCK_ENTRIES
+            where = ", ".join(str(int(i)) for i in np.unravel_index(first, tuple(tensor.shape)))
+            raise InputError(f"{name} must be finite, got {float(tensor.reshape(-1)[first])} at [{where}]")
     return tensor

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlntorch.metrics import power_iteration, starting_direction
+from dlntorch.metrics import power_iteration, spread_norm, starting_direction
+from dlntorch.operators import Operator, as_operator
 from dlntorch.validation import InputError, check_choice, check_number
 
 __all__ = ["SCHEDULES", "Schedule", "StepRule", "make_schedule"]
@@ -118,51 +119,55 @@ class StepRule:
     Args:
         schedule: Which rule, and its numbers.
         p: Depth.
-        A: The matrix (m, n); only ‖A‖₂ and, for ``stable``, products with it are used.
+        A: The matrix (m, n) or its operator; only its shape and, for ``stable``, products with it are used.
         spectral_norm: ‖A‖₂.
 
     The rule ``stable`` keeps a direction for its power iteration between steps (``direction``, a state to be saved).
     """
 
-    def __init__(self, schedule: Schedule, p: float, A: Tensor, spectral_norm: float) -> None:
+    def __init__(self, schedule: Schedule, p: float, A: Tensor | Operator, spectral_norm: float) -> None:
         self.schedule = schedule
         self.p = p
-        self.A = A
+        self.operator = as_operator(A)
         self.spectral_norm = spectral_norm
         self.direction: Tensor | None = None
 
-    def eta(self, theta: tuple[Tensor, Tensor], g: Tensor, rows: Tensor | None = None) -> float:
+    def eta(self, theta: tuple[Tensor, Tensor], g: Tensor, rows: Tensor | Operator | None = None) -> float:
         """η for a step from θ = (θ₊, θ₋) where g = Aᵀ(y − Aψ) (that of the mini-batch, scaled, for mini-batches).
 
         Args:
             theta: (θ₊, θ₋), each of shape (n,).
             g: Shape (n,).
-            rows: For a mini-batch, its rows of A times √(m/b), shape (b, n), so that its loss is ½‖rows ψ − …‖².
+            rows: For a mini-batch, its rows of A times √(m/b), shape (b, n), so that its loss is ½‖rows ψ − …‖²; a
+                matrix or an operator.
         """
         if self.schedule.rule == "constant":
             return _given(self.schedule.eta)
         if self.schedule.rule == "stable":
-            return self._stable(theta, g, self.A if rows is None else rows)
+            return self._stable(theta, g, self.operator if rows is None else as_operator(rows))
         plus, minus = theta
         p, kappa = self.p, _given(self.schedule.kappa)
         growth = torch.maximum(plus, minus) ** (p - 2) if p != 2 else torch.ones_like(plus)
-        rho = p * float((growth * g.abs()).max())
+        tops = torch.stack([(growth * g.abs()).max(), ((plus ** (p - 1)) ** 2 + (minus ** (p - 1)) ** 2).max()])
+        steepest, top = self.operator.maximum(tops).tolist()
+        rho = p * steepest
         norm2 = self.spectral_norm**2
         if rows is not None:  # (m/b)‖A‖₂² bounds the norm of every scaled mini-batch
-            norm2 *= self.A.shape[0] / rows.shape[0]
-        top = float((plus ** (2 * p - 2) + minus ** (2 * p - 2)).max())
+            norm2 *= self.operator.shape[0] / rows.shape[0]
         limit = p * p * norm2 * top + (p - 1) * rho
         if rho == 0.0:
             return self.schedule.c / limit if limit > 0 else math.inf
         return min(self.schedule.c / limit, kappa / rho)
 
-    def _stable(self, theta: tuple[Tensor, Tensor], g: Tensor, A: Tensor) -> float:
+    def _stable(self, theta: tuple[Tensor, Tensor], g: Tensor, A: Operator) -> float:
         """c / ‖∇²L(θ)‖₂ with the norm from one warm power iteration (50 at the first step)."""
         cold = self.direction is None
-        v = start = starting_direction(g.shape[-1], g.dtype, g.device)
+        first, end, every = A.columns
+        whole = starting_direction(every, g.dtype, g.device)
+        v = start = torch.cat([whole[first:end], whole[every + first : every + end]])
         if self.direction is not None:
             v = self.direction + RESEED * start
-            v = v / torch.linalg.vector_norm(v)
+            v = v / spread_norm(A, v)
         norm, self.direction = power_iteration(A, g, theta, self.p, v, COLD_ITERATIONS if cold else WARM_ITERATIONS)
         return self.schedule.c / norm if norm > 0 else math.inf
 

@@ -90,7 +90,7 @@ def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any
     t = t if t == math.inf else check_number("t", t, at_least=0)
     full = problem.reduced()
     norm, y = full.spectral_norm, float(torch.linalg.vector_norm(full.y.double()))
-    largest_column = float(torch.linalg.vector_norm(full.A.double(), dim=0).max())
+    largest_column = float(full.operator.column_norms().max())
     M = flow_bound(problem, p, alpha)
     tube = alpha**p
     R = M ** (1 / p) + tube

@@ -22,13 +22,19 @@ _HOME = {
 }
 
 
-def resolve_engine(name: Any, device: torch.device) -> str:
+def resolve_engine(name: Any, device: torch.device, dense: bool = True) -> str:
     """The engine that ``name`` means on a device: ``auto`` is ``fused`` on the CPU and ``cuda`` on a GPU.
 
+    With an A that is an operator (``dense`` false) it is ``eager`` on both.
+
     Raises:
-        InputError: for an unknown name, ``fused`` on a GPU, or ``cuda`` without one.
+        InputError: for an unknown name, ``fused`` on a GPU, ``cuda`` without one, or either with an operator.
     """
     check_choice("engine", name, ENGINES)
+    if name == "auto" and not dense:
+        return "eager"
+    if name in ("fused", "cuda") and not dense:
+        raise InputError(f"engine must be eager or autograd with an A that is an operator, got {name!r}")
     if name == "auto":
         return "fused" if device.type == "cpu" else "cuda"
     if name == "fused" and device.type != "cpu":

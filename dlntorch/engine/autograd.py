@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dlntorch.dynamics.schedule import StepRule
 from dlntorch.engine.base import Engine, first_improper
+from dlntorch.operators import Operator
 from dlntorch.trajectory import Status
 
 __all__ = ["AutogradEngine", "StepSizeScheduler"]
@@ -33,7 +34,7 @@ class StepSizeScheduler(LRScheduler):
         self._next = 0.0
         super().__init__(optimizer)
 
-    def propose(self, theta: tuple[Tensor, Tensor], g: Tensor, rows: Tensor | None = None) -> float:
+    def propose(self, theta: tuple[Tensor, Tensor], g: Tensor, rows: Operator | None = None) -> float:
         """Compute η_k for the step about to be made; the next :meth:`step` sets it."""
         self._next = self.rule.eta(theta, g, rows)
         return self._next
@@ -67,7 +68,7 @@ class AutogradEngine(Engine):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        rule = StepRule(self.schedule, self.network.p, self.problem.A, self.problem.spectral_norm)
+        rule = StepRule(self.schedule, self.network.p, self.problem.operator, self.norm())
         sgd = torch.optim.SGD([self.network.theta_plus, self.network.theta_minus], lr=0.0)
         self.optimizer: Any = sgd
         self.scheduler = StepSizeScheduler(sgd, rule)
@@ -96,18 +97,20 @@ class AutogradEngine(Engine):
         if status is not None:
             return status
         network, progress = self.network, self.progress
-        A, y, scale = self.problem.A, self.problem.y, 1.0
+        A, y, scale, rows = self.problem.operator, self.problem.y, 1.0, None
         if self.batches is not None:
-            rows = torch.from_numpy(self.batches.rows(progress.step, 1)[0]).to(A.device)
-            A, y, scale = A[rows], y[rows], self.batches.scale
+            chosen = torch.from_numpy(self.batches.rows(progress.step, 1)[0]).to(A.device)
+            scale = self.batches.scale
+            rows = A.rows(chosen, math.sqrt(scale)) if self.schedule.rule != "constant" else None
+            A, y = A.rows(chosen), y[chosen]
         self.optimizer.zero_grad()
-        residual = y - network(A)
+        residual = y - A.matvec(network.psi)
         loss = (0.5 * scale) * (residual @ residual)
         loss.backward()
         with torch.no_grad():
-            g = scale * (residual @ A)
+            g = scale * A.rmatvec(residual)
             theta = (network.theta_plus.detach(), network.theta_minus.detach())
-            eta = self.scheduler.propose(theta, g, A * math.sqrt(scale) if self.batches is not None else None)
+            eta = self.scheduler.propose(theta, g, rows)
             if not 0 < eta < math.inf:
                 progress.reason = f"the gradient is zero in floating point, and the step size is {eta}"
                 return Status.FAILED

@@ -127,6 +127,10 @@ class Engine(ABC):
         if self.certificate is not None:
             self.certificate.load_state_dict(state["certificate"])
 
+    def norm(self) -> float:
+        """‖A‖₂ where the step rule uses it, else 0: of a large A it takes time."""
+        return self.problem.spectral_norm if self.schedule.rule == "relative" else 0.0
+
     def checks_residual(self, step: int) -> bool:
         """Whether the full residual is looked at before step number ``step``."""
         return self.batches is None or step % self.stopping.check_every == 0

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dlntorch.dynamics.schedule import StepRule
 from dlntorch.engine.base import Engine
+from dlntorch.operators import Operator
 from dlntorch.trajectory import Status
 
 __all__ = ["EagerEngine", "gradient"]
@@ -32,7 +33,7 @@ class EagerEngine(Engine):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.rule = StepRule(self.schedule, self.network.p, self.problem.A, self.problem.spectral_norm)
+        self.rule = StepRule(self.schedule, self.network.p, self.problem.operator, self.norm())
 
     @torch.no_grad()
     def advance(self, steps: int) -> Status | None:
@@ -50,7 +51,7 @@ class EagerEngine(Engine):
         r = None
         if self.checks_residual(progress.step):
             r = self.problem.residual(self.network.psi)
-            progress.residual = float(torch.linalg.vector_norm(r))
+            progress.residual = float(self.problem.operator.maximum(torch.linalg.vector_norm(r)[None]))
             if stopping.tol > 0 and progress.residual <= self.threshold:
                 return Status.CONVERGED, r
         if progress.step >= stopping.max_steps:
@@ -62,18 +63,18 @@ class EagerEngine(Engine):
         progress, network = self.progress, self.network
         theta = (network.theta_plus.data, network.theta_minus.data)
         g, rows = self._direction(r)
-        if not bool(torch.all(torch.isfinite(g))):
-            return Status.DIVERGED
         eta = float(self.rule.eta(theta, g, rows))
         if not 0.0 < eta < math.inf:
+            if self._anywhere(~torch.isfinite(g))[0]:
+                return Status.DIVERGED
             progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
             return Status.FAILED
         slopes = gradient(theta, network.p, g)
         proposed = (theta[0] - eta * slopes[0], theta[1] - eta * slopes[1])
-        if not all(bool(torch.all(torch.isfinite(part))) for part in proposed):
-            return Status.DIVERGED
-        if not all(bool(torch.all(part > 0)) for part in proposed):
-            return Status.LEFT_POSITIVE_ORTHANT
+        worst = torch.minimum(*proposed)  # not a number, or an infinity, where either entry is
+        infinite, improper = self._anywhere(~torch.isfinite(worst + torch.maximum(*proposed)), worst <= 0)
+        if infinite or improper:
+            return Status.DIVERGED if infinite else Status.LEFT_POSITIVE_ORTHANT
         if self.certificate is not None:
             self.certificate.update(theta[0].cpu().numpy(), theta[1].cpu().numpy(), eta)
         theta[0].copy_(proposed[0])
@@ -81,16 +82,21 @@ class EagerEngine(Engine):
         progress.count(eta)
         return None
 
-    def _direction(self, r: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _anywhere(self, *masks: Tensor) -> list[bool]:
+        """Whether each mask is true for any coordinate, here or in another process that holds columns."""
+        found = torch.stack([mask.any() for mask in masks])
+        return self.problem.operator.maximum(found.to(self.problem.dtype)).bool().tolist()
+
+    def _direction(self, r: Tensor | None) -> tuple[Tensor, Operator | None]:
         """g = Aᵀ(y − Aψ) of the whole data, or of this step's mini-batch with its rows scaled by √(m/b)."""
-        A, y = self.problem.A, self.problem.y
+        A, y = self.problem.operator, self.problem.y
         psi = self.network.psi
         if self.batches is None:
-            return (self.problem.residual(psi) if r is None else r) @ A, None
+            return A.rmatvec(self.problem.residual(psi) if r is None else r), None
         chosen = torch.from_numpy(self.batches.rows(self.progress.step, 1)[0]).to(A.device)
         root = math.sqrt(self.batches.scale)
-        rows = root * A[chosen]
-        return (root * y[chosen] - rows @ psi) @ rows, rows
+        rows = A.rows(chosen, root)
+        return rows.rmatvec(root * y[chosen] - rows.matvec(psi)), rows
 
     def state_dict(self) -> dict[str, Any]:
         """Progress, and the direction of the power iteration where the rule ``stable`` keeps one."""
@@ -103,4 +109,4 @@ class EagerEngine(Engine):
         """Continue from a saved state, bitwise."""
         super().load_state_dict(state)
         direction = state.get("direction")
-        self.rule.direction = None if direction is None else direction.to(self.problem.A).clone()
+        self.rule.direction = None if direction is None else direction.to(self.problem.y).clone()

@@ -12,6 +12,7 @@ from dlntorch.experiment.result import RunResult
 
 if TYPE_CHECKING:
     from dlntorch.experiment.run import Plan
+    from dlntorch.problem import Problem
 
 __all__ = ["announce", "conclude", "plan_table", "shown", "terminal"]
 
@@ -33,6 +34,11 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=110)
 
 
+def _rank(problem: Problem) -> int | str:
+    """rank(A), or the word for not knowing it."""
+    return "unknown" if problem.known_rank is None else problem.known_rank
+
+
 def announce(plan: Plan) -> None:
     """One line before training: what is trained, and how long it will take."""
     problem, settings, prediction = plan.problem, plan.settings, plan.prediction
@@ -46,7 +52,7 @@ def announce(plan: Plan) -> None:
     chosen = settings.schedule
     numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
     print(
-        f"{problem.name}: m={problem.m} n={problem.n} rank={problem.rank}, p={settings.p:g} alpha={settings.alpha:g}, "
+        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, p={settings.p:g} alpha={settings.alpha:g}, "
         f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
         flush=True,
     )
@@ -59,8 +65,8 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     table.add_column()
     table.add_column()
     rows: list[tuple[str, Any]] = [
-        ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={problem.rank}"),
-        ("y in range(A)", problem.consistent),
+        ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={_rank(problem)}"),
+        ("y in range(A)", "unknown" if problem.known_rank is None else problem.consistent),
         ("p, alpha", f"{settings.p:g}, {settings.alpha:g}"),
         ("schedule", " ".join(f"{k}={v}" for k, v in config["schedule"].items() if v is not None)),
         ("engine", f"{settings.engine} on {settings.device}, {str(settings.dtype).removeprefix('torch.')}"),

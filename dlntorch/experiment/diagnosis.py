@@ -78,11 +78,11 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
 def signatures(problem: Problem, settings: RunSettings, status: Status, references: References) -> list[str]:
     """The paper's failure signatures that a run shows, each explained in a sentence."""
     found: list[str] = []
-    if problem.rank < problem.m:
+    if problem.known_rank is not None and problem.known_rank < problem.m:
         found.append(
-            f"rank(A) = {problem.rank} < m = {problem.m}: the flow tends to W_p of the reduced pair (Ã, ỹ), not of (A, y)"
+            f"rank(A) = {problem.known_rank} < m = {problem.m}: the flow tends to W_p of the reduced pair (Ã, ỹ), not of (A, y)"
         )
-    if not problem.consistent:
+    if problem.known_rank is not None and not problem.consistent:
         found.append(
             f"y is not in range(A) (distance {problem.inconsistency:.3g}): no vector interpolates, "
             "and the network fits the projection"
@@ -101,7 +101,7 @@ def signatures(problem: Problem, settings: RunSettings, status: Status, referenc
                 f"alpha too large (kernel regime): the flow's limit is {to_nearest:.2g} from the nearest interpolating "
                 f"vector in l2, but {to_selected:.2g} from W_p"
             )
-    condition = problem.spectral_norm / problem.sigma_min
+    condition = problem.spectral_norm / problem.sigma_min if problem.known_rank is not None else 1.0
     gap = None if references.rate is None or references.rate.rho is None else 1 - references.rate.rho
     if condition > ILL_CONDITIONED:
         found.append(

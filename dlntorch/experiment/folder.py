@@ -8,9 +8,9 @@ import io
 import json
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -44,8 +44,8 @@ class WriteError(OSError):
         return str(self.strerror)
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary neighbour of ``path``, flush it to disk, and rename it over ``path``.
+def atomic_write(path: Path, data: bytes | Callable[[IO[bytes]], None]) -> None:
+    """Write ``data``, or what it writes, to a temporary neighbour of ``path``, flush it to disk, and rename it over ``path``.
 
     Raises:
         WriteError: (an ``OSError``) when that fails; a file that was at ``path`` is still there, whole.
@@ -55,7 +55,10 @@ def atomic_write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    data(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -67,9 +70,10 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 def problem_digest(problem: Problem) -> str:
     """SHA-256 of (A, y) in float64: what identifies a problem in a checkpoint."""
+    exact = problem.to("cpu", "float64")
     digest = hashlib.sha256(f"{problem.m},{problem.n};".encode())
-    for tensor in (problem.A, problem.y):
-        digest.update(tensor.detach().to("cpu", torch.float64).numpy().tobytes())
+    for array in (*exact.operator.arrays().values(), exact.y.numpy()):
+        digest.update(np.ascontiguousarray(array).data)  # no copy: A may be large
     return digest.hexdigest()
 
 
@@ -147,17 +151,16 @@ class RunFolder:
         atomic_write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False).encode())
 
     def write_problem(self, problem: Problem) -> None:
-        """``problem.npz``: A, y, and the truth of a planted problem."""
-        arrays = {"A": problem.A, "y": problem.y}
-        if problem.truth is not None:
-            arrays["truth"] = problem.truth
-        self.write_arrays("problem.npz", {k: v.detach().to("cpu", torch.float64).numpy() for k, v in arrays.items()})
+        """``problem.npz``: A (or what its operator is made of), y, and the truth of a planted problem."""
+        exact = problem.to("cpu", "float64")
+        arrays = {**exact.operator.arrays(), "y": exact.y.numpy()}
+        if exact.truth is not None:
+            arrays["truth"] = exact.truth.numpy()
+        self.write_arrays("problem.npz", arrays)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """An ``.npz`` file of arrays."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
-        atomic_write(self.path / name, buffer.getvalue())
+        atomic_write(self.path / name, lambda file: np.savez(file, **dict(arrays)))  # type: ignore[arg-type]
 
     def write_trajectory(self, columns: Mapping[str, np.ndarray]) -> None:
         """``trajectory.csv``: one row for each recorded step; numbers with all their digits."""

@@ -67,6 +67,11 @@ class References:
         return {name: vector.detach().to("cpu", torch.float64) for name, vector in found.items()}
 
 
+def needs_matrix(problem: Problem) -> str:
+    """Why a problem with an operator has no references."""
+    return f"A is a {problem.operator!r}: references need a dense A (problem.to_dense() has one)"
+
+
 def compute_references(
     problem: Problem, p: float, alpha: float, wanted: bool = True, l1: L1Minimizer | None = None
 ) -> References:
@@ -75,6 +80,9 @@ def compute_references(
     names = ("l1", "selected", "limit", "rate")
     if not wanted:
         references.reasons = dict.fromkeys(names, "references=false")
+        return references
+    if not problem.dense:
+        references.reasons = dict.fromkeys(names, needs_matrix(problem))
         return references
     if problem.m * problem.n > MAX_DENSE_ENTRIES:
         why = (
@@ -174,6 +182,8 @@ def flow_along(problem: Problem, p: float, alpha: float, times: np.ndarray) -> t
         alpha: Initialization.
         times: Increasing times, of which the first may be 0.
     """
+    if not problem.dense:
+        return None, needs_matrix(problem)
     if problem.m * problem.n > MAX_DENSE_ENTRIES:
         return None, f"A has {problem.m * problem.n} entries, too many for a stiff integration"
     from dlntorch.dynamics.flow import integrate_flow

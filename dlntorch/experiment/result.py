@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dlntorch.problem import Problem
 from dlntorch.problems import load_problem
+from dlntorch.problems.formats import MAX_BYTES
 from dlntorch.trajectory import Status, Trajectory
 from dlntorch.validation import InputError
 
@@ -85,7 +86,9 @@ def load_run(folder: str | Path) -> RunResult:
         config = yaml.safe_load((path / "config.yaml").read_text())
         with np.load(path / "result.npz", allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-        problem = load_problem(path / "problem.npz", name=summary["problem"]["name"])
+        stored = path / "problem.npz"  # our own file, however large it is
+        limit = max(MAX_BYTES, 2 * stored.stat().st_size)
+        problem = load_problem(stored, name=summary["problem"]["name"], max_bytes=limit)
         status = Status(summary["status"])
         history = _read_columns(path / "trajectory.csv")
         trajectory = Trajectory(

@@ -139,11 +139,12 @@ def train(
 
 @contextlib.contextmanager
 def numeric_threads(threads: Any, problem: Problem) -> Iterator[int]:
-    """Limit torch and BLAS to one thread for small problems (two are slower there), or to ``threads``."""
+    """Limit torch and BLAS to one thread for small problems and operators (two are slower there), or to ``threads``."""
     from threadpoolctl import threadpool_limits
 
     if threads == "auto":
-        count = 1 if problem.m * problem.n <= ONE_THREAD_ENTRIES else torch.get_num_threads()
+        small = problem.m * problem.n <= ONE_THREAD_ENTRIES
+        count = 1 if small or not problem.dense else torch.get_num_threads()
     else:
         count = check_count("trainer.threads", threads)
     before = torch.get_num_threads()
@@ -220,8 +221,9 @@ def _prediction(problem: Problem, settings: RunSettings) -> Prediction:
     """Steps and time that a run is expected to take, or why they are not predicted."""
     from dlntorch.training.prediction import predict_run
 
-    if not settings.references or problem.m * problem.n > ONE_THREAD_ENTRIES:
-        return Prediction(None, None, "references=false" if not settings.references else "A is large")
+    if not settings.references or not problem.dense or problem.m * problem.n > ONE_THREAD_ENTRIES:
+        why = "A is large" if problem.dense else "A is an operator"
+        return Prediction(None, None, why if settings.references else "references=false")
     if settings.batch_size is not None:
         return Prediction(None, None, "mini-batches: only full-batch runs are predicted")
     return predict_run(problem, settings.p, settings.alpha, settings.schedule, settings.stopping.tol)

@@ -99,6 +99,10 @@ class RunSettings:
             raise InputError(
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
             )
+        if wants_certificate and not problem.dense:
+            raise InputError(
+                f"certificate must be false, and schedule not certified, where A is not dense, got a {problem.operator!r}"
+            )
         if chosen.name == "certified" and not wants_certificate:
             raise InputError("certificate must be true with schedule=certified, got False")
         stopping = Stopping(
@@ -113,7 +117,7 @@ class RunSettings:
             alpha=check_alpha(alpha),
             schedule=chosen,
             stopping=stopping,
-            engine=resolve_engine(engine, place),
+            engine=resolve_engine(engine, place, problem.dense),
             batch_size=size,
             seed=check_count("seed", seed, at_least=0),
             max_wall_seconds=_optional("max_wall_seconds", max_wall_seconds),

@@ -20,6 +20,7 @@ from dlntorch.metrics import distance, l1_gap
 from dlntorch.problem import Problem
 from dlntorch.training.certified import ENDED, certified_bound
 from dlntorch.training.descent import Descent
+from dlntorch.validation import InputError
 
 __all__ = ["build_summary", "put", "versions"]
 
@@ -83,13 +84,16 @@ def build_summary(
         "batch_size": settings.batch_size,
         "dtype": str(settings.dtype).removeprefix("torch."),
         "tol": settings.stopping.tol,
-        "problem": {"m": problem.m, "n": problem.n, "rank": problem.rank, "name": problem.name},
+        "problem": {"m": problem.m, "n": problem.n, "rank": problem.known_rank, "name": problem.name},
         "steps": progress.step,
         "time": progress.time,
         "wall_seconds": descent.wall_seconds,
     }
+    unknown = f"the rank is not known: A is a {problem.operator!r}"
+    if problem.known_rank is None:
+        summary["problem"]["rank_reason"] = unknown
     put(summary, "residual", exact.reduced().relative_residual(psi))
-    put(summary, "inconsistency", exact.inconsistency)
+    put(summary, "inconsistency", None if exact.known_rank is None else exact.inconsistency, unknown)
     vectors = references.vectors(problem)
     value = None if references.l1 is None else float(references.l1.value)
     put(summary, "l1_gap", None if value is None else l1_gap(psi, value), references.reasons.get("l1", ""))
@@ -204,7 +208,12 @@ def _theorem(report: dict[str, Any], problem: Problem, settings: RunSettings, ti
         for key in ("theorem_log10_eta", "theorem_log10_steps"):
             put(report, key, None, "no time passed")
         return
-    bound = theorem_bound(problem, settings.p, settings.alpha, time, epsilon)
+    try:
+        bound = theorem_bound(problem, settings.p, settings.alpha, time, epsilon)
+    except InputError as error:  # the bound needs the smallest singular value
+        for key in ("theorem_log10_eta", "theorem_log10_steps"):
+            put(report, key, None, str(error))
+        return
     put(report, "theorem_log10_eta", bound.log10_eta)
     put(report, "theorem_log10_steps", bound.log10_steps)
 

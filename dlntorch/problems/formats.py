@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from dlntorch.operators.convert import FILE_KEYS
 from dlntorch.problems.matlab import MatError, read_variables
 
 __all__ = ["MAX_BYTES", "FileProblem", "check_regular_file", "one_line", "pair_name"]
@@ -26,6 +27,7 @@ __all__ = ["MAX_BYTES", "FileProblem", "check_regular_file", "one_line", "pair_n
 MAX_BYTES = 2**31
 """Default limit on the arrays of one file, unpacked, in bytes (2 GiB)."""
 
+_CHUNK = 2**24  # bytes read at a time, so that reading A takes no second A
 _REQUIRED = ("A", "y")
 _KEYS = ("A", "y", "truth")
 _NUMBER_KINDS = "fiub"
@@ -71,6 +73,15 @@ def _check_keys(found: Iterable[Any], kind: str = "key") -> list[str]:
     return [key for key in _KEYS if key in names]
 
 
+def _operator_keys(found: Iterable[str]) -> list[str]:
+    """The keys to read where a file has an operator in A's place; none where it has not."""
+    names = set(found)
+    if "A" in names or "y" not in names:
+        return []
+    kinds = [keys for keys in FILE_KEYS if names.issuperset(keys)]
+    return [*kinds[0], *(key for key in ("y", "truth") if key in names)] if kinds else []
+
+
 # -- NumPy ------------------------------------------------------------------------------------------------------------
 
 
@@ -96,10 +107,15 @@ def _read_npy(stream: IO[bytes], size: int, label: str, limit: int) -> np.ndarra
     _check_bytes(label, count * max(dtype.itemsize, 8), limit)
     if count * dtype.itemsize != size - stream.tell():
         raise FileProblem(f"{label} declares {count * dtype.itemsize} bytes of numbers and has {size - stream.tell()}")
-    data = stream.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
-        raise FileProblem(f"{label} ends after {len(data)} of {count * dtype.itemsize} bytes of numbers")
-    return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+    array = np.empty(count, dtype=dtype)
+    raw, got = array.view(np.uint8), 0
+    while got < raw.size:
+        part = stream.read(min(_CHUNK, raw.size - got))
+        if not part:
+            raise FileProblem(f"{label} ends after {got} of {raw.size} bytes of numbers")
+        raw[got : got + len(part)] = np.frombuffer(part, dtype=np.uint8)
+        got += len(part)
+    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _check_zip(archive: zipfile.ZipFile, limit: int) -> None:
@@ -119,7 +135,7 @@ def read_npz(file: Path, limit: int) -> Mapping[str, Any]:
             _check_zip(archive, limit)
             members = {re.sub(r"\.npy$", "", member.filename): member for member in archive.infolist()}
             found = {}
-            for key in _check_keys(members):
+            for key in _operator_keys(members) or _check_keys(members):
                 with archive.open(members[key]) as stream:
                     found[key] = _read_npy(stream, members[key].file_size, key, limit)
                     stream.read(1)  # to the end, where the checksum is compared

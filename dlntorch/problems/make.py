@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dlntorch.problem import Problem
-from dlntorch.problems import paper, real, synthetic
+from dlntorch.problems import implicit, paper, real, synthetic
 from dlntorch.problems.readers import load_problem
 from dlntorch.validation import InputError
 
@@ -28,6 +28,9 @@ GENERATORS: dict[str, Callable[..., Problem]] = {
     "ill_conditioned": synthetic.ill_conditioned,
     "diabetes": real.diabetes,
     "digits": real.digits,
+    "partial_cosine": implicit.partial_cosine,
+    "partial_fourier": implicit.partial_fourier,
+    "sparse_csr": implicit.sparse_csr,
 }
 """The generators by name; ``file`` stands beside them and reads ``path``."""
 

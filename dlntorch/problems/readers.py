@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlntorch.operators import operator_from_arrays
 from dlntorch.problem import Problem
 from dlntorch.problems import formats
 from dlntorch.problems.formats import FileProblem
@@ -46,6 +47,8 @@ def load_problem(
     """Read a problem (A, y) from a file; the suffix decides how.
 
     - ``.npz``: the keys ``A`` (m, n) and ``y`` (m,), and ``truth`` (n,) where it is there; other keys are left alone.
+      In place of ``A`` an operator's: ``csr_data``, ``csr_indices``, ``csr_indptr``, ``csr_shape`` of a sparse matrix, or
+      ``cosine_n``, ``cosine_frequencies``, ``cosine_scale`` (``fourier_…``) of a partial transform.
     - ``.npy``: a pair, ``NAME_A.npy`` and ``NAME_y.npy``, or ``A.npy`` and ``y.npy``, and ``NAME_truth.npy`` (or
       ``truth.npy``) where it is there. ``path`` is either file of the pair, or ``NAME.npy``, which need not exist.
     - ``.csv``: comma-separated numbers in UTF-8, one row of (A, y) a line: the last column is y, the others are A's. A
@@ -81,9 +84,11 @@ def load_problem(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the parsing libraries'; what matters is checked below
             found = read(file, max_bytes)
-            arrays = {key: _squeezed(key, value) for key, value in found.items()}
+            arrays = {key: _squeezed(key, value) for key, value in found.items() if key in ("A", "y", "truth")}
+            if "A" not in found:
+                arrays["A"] = operator_from_arrays(found)
         title = formats.pair_name(file) if file.suffix.lower() == ".npy" else file.stem
-        return Problem(**arrays, name=title if name is None else name, dtype=dtype, device=device)
+        return Problem(**arrays, name=title if name is None else name, dtype=dtype, device=device, copy=False)
     except (FileProblem, InputError) as error:
         if str(error).startswith(("dtype must", "device must")):
             raise
@@ -117,13 +122,14 @@ def save_problem(problem: Problem, path: str | os.PathLike[str]) -> Path:
     file = _as_path(path)
     if file.suffix.lower() != ".npz":
         raise InputError(f"path must end in .npz, got {str(file)!r}")
-    arrays = {"A": problem.A, "y": problem.y, "truth": problem.truth}
-    stored = {key: value.cpu().numpy() for key, value in arrays.items() if value is not None}
+    stored = {**problem.operator.arrays(), "y": problem.y.cpu().numpy()}
+    if problem.truth is not None:
+        stored["truth"] = problem.truth.cpu().numpy()
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem[:80]}-", suffix=".tmp")
         with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **stored)
+            np.savez(stream, **stored)  # type: ignore[arg-type]
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, file)
     except OSError as error:

@@ -15,7 +15,7 @@ from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["gaussian", "ill_conditioned", "rank_deficient", "sparse"]
 
-_MOST_ENTRIES = 2**28  # of A: 2 GiB in float64
+_MOST_ENTRIES = 2**29  # of A: 4 GiB in float64
 
 
 def _check_shape(m: int, n: int, *, square: bool = False) -> tuple[int, int]:
@@ -30,7 +30,9 @@ def _check_shape(m: int, n: int, *, square: bool = False) -> tuple[int, int]:
 
 def _gaussian_matrix(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
     """A (m, n) with independent N(0, 1/m) entries."""
-    return rng.standard_normal((m, n)) / np.sqrt(m)
+    A = rng.standard_normal((m, n))
+    A /= np.sqrt(m)  # in place: A may be large
+    return A
 
 
 def gaussian(m: int = 10, n: int = 30, seed: int = 185) -> Problem:
@@ -53,7 +55,7 @@ def gaussian(m: int = 10, n: int = 30, seed: int = 185) -> Problem:
     m, n = _check_shape(m, n)
     rng = np.random.default_rng(check_count("seed", seed, at_least=0))
     A = _gaussian_matrix(rng, m, n)
-    return Problem(A, rng.standard_normal(m), name="gaussian")
+    return Problem(A, rng.standard_normal(m), name="gaussian", copy=False)
 
 
 def sparse(m: int = 50, n: int = 200, nonzeros: int = 6, noise: float = 0.0, seed: int = 7) -> Problem:
@@ -80,9 +82,9 @@ def sparse(m: int = 50, n: int = 200, nonzeros: int = 6, noise: float = 0.0, see
     rng = np.random.default_rng(check_count("seed", seed, at_least=0))
     A = _gaussian_matrix(rng, m, n)
     truth = np.zeros(n)
-    truth[np.sort(rng.choice(n, nonzeros, replace=False))] = _planted_values(rng, nonzeros)
+    truth[np.sort(rng.choice(n, nonzeros, replace=False))] = planted_values(rng, nonzeros)
     y = A @ truth + noise * rng.standard_normal(m)
-    return Problem(A, y, name="sparse", truth=truth)
+    return Problem(A, y, name="sparse", truth=truth, copy=False)
 
 
 def rank_deficient(m: int = 10, n: int = 30, rank: int = 6, inconsistent: float = 0.0, seed: int = 13) -> Problem:
@@ -161,7 +163,7 @@ def ill_conditioned(
     support_condition = check_number("support_condition", support_condition, at_least=1, at_most=1e6)
     rng = np.random.default_rng(check_count("seed", seed, at_least=0))
     S = np.sort(rng.choice(n, k, replace=False))
-    x = _planted_values(rng, k)
+    x = planted_values(rng, k)
     sigma = np.sign(x)
     U = np.linalg.qr(rng.standard_normal((m, k)))[0]
     V = np.linalg.qr(rng.standard_normal((k, k)))[0]
@@ -182,6 +184,6 @@ def ill_conditioned(
     return Problem(A, A[:, S] @ x, name="ill_conditioned", truth=truth)
 
 
-def _planted_values(rng: np.random.Generator, count: int) -> np.ndarray:
+def planted_values(rng: np.random.Generator, count: int) -> np.ndarray:
     """Random signs times moduli uniform in [0.5, 1.5]."""
     return rng.choice([-1.0, 1.0], count) * rng.uniform(0.5, 1.5, count)

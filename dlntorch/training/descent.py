@@ -57,7 +57,7 @@ class Descent:
         batches = None if batch_size is None else RowBatches(problem.m, batch_size, seed)
         self.network = network
         self.problem = problem.reduced() if batches is None else problem
-        self.engine_name = resolve_engine(engine, problem.device)
+        self.engine_name = resolve_engine(engine, problem.device, problem.dense)
         self.engine = engine_class(self.engine_name)(network, self.problem, schedule, stopping, batches, certificate)
         self.recorder = Recorder()
         self.status: Status | None = None

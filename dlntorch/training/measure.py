@@ -81,6 +81,6 @@ class Measurer:
         for name, reference in self.references.items():
             columns[f"distance_to_{name}"] = distance(psi, reference).numpy()
         columns["smallest_parameter"] = torch.minimum(plus.amin(dim=1), minus.amin(dim=1)).numpy()
-        if self.problem.m * self.problem.n <= SHARPNESS_ENTRIES:
+        if self.problem.dense and self.problem.m * self.problem.n <= SHARPNESS_ENTRIES:
             columns["sharpness"] = sharpness(self.problem, plus, minus, self.p).numpy()
         return {name: columns[name] for name in COLUMNS if name in columns}
