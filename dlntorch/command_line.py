@@ -33,7 +33,7 @@ from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
 from dlntorch.experiment.launcher import PLUGINS, idempotent_launchers, register_resolvers
 from dlntorch.experiment.points import objective
 from dlntorch.trajectory import Status
-from dlntorch.validation import DataWarning, InputError
+from dlntorch.validation import DataWarning, InputError, check_count
 
 __all__ = ["defect", "leave", "mistake", "run_point", "supervised"]
 
@@ -222,6 +222,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     settings = _plain_settings(config)
     settings.pop("experiment", None)
     check_keys(settings)
+    if _served_as_shard(settings["trainer"]["shards"], folder):
+        return 0, None
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     if settings["pack"] not in ("auto", True, False):
         raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
@@ -240,6 +242,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         from dlntorch.experiment.members import is_ensemble
 
         if is_ensemble(settings):
+            if settings["trainer"]["shards"] != 1:
+                raise InputError(f"trainer.shards must be 1 with an ensemble, got {settings['trainer']['shards']}")
             return _run_ensemble(settings, folder), None
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
@@ -293,6 +297,19 @@ def _run_ensemble(settings: Mapping[str, Any], folder: Path) -> int:
     result = run_ensemble_experiment(settings, folder, announce=announce_ensemble, draw=write_ensemble_report)
     conclude_ensemble(result)
     return 3 if result.status.ended_badly else 0
+
+
+def _served_as_shard(shards: Any, folder: Path) -> bool:
+    """Whether this process was started by torchrun or srun to hold some columns; it has served its run then."""
+    if shards == 1:
+        return False
+    from dlntorch.engine.processes import external_rank, worker
+
+    if external_rank(check_count("trainer.shards", shards)) in (None, 0):
+        return False
+    _drop_if_empty(folder)
+    worker()
+    return True
 
 
 def _draw(result: Any) -> Mapping[str, Path]:

@@ -18,6 +18,7 @@ _HOME = {
     "autograd": ("dlntorch.engine.autograd", "AutogradEngine"),
     "eager": ("dlntorch.engine.eager", "EagerEngine"),
     "fused": ("dlntorch.engine.fused", "FusedEngine"),
+    "sharded": ("dlntorch.engine.sharded", "ShardedEngine"),
     "cuda": ("dlntorch.engine.eager", "EagerEngine"),
 }
 

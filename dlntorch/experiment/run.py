@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dlntorch.dynamics.schedule import Schedule
+from dlntorch.engine.processes import shard_processes
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.folder import RunFolder, problem_digest
@@ -63,6 +64,7 @@ def train(
     certificate: bool | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    shards: int = 1,
 ) -> RunResult:
     """Train one network by plain SGD; no Hydra, no logger, no files.
 
@@ -87,6 +89,7 @@ def train(
         certificate: Whether to certify the discretization error (full batch).
         device: Where to train; the problem's device by default.
         dtype: Precision of the training; the problem's by default.
+        shards: Processes that the columns of A are spread over; they are started here (guard a script's main module).
 
     Returns:
         The result, with the same summary as a run from the command line.
@@ -115,8 +118,9 @@ def train(
         certificate=certificate,
         device=problem.device if device is None and engine != "cuda" else device,
         dtype=problem.dtype if dtype is None else dtype,
+        shards=shards,
     )
-    with numeric_threads("auto", problem):
+    with numeric_threads("auto", problem), shard_processes(settings.shards):
         found = compute_references(problem, settings.p, settings.alpha, settings.references)
         settings = replace(settings, schedule=chosen_schedule(problem, settings))
         measurer = measurer_of(problem, settings, found)
@@ -268,9 +272,11 @@ def _run_in(
     trainer = config["trainer"]
     share, every, block = training_options(config)
     problem = make_problem(**config["problem"])
+    asked = RunSettings.from_config(problem, config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(numeric_threads(trainer["threads"], problem))
-        identity = run_identity(problem, RunSettings.from_config(problem, config))
+        stack.enter_context(shard_processes(asked.shards))
+        identity = run_identity(problem, asked)
         resumed = config["resume"] is not None and place.checkpoint.is_file()
         state = place.read_checkpoint(identity) if resumed else None
         plan = make_plan(config, problem) if state is None else _resumed_plan(config, problem, state, make_plan)
@@ -375,4 +381,5 @@ def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
         "seed": settings.seed,
         "dtype": str(settings.dtype),
         "certificate": settings.certificate,
+        **({"shards": settings.shards} if settings.shards > 1 else {}),
     }

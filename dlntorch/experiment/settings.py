@@ -11,6 +11,7 @@ import torch
 
 from dlntorch.dynamics.schedule import Schedule, make_schedule
 from dlntorch.engine import Stopping, resolve_engine
+from dlntorch.operators.shard import can_be_split
 from dlntorch.problem import Problem
 from dlntorch.validation import (
     InputError,
@@ -46,6 +47,7 @@ class RunSettings:
         dtype: Its precision; references are float64 always.
         references: Whether the ℓ1-minimiser, W_p, the limit, the rate and the flow are computed.
         certificate: Whether the discretization certificate is accumulated along the run.
+        shards: Processes that the columns of A are spread over.
     """
 
     p: float
@@ -60,6 +62,7 @@ class RunSettings:
     dtype: torch.dtype
     references: bool
     certificate: bool
+    shards: int = 1
 
     @staticmethod
     def checked(
@@ -84,6 +87,7 @@ class RunSettings:
         dtype: Any = None,
         references: Any = True,
         certificate: Any = None,
+        shards: Any = 1,
     ) -> RunSettings:
         """Check every argument against its rule; raises :class:`InputError` with one line."""
         chosen = make_schedule(schedule, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=over)
@@ -105,6 +109,8 @@ class RunSettings:
             )
         if chosen.name == "certified" and not wants_certificate:
             raise InputError("certificate must be true with schedule=certified, got False")
+        if (parts := check_count("trainer.shards", shards)) > 1:
+            engine = _engine_of_shards(problem, parts, engine, wants_certificate)
         stopping = Stopping(
             tol=check_number("tol", tol, at_least=0, at_most=1),
             max_steps=check_count("max_steps", DEFAULT_MAX_STEPS if max_steps is None else max_steps, at_least=0),
@@ -125,6 +131,7 @@ class RunSettings:
             dtype=kind,
             references=check_flag("references", references),
             certificate=wants_certificate,
+            shards=parts,
         )
 
     @staticmethod
@@ -141,9 +148,27 @@ class RunSettings:
             config["alpha"],
             schedule=config["schedule"]["name"],
             engine=config["engine"]["name"],
+            shards=config["trainer"].get("shards", 1),
             **schedule,
             **{key: config[key] for key in root},
         )
+
+
+def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: bool) -> str:
+    """The engine of a column-sharded run, ``eager``; refuses what cannot be spread over processes."""
+    if shards > problem.n:
+        raise InputError(f"trainer.shards must be at most the number of columns, {problem.n}, got {shards}")
+    if engine not in ("auto", "eager"):
+        raise InputError(f"engine must be auto or eager with trainer.shards={shards}, got {engine!r}")
+    if certificate:
+        raise InputError(
+            f"certificate must be false (and schedule not certified) with trainer.shards={shards}, got True"
+        )
+    if not can_be_split(problem.operator):
+        raise InputError(
+            f"trainer.shards must be 1 with an A whose columns cannot be had apart, got a {problem.operator!r}"
+        )
+    return "eager"
 
 
 def _optional(name: str, value: Any) -> float:

@@ -34,6 +34,7 @@ def new_descent(problem: Problem, settings: RunSettings, block_seconds: float = 
         seed=settings.seed,
         certificate=new_certificate(problem, settings) if settings.certificate else None,
         max_wall_seconds=settings.max_wall_seconds,
+        shards=settings.shards,
         block_seconds=block_seconds,
     )
 

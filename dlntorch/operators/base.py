@@ -283,10 +283,10 @@ def check_adjoint(operator: Operator) -> None:
     image, back = operator.apply(x), operator.adjoint(r)
     if not bool(torch.isfinite(image).all() & torch.isfinite(back).all()):
         raise InputError(f"A must be finite, got a {operator!r} with products that are not")
-    if not bool(torch.any(back != 0)):
+    if not bool(operator.maximum(back.abs().max()[None]) != 0):
         raise InputError(f"A must have a nonzero entry, got a {operator!r} of zeros")
-    left, right = float(image @ r), float(x @ back)
-    size = float(image.norm() * r.norm() + x.norm() * back.norm())
+    left, right = float(image @ r), float(operator.total((x @ back)[None]))
+    size = float(image.norm() * r.norm()) + float(operator.total((x.norm() * back.norm())[None]))
     if abs(left - right) > ADJOINT_TOLERANCE[operator.dtype] * size:
         raise InputError(
             f"A.rmatvec must be the adjoint of A.matvec: <Ax, r> must equal <x, A'r> on random vectors, "

@@ -37,6 +37,7 @@ class Descent:
         seed: Seed of the mini-batches.
         certificate: Accumulated along the run where given.
         max_wall_seconds: Wall-clock budget of the training itself, counted over resumed parts.
+        shards: Processes that the columns of A are spread over, inside ``engine.processes.shard_processes``.
         block_seconds: About how long one :meth:`advance` lasts.
     """
 
@@ -52,13 +53,15 @@ class Descent:
         seed: int = 0,
         certificate: Certificate | None = None,
         max_wall_seconds: float = math.inf,
+        shards: int = 1,
         block_seconds: float = 0.05,
     ) -> None:
         batches = None if batch_size is None else RowBatches(problem.m, batch_size, seed)
         self.network = network
         self.problem = problem.reduced() if batches is None else problem
         self.engine_name = resolve_engine(engine, problem.device, problem.dense)
-        self.engine = engine_class(self.engine_name)(network, self.problem, schedule, stopping, batches, certificate)
+        kind = engine_class(self.engine_name if shards == 1 else "sharded")
+        self.engine = kind(network, self.problem, schedule, stopping, batches, certificate)
         self.recorder = Recorder()
         self.status: Status | None = None
         self.max_wall_seconds = max_wall_seconds

@@ -1,0 +1,153 @@
+"""Columns spread over two processes: the same run as in one, whatever the schedule; mistakes get one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dlntorch as dln
+from dlntorch.dynamics.schedule import Schedule, make_schedule
+from dlntorch.engine import Engine, RowBatches, Stopping
+from dlntorch.engine.eager import EagerEngine
+from dlntorch.engine.processes import shard_processes
+from dlntorch.engine.sharded import ShardedEngine
+from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.problem import Problem
+from dlntorch.problems import make_problem
+from dlntorch.trajectory import Status
+from dlntorch.validation import InputError
+from tests.problems import gaussian
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES: list[tuple[float, Schedule, int | None]] = [
+    (3.0, make_schedule(), None),
+    (2.0, make_schedule(kappa=0.1), None),
+    (2.7, make_schedule("constant", eta=2e-3), None),
+    (3.0, make_schedule("stable", c=0.3), None),
+    (3.0, make_schedule(), 4),
+    (4.0, make_schedule("stable", c=0.02), 4),
+]
+
+
+@pytest.fixture(scope="module")
+def two_processes():
+    with shard_processes(2) as shards:
+        yield shards
+
+
+def make(
+    kind: type[Engine], problem: Problem, p: float, schedule: Schedule, batch: int | None, **rules: float
+) -> Engine:
+    network = DiagonalLinearNetwork(problem.n, p, 0.2)
+    stopping = Stopping(**{"tol": 0.0, **rules})  # type: ignore[arg-type]
+    return kind(network, problem, schedule, stopping, None if batch is None else RowBatches(problem.m, batch, 7))
+
+
+def same(ours: Engine, theirs: Engine) -> bool:
+    a, b = (torch.stack([e.network.theta_plus.detach(), e.network.theta_minus.detach()]) for e in (ours, theirs))
+    return float(((a - b).abs() / b).max()) < 1e-12
+
+
+@pytest.mark.parametrize(("p", "schedule", "batch"), CASES)
+def test_two_processes_equal_one(two_processes, p, schedule, batch):
+    problem = gaussian(6, 17, 0)
+    whole, parts = (make(kind, problem, p, schedule, batch) for kind in (EagerEngine, ShardedEngine))
+    for _ in range(2):
+        assert whole.advance(15) == parts.advance(15)
+        assert same(parts, whole)
+    assert parts.progress.step == 30
+    assert parts.progress.time == pytest.approx(whole.progress.time, rel=1e-12)
+    assert parts.progress.residual == pytest.approx(whole.progress.residual, rel=1e-12)
+    assert float((parts.network.theta_plus.detach() - 0.2).abs().min()) > 0  # every column has moved, in either process
+
+
+def test_sparse_columns_are_split_too(two_processes):
+    problem = make_problem("sparse_csr", m=10, n=31)
+    whole, parts = (make(kind, problem, 3, make_schedule(), None) for kind in (EagerEngine, ShardedEngine))
+    assert whole.advance(20) == parts.advance(20)
+    assert same(parts, whole)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rules", "status"),
+    [
+        (make_schedule(kappa=0.3), {"tol": 0.3, "max_steps": 5000}, Status.CONVERGED),
+        (make_schedule(), {"max_steps": 7}, Status.MAX_STEPS),
+        (make_schedule(), {"max_time": 0.05}, Status.MAX_TIME),
+        (make_schedule("constant", eta=3.0), {}, Status.LEFT_POSITIVE_ORTHANT),
+        (make_schedule("constant", eta=1e308), {}, Status.DIVERGED),
+    ],
+)
+def test_all_processes_stop_at_the_same_step(two_processes, schedule, rules, status):
+    problem = gaussian(6, 17, 0)
+    problem = Problem(problem.A, 1e4 * problem.y) if status is Status.DIVERGED else problem
+    whole, parts = (make(kind, problem, 3, schedule, None, **rules) for kind in (EagerEngine, ShardedEngine))
+    assert parts.advance(5000) == whole.advance(5000) == status
+    assert parts.progress.step == whole.progress.step
+    assert same(parts, whole)
+
+
+@pytest.mark.parametrize("rule", ["relative", "stable"])
+def test_a_saved_state_continues_bitwise(two_processes, rule):
+    problem, schedule = gaussian(6, 17, 0), make_schedule(rule)
+    first = make(ShardedEngine, problem, 3, schedule, None)
+    first.advance(8)
+    state, theta = first.state_dict(), [t.detach().clone() for t in first.network.parameters()]
+    first.advance(8)
+    again = make(ShardedEngine, problem, 3, schedule, None)
+    for parameter, value in zip(again.network.parameters(), theta, strict=True):
+        parameter.data.copy_(value)
+    again.load_state_dict(state)
+    again.advance(8)
+    assert again.progress == first.progress
+    assert all(torch.equal(a, b) for a, b in zip(first.network.parameters(), again.network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("problem", "options", "words"),
+    [
+        (gaussian(2, 5, 0), {"shards": 6}, "trainer.shards must be at most the number of columns, 5, got 6"),
+        (gaussian(2, 5, 0), {"shards": 0}, "trainer.shards must be an integer >= 1, got 0"),
+        (gaussian(2, 5, 0), {"shards": 2, "engine": "fused"}, "engine must be auto or eager with trainer.shards=2"),
+        (gaussian(2, 5, 0), {"shards": 2, "certificate": True}, "certificate must be false"),
+        (
+            make_problem("partial_cosine"),
+            {"shards": 2},
+            "trainer.shards must be 1 with an A whose columns cannot be had apart",
+        ),
+    ],
+)
+def test_mistakes_get_one_line(problem, options, words):
+    with pytest.raises(InputError) as caught:
+        dln.train(problem, 3, 1e-2, **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def launch(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    words = ["p=3", "alpha=1e-2", "max_steps=200", "trainer.shards=2", "logger=none", "references=false"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, str(ROOT / "train.py"), *words, f"hydra.run.dir={folder}"],
+        capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [[], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]])
+def test_the_command_line_spreads_a_run_over_processes(tmp_path, launcher):
+    done = launch(tmp_path / "run", sys.executable, *launcher)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["engine"]) == ("max_steps", 200, "eager")
+    alone = dln.train(make_problem("gaussian"), 3, 1e-2, max_steps=200, references=False)
+    ours = dln.load_run(tmp_path / "run").theta_plus
+    assert float(((ours - alone.theta_plus).abs() / alone.theta_plus).max()) < 1e-12
+    assert np.isfinite(summary["residual"])
