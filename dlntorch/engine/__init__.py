@@ -19,7 +19,7 @@ _HOME = {
     "eager": ("dlntorch.engine.eager", "EagerEngine"),
     "fused": ("dlntorch.engine.fused", "FusedEngine"),
     "sharded": ("dlntorch.engine.sharded", "ShardedEngine"),
-    "cuda": ("dlntorch.engine.eager", "EagerEngine"),
+    "cuda": ("dlntorch.engine.cuda", "CudaEngine"),
 }
 
 
