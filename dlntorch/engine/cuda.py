@@ -136,11 +136,16 @@ def _state(
 ) -> BatchState:
     """The tensors of a batch at its start."""
     count, place = len(networks), problems[0].device
-    number: Callable[[float], Tensor] = lambda value: torch.full((count,), value, dtype=torch.float64, device=place)  # noqa: E731
-    whole: Callable[[int], Tensor] = lambda value: torch.full((count,), value, dtype=torch.int64, device=place)  # noqa: E731
-    each: Callable[[list[float]], Tensor] = lambda values: (
-        number(1.0) * torch.tensor(values, dtype=torch.float64, device=place)
-    )  # noqa: E731
+
+    def number(value: float) -> Tensor:
+        return torch.full((count,), value, dtype=torch.float64, device=place)
+
+    def each(values: list[float]) -> Tensor:
+        return number(1.0) * torch.tensor(values, dtype=torch.float64, device=place)
+
+    def whole(value: int) -> Tensor:
+        return torch.full((count,), value, dtype=torch.int64, device=place)
+
     relative = schedule.rule == "relative"
     sizes = [float(torch.linalg.vector_norm(problem.y.double())) for problem in problems]
     return BatchState(

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from dlntorch.validation import InputError
@@ -302,6 +301,8 @@ def _random(size: int, seed: int, operator: Operator) -> Tensor:
 
 def _lanczos_norm(operator: Operator) -> float:
     """‖A‖₂ from the Lanczos method on AAᵀ with full reorthogonalisation, from a fixed random vector of R^m."""
+    from scipy.linalg import eigh_tridiagonal
+
     m = operator.shape[0]
     v = _random(m, 3, operator)
     v = v / v.norm()

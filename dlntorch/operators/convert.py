@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
-from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from dlntorch.operators.base import DenseOperator, FunctionOperator, Operator
@@ -27,11 +26,17 @@ FILE_KEYS = (
 )
 
 
+def _is_sparse(A: Any) -> bool:
+    """Whether A is a matrix of scipy.sparse, which is not imported here: whoever has one has imported it."""
+    scipy_sparse = sys.modules.get("scipy.sparse")
+    return scipy_sparse is not None and scipy_sparse.issparse(A)
+
+
 def is_operator(A: Any) -> bool:
     """Whether A is known by its products or its nonzeros, not by a dense array."""
     if isinstance(A, Tensor):
         return A.layout == torch.sparse_csr
-    return isinstance(A, Operator) or sparse.issparse(A) or (hasattr(A, "matvec") and hasattr(A, "rmatvec"))
+    return isinstance(A, Operator) or _is_sparse(A) or (hasattr(A, "matvec") and hasattr(A, "rmatvec"))
 
 
 def as_operator(A: Any, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Operator:
@@ -44,14 +49,14 @@ def as_operator(A: Any, dtype: torch.dtype = torch.float64, device: torch.device
     place = device or torch.device("cpu")
     if isinstance(A, Operator):
         return A if device is None else A.to(place, dtype)
-    if sparse.issparse(A) or (isinstance(A, Tensor) and A.layout == torch.sparse_csr):
+    if _is_sparse(A) or (isinstance(A, Tensor) and A.layout == torch.sparse_csr):
         return SparseOperator(A, dtype, place)
     if isinstance(A, Tensor):
         return DenseOperator(A)
     shape = getattr(A, "shape", None)
     if shape is None or len(shape) != 2 or not all(int(size) >= 1 for size in shape):
         raise InputError(f"A must have a shape (m, n) beside matvec and rmatvec, got {shape!r}")
-    if isinstance(A, LinearOperator):
+    if isinstance(A, getattr(sys.modules.get("scipy.sparse.linalg"), "LinearOperator", ())):
         product, transposed = _on_arrays(A.matvec), _on_arrays(A.rmatvec)
         return FunctionOperator(product, transposed, A.shape, dtype=dtype, device=place)
     norms = getattr(A, "column_norms", None)
@@ -66,6 +71,8 @@ def _on_arrays(function: Any) -> Any:
 def operator_from_arrays(arrays: Mapping[str, np.ndarray]) -> Operator:
     """The operator whose :meth:`Operator.arrays` these are."""
     if "csr_data" in arrays:
+        from scipy import sparse
+
         parts = tuple(arrays[f"csr_{name}"] for name in ("data", "indices", "indptr"))
         shape = tuple(int(size) for size in arrays["csr_shape"])
         matrix = sparse.csr_array(parts, shape=shape)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from dlntorch.operators.base import Operator
@@ -30,6 +29,8 @@ class SparseOperator(Operator):
     kind = "sparse"
 
     def __init__(self, matrix: Any, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> None:
+        from scipy import sparse
+
         if isinstance(matrix, Tensor):
             if matrix.layout != torch.sparse_csr or matrix.is_complex() or matrix.ndim != 2:
                 raise InputError(f"A must be a real sparse_csr matrix, got {matrix.dtype} with layout {matrix.layout}")
@@ -49,7 +50,7 @@ class SparseOperator(Operator):
     @cached_property
     def _on_device(self) -> tuple[Tensor, Tensor]:
         """A and Aᵀ as torch tensors, for a GPU."""
-        return self._torch(self.matrix), self._torch(sparse.csr_array(self.matrix.T))
+        return self._torch(self.matrix), self._torch(self.matrix.T.tocsr())
 
     def _torch(self, matrix: Any) -> Tensor:
         parts = [torch.from_numpy(a.copy()) for a in (matrix.indptr, matrix.indices, matrix.data)]

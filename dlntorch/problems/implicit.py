@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from dlntorch.operators import Operator, PartialCosine, PartialFourier, SparseOperator
 from dlntorch.problem import Problem
@@ -87,6 +86,8 @@ def sparse_csr(
     Raises:
         InputError: naming the argument.
     """
+    from scipy import sparse
+
     m, n = check_count("m", m, at_most=_LARGEST), check_count("n", n, at_most=_LARGEST)
     count = check_count("per_column", per_column, at_most=m)
     if n * count > _LARGEST:
