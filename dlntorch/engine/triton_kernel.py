@@ -5,6 +5,9 @@ arithmetic is that of :func:`dlntorch.engine.batched.step`, with sums in another
 interpreter (TRITON_INTERPRET=1 before it is imported), which is how it is tested.
 """
 
+# The kernel is Triton's language, compiled from this text; Python's types do not describe it.
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import torch
