@@ -30,7 +30,6 @@ def fit_descent(descent: Descent | EnsembleDescent, callbacks: list[pl.Callback]
             max_epochs=1,
             logger=logger if logger is not None else False,
             callbacks=callbacks,
-            plugins=[LightningEnvironment()],  # one process, whoever started it: shards are the engine's
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
