@@ -72,8 +72,9 @@ def _pays(config: Mapping[str, Any]) -> bool:
         return False
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     on_cpu = str(config["device"]) in ("auto", "cpu") and config["engine"]["name"] in ("auto", "fused")
-    # the coarse pass of schedule=certified is a run of its own
-    return cores > 1 and on_cpu and config["schedule"]["name"] != "certified" and _is_small(config["problem"])
+    # the coarse pass of schedule=certified is a run of its own, and shards have processes of theirs
+    alone = config["schedule"]["name"] != "certified" and config["trainer"]["shards"] == 1
+    return cores > 1 and on_cpu and alone and _is_small(config["problem"])
 
 
 def _is_small(problem: Mapping[str, Any]) -> bool:
