@@ -87,7 +87,7 @@ def compute(point: Point) -> list[Row]:
         alpha,
         kappa=point["kappa"],
         max_steps=point["max_steps"],
-        max_time=60.0 * alpha ** (2 - p),
+        max_time=40.0 * alpha ** (2 - p),
         batch_size=problem.m,  # all rows, but those that were given
         tol=1e-9,
         references=False,
@@ -167,21 +167,31 @@ def _norm(vector: torch.Tensor) -> float:
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     found: list[Claim] = []
     limits = select(rows, method="limit")
-    found.append(at_most("Wₚ of the pair by QR and of the pair by SVD, largest difference", _largest(limits, "pairs_differ"), 1e-10))
+    found.append(
+        at_most(
+            "Wₚ of the pair by QR and of the pair by SVD, largest difference", _largest(limits, "pairs_differ"), 1e-10
+        )
+    )
     for p in values_of(rows, "p"):
         mine = [row for row in select(limits, p=p, distance=values_of(limits, "distance")[-1]) if row["resolved"]]
         last = min(mine, key=lambda row: row["power"])
         label, where = f"p = {p:g}, y at distance {last['distance']:g}", f"at αᵖ = {last['power']:.1e}"
         slope = last_slope(column(mine, "power"), column(mine, "error"))
-        found.append(within(f"{label}: slope of ‖ψ − Wₚ(Ã, ỹ)‖ {where}", last["exponent"], slope, 0.03 if p == 2 else 0.02))
+        found.append(
+            within(f"{label}: slope of ‖ψ − Wₚ(Ã, ỹ)‖ {where}", last["exponent"], slope, 0.03 if p == 2 else 0.02)
+        )
         if last["predicted_next"] is not None:
             text = f"{label}: ‖ψ − Wₚ(Ã, ỹ)‖ {where}"
             found.append(within(text, last["predicted_next"], last["error"], 0.02, relative=True))
     for distance in values_of(limits, "distance"):
         residual = min(row["residual"] for row in select(limits, distance=distance))
-        found.append(within(f"residual of the limit, y at distance {distance:g} from range(A)", distance, residual, 1e-10))
+        found.append(
+            within(f"residual of the limit, y at distance {distance:g} from range(A)", distance, residual, 1e-10)
+        )
     differences = _largest(select(rows, method="flow"), "difference_from_limit")
-    found.append(at_most("flow on the rows as given against the limit of the pair, largest difference", differences, 1e-8))
+    found.append(
+        at_most("flow on the rows as given against the limit of the pair, largest difference", differences, 1e-8)
+    )
     ends = select(rows, method="sgd", curve="end")
     relative = column(ends, "difference_from_limit") / column(ends, "scale")
     worst = float(np.max(relative))

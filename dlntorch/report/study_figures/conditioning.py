@@ -34,8 +34,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "times",
             "The time that the flow’s tail takes",
-            "It is 1/λ_min(A D Aᵀ) at the minimiser (dotted), about cond(A_S)². Open markers at the same place belong to "
-            "different null-space conditions: they do not matter.",
+            "It is 1/λ_min(A D Aᵀ) at the limit (dotted) and grows like cond(A_S)². Markers one above the other belong to "
+            "different null-space conditions, 1, 10 and the largest: they hardly matter.",
             (_times(times),),
             f"αᵖ = {settings['time_power']:g}",
         ),

@@ -23,7 +23,10 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
             "Left: the limit tends to Wₚ of an equivalent full-rank pair at the rate predicted for that pair (dotted), "
             "though y is not in range(A). Right: SGD on the rows as given; the residual ends at the distance of y from "
             "range(A) (dotted), here at 0 only for the lowest curve.",
-            (_distances(select(data, method="limit", distance=farthest)), _residuals(select(data, method="sgd", p=depth))),
+            (
+                _distances(select(data, method="limit", distance=farthest)),
+                _residuals(select(data, method="sgd", p=depth)),
+            ),
             f"{shape}; left: y at distance {farthest:g} from range(A); right: p = {depth:g}",
         )
     ]

@@ -1,0 +1,56 @@
+"""Finite time: verdicts, the slowest rate from the Jacobian of θ̇, and the exponent from the one-coordinate equation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from dlntorch.dynamics.dual import theta_of_psi
+from dlntorch.dynamics.limit import flow_limit
+from dlntorch.problems.synthetic import gaussian
+from dlntorch.studies.base import select
+from dlntorch.validation import InputError
+
+
+@pytest.fixture(scope="module")
+def result(small):
+    return small("finite_time")
+
+
+def test_the_verdicts(result, confirmed):
+    confirmed(result)
+    assert len(result.claims) == 5
+
+
+@pytest.mark.parametrize("p", [2, 3])
+def test_the_rate_is_the_smallest_of_the_hessian(result, p):
+    """∇²L at the limit, 2n × 2n, from autograd: its smallest nonzero eigenvalue."""
+    settings = result.settings
+    problem = gaussian(settings["m"], settings["n"], settings["seed"])
+    alpha = settings["exponential_power"] ** (1 / p)
+    theta = torch.cat(theta_of_psi(flow_limit(problem, p, alpha).psi, p, alpha))
+
+    def loss(theta: torch.Tensor) -> torch.Tensor:
+        plus, minus = theta.chunk(2)
+        return problem.loss(plus**p - minus**p)
+
+    values = np.linalg.eigvalsh(torch.autograd.functional.hessian(loss, theta).numpy())
+    row = select(result.rows, kind="exponential", p=p)[0]
+    assert 1 / values[-settings["m"]] == pytest.approx(row["relaxation"], rel=1e-6)
+
+
+@pytest.mark.parametrize("p", [2.0, 3.0, 4.0])
+def test_the_exponent_is_that_of_one_coordinate(p):
+    """ψ̇ = −D(ψ)·gap·ψ-like: off the support D = p²ψ^{2−2/p} and the gradient is proportional to −ψ, so ψ̇ = −ψ^{3−2/p}."""
+    found = solve_ivp(
+        lambda _, x: -(np.abs(x) ** (3 - 2 / p)), (0, 1e8), [1.0], method="LSODA", rtol=1e-9, atol=0, t_eval=[1e6, 1e8]
+    )
+    slope = np.log(found.y[0, 1] / found.y[0, 0]) / np.log(100)
+    assert slope == pytest.approx(-1 / (2 - 2 / p), abs=1e-3)
+
+
+def test_every_depth_needs_its_power(small):
+    with pytest.raises(InputError, match="study.powers must have one entry for each of the 2 depths, got 1"):
+        small("finite_time", powers=[1e-9])
