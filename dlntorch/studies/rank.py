@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +125,8 @@ def equivalent_pair(problem: Problem) -> Problem:
     The package takes U_rᵀ(A, y) from an SVD: a different pair of the same row space.
     """
     A = problem.A.numpy()
-    Q, R, pivots = qr(A, mode="economic", pivoting=True)
+    factors: Any = qr(A, mode="economic", pivoting=True)
+    Q, R, pivots = factors
     rank = int(np.sum(np.abs(np.diag(R)) > 1e-12 * abs(R[0, 0])))
     rows = np.zeros((rank, problem.n))
     rows[:, pivots] = R[:rank]

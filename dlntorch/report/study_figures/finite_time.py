@@ -46,7 +46,7 @@ def _exponential(rows: list[dict[str, Any]]) -> Panel:
         x = [row["t"] / row["relaxation"] for row in mine]
         series.append(Series(f"flow, p = {p:g}", x, [row["distance"] for row in mine], look, "line"))
         last = mine[-1]
-        at = np.array([x[-1] - 12, x[-1]])
+        at = np.array([max(x[-1] - 10, 0.0), x[-1]])
         guide = last["distance"] * np.exp(at[1] - at)
         series.append(Series("predicted", list(at), list(guide), kind="guide"))
     return Panel("m nonzeros", "t·λ_min", "‖ψ(t) − ψ(∞)‖₂", tuple(series), "linear", "log")
@@ -55,7 +55,7 @@ def _exponential(rows: list[dict[str, Any]]) -> Panel:
 def _algebraic(rows: list[dict[str, Any]], low: float, high: float) -> Panel:
     series = []
     for look, p in enumerate(values_of(rows, "p")):
-        mine = [row for row in select(rows, p=p) if row["distance"] > 4 * row["uncertainty"] * row["scale"]]
+        mine = [row for row in select(rows, p=p) if row["distance"] > max(row["power"], 1e-13)]
         x = [row["t"] / row["unit"] for row in mine]
         series.append(Series(f"flow, p = {p:g}", x, [row["distance"] for row in mine], look, "line"))
         inside = [row for row in mine if low <= row["t"] / row["unit"] <= high]
