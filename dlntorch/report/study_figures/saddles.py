@@ -1,0 +1,58 @@
+"""Saddles: the loss and the coordinates in rescaled time, with the predicted jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlntorch.report.chart import Chart, Panel, Series
+from dlntorch.studies.base import select, values_of
+
+__all__ = ["charts"]
+
+
+def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[Chart]:
+    data = [dict(row) for row in rows]
+    depths = values_of(data, "p")
+    shape = f"m = {settings['m']}, n = {settings['n']}"
+    return [
+        Chart(
+            "saddles",
+            "The loss at tiny α: plateaus and jumps",
+            "Time is rescaled so that the jumps have places for α → 0. Dotted: the predicted plateaus and jumps.",
+            tuple(_loss(p, select(data, p=p)) for p in depths),
+            shape,
+        ),
+        Chart(
+            "coordinates",
+            "Coordinates of ψ switch on one by one, and off where they are not in the support",
+            "The coordinates that ever exceed a tenth of the largest one; up to six.",
+            tuple(_coordinates(p, select(data, p=p, kind="flow"), int(settings["n"])) for p in depths),
+            shape,
+        ),
+    ]
+
+
+def _loss(p: float, rows: list[dict[str, Any]]) -> Panel:
+    flow, saddles = select(rows, kind="flow"), select(rows, kind="saddle")
+    end = flow[-1]["clock"]
+    x: list[float] = []
+    y: list[float] = []
+    for saddle in saddles:
+        until = end if saddle["length"] is None else saddle["start"] + saddle["length"]
+        x += [saddle["start"], until]
+        y += [saddle["predicted_loss"]] * 2
+    series = (
+        Series("flow", [row["clock"] for row in flow], [row["loss"] for row in flow], 0, "line"),
+        Series("predicted", x, y, kind="guide"),
+    )
+    return Panel(f"p = {p:g}, αᵖ = {flow[0]['power']:g}", "rescaled time", "loss", series, "linear", "linear")
+
+
+def _coordinates(p: float, rows: list[dict[str, Any]], n: int) -> Panel:
+    x = [row["clock"] for row in rows]
+    curves = {i: [row[f"psi_{i}"] for row in rows] for i in range(n)}
+    size = {i: max(map(abs, curve)) for i, curve in curves.items()}
+    shown = sorted(i for i in curves if size[i] > 0.1 * max(size.values()))[:6]
+    series = tuple(Series(f"coordinate {k + 1} shown", x, curves[i], k, "line") for k, i in enumerate(shown))
+    return Panel(f"p = {p:g}", "rescaled time", "ψ", series, "linear", "linear")
