@@ -25,8 +25,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         ),
         Chart(
             "coordinates",
-            "Coordinates of ψ switch on one by one, and off where they are not in the support",
-            "The coordinates that ever exceed a tenth of the largest one; up to six.",
+            "Coordinates of ψ switch on one by one",
+            "Those not in the support are switched off again. Shown: coordinates that exceed a tenth of the largest; up to six.",
             tuple(_coordinates(p, select(data, p=p, kind="flow"), int(settings["n"])) for p in depths),
             shape,
         ),
