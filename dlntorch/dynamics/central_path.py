@@ -136,7 +136,9 @@ class CentralPath:
 
     def _point(self, steps: int, converged: bool, change: float) -> PathPoint:
         _, residual, _, dual_residual, _ = self._checks()
-        uncertainty = min(1.0, max(self._uncertainty(), change if change > _TIGHT else 0.0))
+        # Its responses are to one rounding of t, which may have been left further from range(Aᵀ).
+        first_order = self._uncertainty() * max(1.0, dual_residual / (10 * _EPS))
+        uncertainty = min(1.0, max(first_order, change if change > _TIGHT else 0.0))
         tau, gap = self.kernels.dual_variables(self.b, self.k_inverse)
         return PathPoint(self.psi.copy(), tau, gap, self.log_a, residual, dual_residual, uncertainty, steps, converged)
 

@@ -284,6 +284,7 @@ class BatchedPath:
             change = record.change[:, j]
             noise = torch.where(change > _TIGHT, change, torch.zeros_like(change))
             found = self._uncertainty(psi, b, record.log_a[:, j, None] + self.offset)
+            found = found * (dual_residual[:, j] / (10 * _EPS)).clamp(min=1.0)
             uncertainty[:, j] = torch.maximum(found, noise).clamp(max=1.0)
         tau, gap = curve.dual_variables(record.b, self.k_inverse)
         return BatchedPoints(
