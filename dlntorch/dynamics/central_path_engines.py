@@ -1,4 +1,4 @@
-"""How the central path's kernels are run: interpreted while that costs less than compiling them, compiled from then on.
+"""How the central path's kernels are run: compiled, or interpreted where a caller wants a limit or two and no compilation.
 
 Compiling takes many seconds on a machine's first run, where the limit of one small problem takes hundredths of a second
 in plain Python. Both routes do the same operations in the same order and give the same bits (tested), so that it never
@@ -7,7 +7,9 @@ matters which was taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
@@ -17,7 +19,7 @@ from numba import njit
 from dlntorch.dynamics import central_path_kernels as kernels
 from dlntorch.dynamics import curve
 
-__all__ = ["Kernels"]
+__all__ = ["Kernels", "spare_compilation"]
 
 #: Inner loops that may be interpreted in this process before compiling (or loading what was compiled) pays: about 2 s.
 INTERPRETED_LOOPS = 3e6
@@ -38,7 +40,18 @@ _KERNELS: dict[str, Callable[..., Any]] = {
         kernels.small_step,
     )
 }
+_sparing = ContextVar("sparing compilation", default=False)
 _spent = 0.0
+
+
+@contextmanager
+def spare_compilation() -> Iterator[None]:
+    """Inside, kernels are interpreted up to ``INTERPRETED_LOOPS``: for callers that want few limits of small problems."""
+    token = _sparing.set(True)
+    try:
+        yield
+    finally:
+        _sparing.reset(token)
 
 
 @cache
@@ -51,7 +64,7 @@ def compiled(name: str) -> Callable[..., Any]:
 
 
 class Kernels:
-    """The kernels as attributes, by the route that is cheaper in this process so far.
+    """The kernels as attributes, compiled, or under :func:`spare_compilation` by the route that is cheaper so far.
 
     Args:
         loops: Inner loops of one call, by which interpreted calls are counted.
@@ -63,7 +76,7 @@ class Kernels:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in _KERNELS:
             raise AttributeError(name)
-        if _spent + self._loops > INTERPRETED_LOOPS:
+        if not _sparing.get() or _spent + self._loops > INTERPRETED_LOOPS:
             return compiled(name)
         return partial(self._interpreted, name)
 

@@ -90,6 +90,7 @@ def compute_references(
         )
         references.reasons = dict.fromkeys(names, why)
         return references
+    from dlntorch.dynamics.central_path_engines import spare_compilation
     from dlntorch.dynamics.limit import flow_limit
     from dlntorch.reference.l1_minimizer import l1_minimizer
     from dlntorch.reference.rate import predict_rate
@@ -100,7 +101,8 @@ def compute_references(
     references.selected = _attempt(
         references, "selected", lambda: selected_minimizer(exact, p, minimizer=references.l1)
     )
-    references.limit = _attempt(references, "limit", lambda: flow_limit(exact, p, alpha))
+    with spare_compilation():
+        references.limit = _attempt(references, "limit", lambda: flow_limit(exact, p, alpha))
     references.rate = _attempt(references, "rate", lambda: predict_rate(exact, p, selected=references.selected))
     return references
 
