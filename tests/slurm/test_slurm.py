@@ -144,9 +144,14 @@ def same(theta: tuple[torch.Tensor, torch.Tensor], run: dln.RunResult) -> bool:
 
 
 def processes(cluster: Cluster, job: str) -> list[int]:
-    """The submitit processes of a job."""
-    found = [int(line.split()[0]) for line in cluster.run("scontrol", "listpids", job).splitlines()[1:]]
-    return [pid for pid in found if b"submitit" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    """The Python processes that submitit runs in a job (not the ``srun`` that started them)."""
+    found = []
+    for line in cluster.run("scontrol", "listpids", job).splitlines()[1:]:
+        words = Path(f"/proc/{line.split()[0]}/cmdline").read_bytes().split(b"\0")
+        if b"python" in words[0] and b"submitit.core._submit" in words:
+            found.append(int(line.split()[0]))
+    assert found, f"job {job} has no Python process"
+    return found
 
 
 def pending_signal(pid: int, number: signal.Signals) -> bool:
