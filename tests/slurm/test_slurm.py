@@ -219,8 +219,9 @@ def test_a_plain_batch_script_is_requeued_on_sigusr1(cluster, undisturbed, tmp_p
 
 
 def test_a_job_goes_on_past_its_time_limit(cluster, undisturbed, tmp_path):
-    # stopped in mid-training, the job cannot end before its limit, which is then brought near
-    options = ("hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=50")
+    # stopped in mid-training, the job cannot end before its limit, which is then brought near: to one or two minutes from
+    # now, since SLURM looks at limits every 30 s
+    options = ("hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=85")
     sweep = Sweep(cluster, tmp_path / "sweep", 4, *options)
     sweep.checkpoint()
     job = sweep.job()
@@ -228,7 +229,7 @@ def test_a_job_goes_on_past_its_time_limit(cluster, undisturbed, tmp_path):
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     ran = cluster.run("squeue", "-h", "-o", "%M", "-j", job).strip()  # [hours:]minutes:seconds
-    cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={int(ran.split(':')[-2]) + 1}")
+    cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={int(ran.split(':')[-2]) + 2}")
     for pid in stopped:
         wait(lambda pid=pid: pending_signal(pid, signal.SIGUSR2), "the signal before the time limit")
         os.kill(pid, signal.SIGCONT)
