@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,8 +96,12 @@ class Sweep:
 
     def job(self) -> str:
         """The id of the sweep's job (the newest where it was launched again)."""
-        folders = wait(lambda: list((self.folder / ".submitit").glob("[0-9]*")), "a job")
-        return max(folders, key=lambda path: int(path.name.split("_")[0])).name
+
+        def jobs() -> list[str]:
+            names = [path.name for path in (self.folder / ".submitit").glob("*")]
+            return [name for name in names if re.fullmatch(r"\d+(_\d+)?", name)]
+
+        return max(wait(jobs, "a job"), key=lambda name: int(name.split("_")[0]))
 
     def checkpoint(self, after: int = -1) -> None:
         """Wait for a checkpoint past the step ``after``."""
