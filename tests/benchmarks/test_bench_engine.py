@@ -15,6 +15,8 @@ from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
 from tests.benchmarks.engine_table import MEMBER, blas_floors, engine_loops, problem_of
 
+pytestmark = pytest.mark.slow
+
 SHAPES = [
     pytest.param((10, 30), id="10x30"),
     pytest.param((50, 200), id="50x200"),

@@ -89,6 +89,7 @@ def test_it_is_not_started_once_lightning_is_there_or_on_one_core(before_lightni
     assert not ahead._pays(configuration())
 
 
+@pytest.mark.slow
 def test_the_script_by_itself_ends_with_its_status_and_whole_output(tmp_path):
     words = ["problem=plane", "p=2", "alpha=1e-2", "logger=csv", f"hydra.run.dir={tmp_path / 'run'}"]
     good = subprocess.run([sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -35,6 +35,7 @@ def disturbed(name: str, count: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGUSR1"])
 def test_some_runs_hit_at_random_moments_are_resumed_to_the_same_bits(name):
     found = disturbed(name, 4)

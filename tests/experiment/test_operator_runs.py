@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 
 import dlntorch as dln
+
+#: minutes in all; the single run's tests cover the same ground in seconds
+pytestmark = pytest.mark.slow
 
 
 def test_a_partial_cosine_run_end_to_end(command):

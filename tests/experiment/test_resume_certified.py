@@ -12,6 +12,9 @@ import dlntorch as dln
 from dlntorch.experiment import run as run_module
 from dlntorch.training.descent import Descent
 
+#: minutes in all; the single run's tests cover the same ground in seconds
+pytestmark = pytest.mark.slow
+
 ASKED = (
     *("problem=gaussian", "problem.m=4", "problem.n=9", "alpha=0.1", "references=false"),
     *("schedule=certified", "schedule.epsilon=2e-3"),

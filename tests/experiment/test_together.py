@@ -17,6 +17,9 @@ from dlntorch.experiment import run_ensemble, run_experiment
 from dlntorch.experiment.configuration import config_directory
 from dlntorch.validation import InputError
 
+#: minutes in all; the single run's tests cover the same ground in seconds
+pytestmark = pytest.mark.slow
+
 #: Values that are about the clock, or that a shared sweep of the limit rounds differently.
 OF_THE_CLOCK = {"wall_seconds", "logging_seconds", "versions"}
 ROUNDED = 1e-12

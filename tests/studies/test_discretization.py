@@ -10,6 +10,8 @@ from dlntorch.problems.paper import random
 from dlntorch.studies.base import pick, select
 from dlntorch.studies.measure import local_slopes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(small):
