@@ -21,6 +21,8 @@ from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.validation import InputError
 from tests.problems import gaussian
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("problem.m=4", "problem.n=9", "trainer.progress=false")
 
 

@@ -25,6 +25,8 @@ from dlntorch.training.fit import fit_descent
 from dlntorch.validation import DataWarning, InputError
 from tests.experiment.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("references=false", "trainer.progress=false", "alpha=0.1")
 
 

@@ -21,6 +21,8 @@ from dlntorch.study_command import main
 from dlntorch.validation import InputError
 from tests.experiment.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("references=false", "trainer.progress=false", "max_steps=300", "pack=false", "callbacks.figures=false")
 
 

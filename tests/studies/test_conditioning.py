@@ -9,6 +9,8 @@ from scipy.optimize import linprog
 from dlntorch.problems.synthetic import ill_conditioned
 from dlntorch.studies.base import pick, select, values_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(small):

@@ -13,6 +13,8 @@ from dlntorch.problems.synthetic import gaussian
 from dlntorch.studies.base import select
 from dlntorch.validation import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(small):

@@ -12,6 +12,8 @@ from dlntorch.studies.base import select
 from dlntorch.studies.rank import equivalent_pair
 from dlntorch.validation import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(small):
