@@ -14,6 +14,8 @@ from dlntorch.studies.base import select
 from dlntorch.studies.gha import _minimiser, _read, _round, rounded_away
 from dlntorch.validation import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(small):
