@@ -255,7 +255,7 @@ def test_without_scikit_learn_one_line_names_the_extra(name: str, monkeypatch: p
         ({"name": "gaussian", "seed": -1}, "problem.seed must be an integer >= 0, got -1"),
         ({"name": "gaussian", "seed": True}, "problem.seed must be an integer >= 0, got True"),
         ({"name": "gaussian", "m": 10**6, "n": 10**6}, "problem.m times n must be at most 536870912 entries"),
-        ({"name": "rank_deficient", "m": 10**5, "n": 3}, "problem.m must be at most 16384, got 100000"),
+        ({"name": "rank_deficient", "m": 10**5, "n": 3}, "problem.m must be at most 23170, got 100000"),
         ({"name": "sparse", "nonzeros": 300}, "problem.nonzeros must be an integer >= 1 and <= 200, got 300"),
         ({"name": "sparse", "noise": float("nan")}, "problem.noise must be a finite real number >= 0"),
         ({"name": "kink", "delta": 1.5}, "problem.delta must be a finite real number >= -1 and <= 0.999, got 1.5"),
