@@ -98,6 +98,16 @@ def power(x: Tensor, q: float) -> Tensor:
     return x**q
 
 
+def _forward(A: Tensor, x: Tensor) -> Tensor:
+    """A x of each network: one matrix product where all share A, which then is read once a step."""
+    return x @ A[0].mT if len(A) == 1 else torch.matmul(A, x.unsqueeze(-1)).squeeze(-1)
+
+
+def _adjoint(A: Tensor, r: Tensor) -> Tensor:
+    """Aᵀ r of each network."""
+    return r @ A[0] if len(A) == 1 else torch.matmul(r.unsqueeze(-2), A).squeeze(-2)
+
+
 @torch.no_grad()
 def step(s: BatchState) -> None:
     """One step of every running network that has not reached ``until``, or its ending; nothing is read back."""
@@ -105,7 +115,7 @@ def step(s: BatchState) -> None:
     growth_plus, growth_minus = power(s.plus, p - 2), power(s.minus, p - 2)
     slope_plus, slope_minus = growth_plus * s.plus, growth_minus * s.minus
     psi = slope_plus * s.plus - slope_minus * s.minus
-    r = s.y - torch.matmul(s.A, psi.unsqueeze(-1)).squeeze(-1)
+    r = s.y - _forward(s.A, psi)
     norm = torch.linalg.vector_norm(r, dim=-1)
     open_ = s.ending == 0
     s.residual.copy_(torch.where(open_, norm.to(s.residual), s.residual))
@@ -115,7 +125,7 @@ def step(s: BatchState) -> None:
     code = torch.where(norm <= s.threshold, _CONVERGED, code)
     moving = open_ & (code == 0) & (s.step < s.until)
 
-    g = torch.matmul(r.unsqueeze(-2), s.A).squeeze(-2)
+    g = _adjoint(s.A, r)
     eta = s.eta_given
     if s.relative:
         rho = p * (torch.maximum(growth_plus, growth_minus) * g.abs()).amax(dim=-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,16 +45,16 @@ class GraphSteps:
         with torch.cuda.stream(side):  # libraries allocate at their first calls, which a capture must not contain
             eager_steps(state, 3)
         torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
+        self.state, self.graph = state, torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             eager_steps(state, GRAPH_STEPS)
         for name, tensor in state.tensors().items():
             tensor.copy_(saved[name])
 
-    def __call__(self, state: BatchState, steps: int) -> None:
+    def __call__(self, steps: int) -> None:
         for _ in range(steps // GRAPH_STEPS):
             self.graph.replay()
-        eager_steps(state, steps % GRAPH_STEPS)
+        eager_steps(self.state, steps % GRAPH_STEPS)
 
 
 class CudaBatch:
@@ -64,7 +65,7 @@ class CudaBatch:
         problems: One problem for all, or one for each, dense, of full row rank and of one shape.
         schedule: ``relative`` or ``constant``.
         stopping: When each member ends, full batch.
-        run: What runs the steps; chosen by size where it is None.
+        runner: Makes, from the batch's state, what runs a number of steps; chosen by size where it is None.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class CudaBatch:
         problems: Problem | Sequence[Problem],
         schedule: Schedule,
         stopping: Stopping,
-        run: Callable[[BatchState, int], None] | None = None,
+        runner: Callable[[BatchState], Callable[[int], None]] | None = None,
     ) -> None:
         given = [problems] if isinstance(problems, Problem) else list(problems)
         if not networks:
@@ -90,13 +91,13 @@ class CudaBatch:
             raise InputError(f"schedule must be relative or constant in a batch, got {schedule.name!r}")
         self.networks, self.stopping = list(networks), stopping
         self.state = _state(self.networks, given, schedule, stopping)
-        self._run = run or _runner(self.state)
+        self._run = (runner or _runner)(self.state)
 
     def advance(self, steps: int) -> list[Status | None]:
         """Make up to ``steps`` further steps on every running network; each one's status, None where it runs."""
         steps, s = check_count("steps", steps, at_least=0), self.state
         s.until.copy_(s.step + steps)
-        self._run(s, steps)
+        self._run(steps)
         if steps == 0 or bool(((s.ending == 0) & (s.step >= s.max_steps)).any()):
             self._look()
         for i, network in enumerate(self.networks):
@@ -173,16 +174,16 @@ def _state(
     )
 
 
-def _runner(state: BatchState) -> Callable[[BatchState, int], None]:
+def _runner(state: BatchState) -> Callable[[int], None]:
     """The kernel where A fits on chip and Triton is there, replayed graphs on a GPU, plain steps elsewhere."""
     if state.A.device.type != "cuda":
-        return eager_steps
+        return partial(eager_steps, state)
     try:
-        from dlntorch.engine.triton_kernel import fits_on_chip, run_on_chip
+        from dlntorch.engine.triton_kernel import OnChip, fits_on_chip
     except ImportError:
         return GraphSteps(state)
     m, n = state.A.shape[1:]
-    return run_on_chip if fits_on_chip(m, n, state.A.element_size()) else GraphSteps(state)
+    return OnChip(state) if fits_on_chip(m, n, state.A.element_size()) else GraphSteps(state)
 
 
 class CudaEngine(EagerEngine):

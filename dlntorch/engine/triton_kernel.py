@@ -1,8 +1,9 @@
-"""One kernel program a network: A and θ are read once, kept on chip for K steps, and θ is written back.
+"""One kernel program a network: θ and A stay in registers and Aᵀ in the multiprocessor's L1 cache for K steps.
 
-The matrix is a block of registers, padded with zeros to powers of two; a padded θ is 1 and never counts. The
-arithmetic is that of :func:`dlntorch.engine.batched.step`, with sums in another order. Without a GPU the kernel runs in Triton's
-interpreter (TRITON_INTERPRET=1 before it is imported), which is how it is tested.
+Both products have a copy of A of their own, so that each sum runs inside a thread; with one copy, and sums across
+threads, the kernel was half as fast. Sizes are padded to powers of two in registers only; a padded θ is 1 and never
+counts. The arithmetic is that of :func:`dlntorch.engine.batched.step`, with sums in another order. Without a GPU the
+kernel runs in Triton's interpreter (TRITON_INTERPRET=1 before it is imported), which is how it is tested.
 """
 
 # The kernel is Triton's language, compiled from this text; Python's types do not describe it.
@@ -16,9 +17,9 @@ import triton.language as tl
 
 from dlntorch.engine.batched import BatchState
 
-__all__ = ["fits_on_chip", "run_on_chip"]
+__all__ = ["OnChip", "fits_on_chip"]
 
-#: Bytes of a padded A: 128 KiB is half of an SM's registers, the rest is for θ, g and the products' temporaries.
+#: Bytes of a padded A: half of a multiprocessor's registers; Aᵀ, without padding, then fits in its L1 cache.
 ON_CHIP_BYTES = 128 * 1024
 
 
@@ -43,17 +44,27 @@ def _power(x, q, WHOLE: tl.constexpr):
 
 
 @triton.jit
+def _largest(rho, top, other_rho, other_top):
+    """Both maxima in one pass over the columns."""
+    return tl.maximum(rho, other_rho), tl.maximum(top, other_top)
+
+
+@triton.jit
 def _steps(
-    A, y, plus, minus, c, kappa, eta_given, norm2, threshold, max_steps, max_time, until,
+    A, At, y, plus, minus, c, kappa, eta_given, norm2, threshold, max_steps, max_time, until,
     step, time, eta, eta_min, eta_max, residual, ending,
-    depth, m, n, A_stride, y_stride, K,
-    BM: tl.constexpr, BN: tl.constexpr, WHOLE: tl.constexpr, RELATIVE: tl.constexpr,
+    depth, A_stride, y_stride, K,
+    m: tl.constexpr, n: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    WHOLE: tl.constexpr, RELATIVE: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(0).to(tl.int64)
     rows, columns = tl.arange(0, BM), tl.arange(0, BN)
     row_in, column_in = rows < m, columns < n
-    here = A + b * A_stride + rows[:, None] * n + columns[None, :]
-    matrix = tl.load(here, mask=row_in[:, None] & column_in[None, :], other=0.0)
+    # A column of A to a thread, a row of A to a lane: both sums below run inside a thread. The loads have no masks, which
+    # would take registers: what they read past a row's or the matrix's end is finite and meets a zero of psi or r.
+    by_column = A + b * A_stride + (rows[:, None] * n + columns[None, :])
+    by_row = At + b * A_stride + (columns[:, None] * m + rows[None, :])
+    matrix = tl.load(by_column)
     target = tl.load(y + b * y_stride + rows, mask=row_in, other=0.0)
     up = tl.load(plus + b * n + columns, mask=column_in, other=1.0)
     down = tl.load(minus + b * n + columns, mask=column_in, other=1.0)
@@ -71,7 +82,7 @@ def _steps(
         growth_up, growth_down = _power(up, p - 2, WHOLE), _power(down, p - 2, WHOLE)
         slope_up, slope_down = growth_up * up, growth_down * down
         psi = tl.where(column_in, slope_up * up - slope_down * down, 0.0)
-        r = target - tl.sum(matrix * psi[None, :], axis=1)
+        r = tl.where(row_in, target - tl.sum(tl.load(by_row) * psi[:, None], axis=0), 0.0)
         size = tl.sqrt(tl.sum(r * r, axis=0)).to(tl.float64)
         if size <= b_threshold:
             code = code * 0 + 1
@@ -84,23 +95,26 @@ def _steps(
             g = tl.sum(matrix * r[:, None], axis=0)
             new = given
             if RELATIVE:
-                rho = p * tl.max(tl.where(column_in, tl.maximum(growth_up, growth_down) * tl.abs(g), 0.0), axis=0)
-                top = tl.max(tl.where(column_in, slope_up * slope_up + slope_down * slope_down, 0.0), axis=0)
+                turn = tl.where(column_in, tl.maximum(growth_up, growth_down) * tl.abs(g), 0.0)
+                bend = tl.where(column_in, slope_up * slope_up + slope_down * slope_down, 0.0)
+                most, top = tl.reduce((turn, bend), 0, _largest)
+                rho = p * most
                 stable = b_c / (p * p * b_norm2 * top + (p - 1) * rho)
                 new = tl.where(rho == 0, stable, tl.minimum(stable, b_kappa / rho))
             next_up = up + (new * p) * (slope_up * g)
             next_down = down - (new * p) * (slope_down * g)
             # x - x is 0 for finite x only; every comparison with what is not a number is false
-            odd_g = tl.sum(tl.where(column_in & (g - g != 0.0), 1, 0), axis=0)
             odd = (next_up - next_up != 0.0) | (next_down - next_down != 0.0)
-            infinite = tl.sum(tl.where(column_in & odd, 1, 0), axis=0)
-            outside = tl.sum(tl.where(column_in & ((next_up <= 0.0) | (next_down <= 0.0)), 1, 0), axis=0)
+            fault = tl.where((next_up <= 0.0) | (next_down <= 0.0), 1, 0)
+            fault = tl.where(odd, 2, fault)
+            fault = tl.where(g - g != 0.0, 3, fault)
+            worst = tl.max(tl.where(column_in, fault, 0), axis=0)
             sound = (new > 0.0) & (new - new == 0.0)
             if sound == 0:
-                code = code * 0 + tl.where(odd_g > 0, 4, 6)
-            elif infinite > 0:
+                code = code * 0 + tl.where(worst == 3, 4, 6)
+            elif worst >= 2:
                 code = code * 0 + 4
-            elif outside > 0:
+            elif worst == 1:
                 code = code * 0 + 5
             if code == 0:
                 up = tl.where(column_in, next_up, 1.0)
@@ -123,18 +137,35 @@ def _steps(
     tl.store(ending + b, code)
 
 
-def run_on_chip(s: BatchState, steps: int) -> None:
-    """Up to ``steps`` steps of every running network, in one kernel; as many calls of ``batched.step`` do the same."""
-    m, n = s.A.shape[1:]
-    whole = int(s.p - 2) if s.p == int(s.p) and s.p <= 10 else -1
-    names = ("c", "kappa", "eta_given", "norm2", "threshold", "max_steps", "max_time", "until")
-    names += ("step", "time", "eta", "eta_min", "eta_max", "residual", "ending")
-    values = [getattr(s, name) for name in names]
-    depth = torch.tensor([s.p], dtype=torch.float64, device=s.A.device)
-    shared = s.A.shape[0] == 1, s.y.shape[0] == 1
-    _steps[(len(s),)](
-        s.A, s.y, s.plus, s.minus, *values,
-        depth, m, n, 0 if shared[0] else m * n, 0 if shared[1] else m, steps,
-        BM=_padded(m), BN=_padded(n), WHOLE=whole, RELATIVE=s.relative,
-        num_warps=8 if _padded(m) * _padded(n) >= 4096 else 4,
-    )  # fmt: skip
+class OnChip:
+    """Up to ``steps`` steps of every running network, in one kernel; as many calls of ``batched.step`` do the same.
+
+    Args:
+        state: The batch, which a call advances in place. Its A is copied twice here.
+        warps: Warps of a program. By default 128 registers of each thread, the half of them, hold A.
+    """
+
+    def __init__(self, state: BatchState, *, warps: int | None = None) -> None:
+        self.state = state
+        m, n = self.shape = tuple(state.A.shape[1:])
+        padded = _padded(m) * _padded(n)
+        self.warps = warps or max(1, padded * state.A.element_size() // 16384)
+        # A kernel reads a padded block: as much as that lies behind the last matrix, finite
+        self.A, self.At = (torch.zeros(state.A.numel() + 2 * padded, dtype=state.A.dtype, device=state.A.device)
+                           for _ in range(2))  # fmt: skip
+        self.A[: state.A.numel()] = state.A.reshape(-1)
+        self.At[: state.A.numel()] = state.A.mT.reshape(-1)
+        self.depth = torch.tensor([state.p], dtype=torch.float64, device=state.A.device)
+
+    def __call__(self, steps: int) -> None:
+        s, (m, n) = self.state, self.shape
+        whole = int(s.p - 2) if s.p == int(s.p) and s.p <= 10 else -1
+        names = ("c", "kappa", "eta_given", "norm2", "threshold", "max_steps", "max_time", "until")
+        names += ("step", "time", "eta", "eta_min", "eta_max", "residual", "ending")
+        values = [getattr(s, name) for name in names]
+        _steps[(len(s),)](
+            self.A, self.At, s.y, s.plus, s.minus, *values,
+            self.depth, 0 if len(s.A) == 1 else m * n, 0 if len(s.y) == 1 else m, steps,
+            m=m, n=n, BM=_padded(m), BN=_padded(n), WHOLE=whole, RELATIVE=s.relative,
+            num_warps=self.warps,
+        )  # fmt: skip

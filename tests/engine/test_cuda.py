@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,12 @@ def theta(one: DiagonalLinearNetwork) -> torch.Tensor:
     return torch.stack([one.theta_plus.detach(), one.theta_minus.detach()]).cpu()
 
 
+def plain_steps(state):
+    return partial(eager_steps, state)
+
+
 def check_batch(
-    run, device: str = "cpu", cases=CASES, shape: tuple[int, int] = (5, 11), dtype: str = "float64"
+    runner, device: str = "cpu", cases=CASES, shape: tuple[int, int] = (5, 11), dtype: str = "float64"
 ) -> None:
     """A batch over problems and α equals each member alone in the eager engine, at every ending."""
     for p, schedule, rules, steps in cases:
@@ -56,7 +61,7 @@ def check_batch(
         exact = dtype == "float64"
         alphas, stopping = (0.2, 0.1), Stopping(**rules)
         members = [network(problem, p, alpha) for problem, alpha in zip(problems, alphas, strict=True)]
-        batch = CudaBatch(members, problems, schedule, stopping, run)
+        batch = CudaBatch(members, problems, schedule, stopping, runner)
         for count in (steps // 3, steps - steps // 3):
             status = batch.advance(count)
         for i, (problem, alpha) in enumerate(zip(problems, alphas, strict=True)):
@@ -74,8 +79,8 @@ def check_batch(
 
 
 def test_the_step_function_equals_the_eager_engine():
-    check_batch(eager_steps)
-    check_batch(eager_steps, cases=CASES[1:4], dtype="float32")
+    check_batch(plain_steps)
+    check_batch(plain_steps, cases=CASES[1:4], dtype="float32")
 
 
 def test_networks_may_share_a_problem():
@@ -142,9 +147,9 @@ def test_the_kernel_in_the_interpreter_equals_the_eager_engine():
     pytest.importorskip("triton")
     code = (
         "from tests.engine.test_cuda import CASES, check_batch\n"
-        "from dlntorch.engine.triton_kernel import run_on_chip\n"
-        "check_batch(run_on_chip)\n"
-        "check_batch(run_on_chip, cases=CASES[1:4], dtype='float32')\n"
+        "from dlntorch.engine.triton_kernel import OnChip\n"
+        "check_batch(OnChip)\n"
+        "check_batch(OnChip, cases=CASES[1:4], dtype='float32')\n"
         "print('equal in', len(CASES), 'cases')\n"
     )
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -165,19 +170,11 @@ def test_the_kernel_in_the_interpreter_equals_the_eager_engine():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_kernel_and_graphs_on_a_gpu_equal_the_eager_engine():
     from dlntorch.engine.cuda import GraphSteps
-    from dlntorch.engine.triton_kernel import run_on_chip
+    from dlntorch.engine.triton_kernel import OnChip
 
-    check_batch(run_on_chip, "cuda")
-    check_batch(run_on_chip, "cuda", CASES[:4], (50, 200))
-    check_batch(run_on_chip, "cuda", CASES[:4], (50, 200), "float32")
+    check_batch(OnChip, "cuda")
+    check_batch(OnChip, "cuda", CASES[:4], (50, 200))
+    check_batch(OnChip, "cuda", CASES[:4], (50, 200), "float32")
     check_batch(None, "cuda")
-    graphs: list[GraphSteps] = []
-
-    def replayed(state, steps):
-        if not graphs:
-            graphs.append(GraphSteps(state))
-        graphs[0](state, steps)
-
     for case in CASES:
-        graphs.clear()
-        check_batch(replayed, "cuda", [case], (60, 300))
+        check_batch(GraphSteps, "cuda", [case], (60, 300))
