@@ -40,6 +40,7 @@ class Series:
         x, y: Numbers; None and NaN leave a gap, and so do numbers that a logarithmic axis cannot show.
         look: Number of its look.
         kind: ``line`` (many points), ``both`` (points joined), ``points``, or ``guide`` (a prediction: thin, grey).
+        band: The lower and the upper edge of a band around the points, such as quantiles over seeds; shaded.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Series:
     y: Sequence[Any]
     look: int = 0
     kind: Kind = "both"
+    band: tuple[Sequence[Any], Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True)

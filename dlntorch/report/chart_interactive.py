@@ -69,6 +69,8 @@ def _figure(panel: Panel) -> Any:
         )
     named: set[str] = set()
     for series in panel.series:
+        for edge in _band(panel, series):
+            figure.add_trace(edge)
         figure.add_trace(_trace(panel, series, series.name not in named))
         named.add(series.name)
     axis: dict[str, Any] = {
@@ -128,6 +130,35 @@ def _trace(panel: Panel, series: Series, first: bool) -> Any:
         marker={"color": look.color, "symbol": symbol, "size": 8},
         hovertemplate=f"%{{fullData.name}}<br>{panel.x} = %{{x:.4g}}<br>{panel.y} = %{{y:.4g}}<extra></extra>",
     )
+
+
+def _band(panel: Panel, series: Series) -> list[Any]:
+    """Two traces without a line; the second is filled down to the first. Gaps leave out whole points of both."""
+    import plotly.graph_objects as go
+
+    if series.band is None:
+        return []
+    x = _numbers(series.x, panel.x_scale)
+    low, high = (_numbers(edge, panel.y_scale) for edge in series.band)
+    whole = [None not in point for point in zip(x, low, high, strict=True)]
+    red, green, blue = (int(look_of(series.look).color[i : i + 2], 16) for i in (1, 3, 5))
+    shared = {
+        "mode": "lines",
+        "line": {"width": 0},
+        "showlegend": False,
+        "hoverinfo": "skip",
+        "legendgroup": series.name,
+    }
+    return [
+        go.Scatter(
+            x=[value for value, good in zip(x, whole, strict=True) if good],
+            y=[value for value, good in zip(edge, whole, strict=True) if good],
+            fill=fill,
+            fillcolor=f"rgba({red},{green},{blue},0.18)",
+            **shared,
+        )
+        for edge, fill in ((low, "none"), (high, "tonexty"))
+    ]
 
 
 def _numbers(values: Any, scale: str) -> list[float | None]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlntorch.report.axes import label_axes, linear_axis, log_axis
 from dlntorch.report.chart import GUIDE, Chart, Panel, Series, look_of
-from dlntorch.report.style import DARK, DPI, FONT, GREY, SIZE, printable, show_notice
+from dlntorch.report.style import DARK, DPI, FONT, GREY, SIZE, printable, show_notice, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ __all__ = ["draw_chart"]
 #: Width and height of a panel's axes in inches, by the number of columns.
 _PANEL = {1: (4.7, 3.1), 2: (3.5, 2.8), 3: (2.9, 2.6)}
 _LEFT, _RIGHT, _BELOW, _ABOVE = 0.92, 0.15, 0.62, 0.34  # room around each panel, inches
+_TITLE, _SUBTITLE = 0.23, 0.21  # height of a line, inches
 
 
 def draw_chart(chart: Chart) -> Figure:
@@ -34,7 +36,9 @@ def draw_chart(chart: Chart) -> Figure:
     width = columns * (_LEFT + wide + _RIGHT)
     in_row = _legend_columns([name for name, _ in legend], width)
     below = 0.22 * math.ceil(len(legend) / in_row) + 0.08 if legend else 0.0
-    top = 0.68 if chart.subtitle else 0.42
+    title = wrapped(chart.title, width - 0.2, SIZE + 2, bold=True)
+    subtitle = wrapped(chart.subtitle, width - 0.2, SIZE - 1.5)
+    top = 0.19 + _TITLE * len(title) + _SUBTITLE * len(subtitle) + (0.05 if subtitle else 0.0)
     height = top + rows * (_ABOVE + tall + _BELOW) + below
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -46,12 +50,13 @@ def draw_chart(chart: Chart) -> Figure:
         axes = figure.add_axes((left / width, bottom / height, wide / width, tall / height), facecolor="white")
         _draw_panel(axes, panel, name_y=column == 0 or not same_label)
     look: dict[str, Any] = {"family": FONT, "parse_math": False, "ha": "left", "va": "top"}
-    figure.text(
-        0.1 / width, 1 - 0.1 / height, printable(chart.title, 110), size=SIZE + 2, weight="bold", color=DARK, **look
-    )
-    if chart.subtitle:
-        where = 1 - 0.38 / height
-        figure.text(0.1 / width, where, printable(chart.subtitle, 130), size=SIZE - 1.5, color=GREY, **look)
+    at = 0.1
+    for line in title:
+        figure.text(0.1 / width, 1 - at / height, line, size=SIZE + 2, weight="bold", color=DARK, **look)
+        at += _TITLE
+    for line in subtitle:
+        figure.text(0.1 / width, 1 - (at + 0.05) / height, line, size=SIZE - 1.5, color=GREY, **look)
+        at += _SUBTITLE
     _draw_legend(figure, legend, in_row)
     return figure
 
@@ -66,7 +71,8 @@ def _draw_panel(axes: Axes, panel: Panel, name_y: bool) -> None:
     if panel.title:
         axes.set_title(printable(panel.title), size=SIZE, family=FONT, color=DARK, loc="left", parse_math=False)
     data = [_shown(panel, series) for series in panel.series]
-    xs, ys = [x for x, _ in data], [y for _, y in data]
+    bands = [_band(panel, series) for series in panel.series]
+    xs, ys = [x for x, _ in data], [y for _, y in data] + [edge for band in bands for edge in band]
     if panel.heat is not None:
         xs.append(np.asarray(panel.heat.x, dtype=float))
         ys.append(np.asarray(panel.heat.y, dtype=float))
@@ -77,7 +83,11 @@ def _draw_panel(axes: Axes, panel: Panel, name_y: bool) -> None:
         return
     if panel.heat is not None:
         _draw_heat(axes, panel)
-    for series, (x, y) in zip(panel.series, data, strict=True):
+    for series, (x, y), band in zip(panel.series, data, bands, strict=True):
+        if band:
+            axes.fill_between(
+                x, band[0], band[1], color=look_of(series.look).color, alpha=0.18, linewidth=0, zorder=1.5
+            )
         axes.plot(x, y, **_style(series, len(x)))
     label_axes(axes, panel.x, panel.y if name_y else "")
 
@@ -93,6 +103,11 @@ def _shown(panel: Panel, series: Series) -> tuple[np.ndarray, np.ndarray]:
         bad |= y <= 0
     x[bad] = y[bad] = math.nan
     return x, y
+
+
+def _band(panel: Panel, series: Series) -> list[np.ndarray]:
+    """The lower and the upper edge of a series' band, NaN where the axis cannot show it; nothing where it has none."""
+    return [] if series.band is None else [_shown(panel, replace(series, y=edge))[1] for edge in series.band]
 
 
 def _axis(axes: Axes, which: str, scale: str, values: list[np.ndarray]) -> bool:

@@ -35,6 +35,7 @@ __all__ = [
     "printable",
     "save_figure",
     "show_notice",
+    "wrapped",
 ]
 
 FONT = "DejaVu Sans"  # it comes with matplotlib, and has α, ψ, ℓ, ‖ and superscripts
@@ -76,14 +77,38 @@ def format_number(value: Any, digits: int = 3) -> str:
 
 def printable(text: str, limit: int = 72) -> str:
     """``text`` on one line, of at most ``limit`` characters, with a box for every character that the font lacks."""
-    from matplotlib import get_data_path
-    from matplotlib.font_manager import get_font
-
-    font = get_font(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    font = _font(False)
     line = " ".join(text.split())
     if len(line) > limit:
         line = line[: limit - 1] + "…"
     return "".join(c if c.isprintable() and font.get_char_index(ord(c)) else "□" for c in line)
+
+
+def wrapped(text: str, width: float, size: float, bold: bool = False) -> list[str]:
+    """``text`` as lines no wider than ``width`` inches at ``size`` points; a word wider than that has its own line."""
+    font = _font(bold)
+    lines: list[str] = []
+    for word in printable(text, 400).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(font, longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font(bold: bool) -> Any:
+    from matplotlib import get_data_path
+    from matplotlib.font_manager import get_font
+
+    return get_font(str(Path(get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' if bold else ''}.ttf"))
+
+
+def _width(font: Any, text: str, size: float) -> float:
+    """In inches."""
+    font.set_size(size, 72)
+    font.set_text(text)
+    return font.get_width_height()[0] / 64 / 72
 
 
 def new_figure(title: str, subtitle: str, heights: Sequence[float] = (3.1,)) -> tuple[Figure, list[Axes]]:

@@ -14,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlntorch.report.axes import linear_axis, log_axis, power_of_ten, symlog_axis
+from dlntorch.report.chart import Chart, Panel, Series
+from dlntorch.report.chart_interactive import interactive_html, plotly_available
+from dlntorch.report.chart_static import draw_chart
 from dlntorch.report.style import (
     SERIES,
     finish_figure,
@@ -24,6 +27,7 @@ from dlntorch.report.style import (
     printable,
     save_figure,
     show_notice,
+    wrapped,
 )
 
 # linear RGB as deuteranopes, protanopes and tritanopes see it (Machado, Oliveira and Fernandes 2009, severity 1)
@@ -172,3 +176,39 @@ def test_importing_the_report_is_free_and_drawing_never_needs_pyplot() -> None:
 def test_numbers_in_words() -> None:
     assert [format_number(v) for v in (None, True, 12345, 1.23456e-5, 0.0)] == ["–", "yes", "12,345", "1.23e-05", "0"]
     assert [power_of_ten(k) for k in (-12, 0, 305)] == ["10⁻¹²", "10⁰", "10³⁰⁵"]
+
+
+@pytest.mark.parametrize("bold", [False, True])
+def test_wrapped_lines_fit_and_lose_nothing(bold):
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    text = "p > 2: the error divided by αᵖ, over the predicted constant, with ‖ψ − Wₚ‖₂ in every one of these words"
+    lines = wrapped(text, 3.0, 13.0, bold)
+    assert " ".join(lines) == text
+    assert len(lines) > 2
+    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    for line in lines:
+        assert TextPath((0, 0), line, size=13.0, prop=font).get_extents().width / 72 < 3.05
+    assert wrapped("", 3.0, 13.0) == []
+    assert wrapped("unbreakable", 0.1, 13.0) == ["unbreakable"]
+
+
+def test_a_band_is_drawn_on_paper_and_on_the_page():
+    series = Series("s", [1, 2, 3], [1, 2, 4], band=([0.5, None, 3], [2, 3, 5]))
+    chart = Chart(
+        "c", "A title that is much too long for one line of a chart with a single panel", "", (_panel(series),)
+    )
+    figure = draw_chart(chart)
+    (band,) = figure.axes[0].collections
+    assert band.get_paths()
+    assert figure.axes[0].get_ylim()[0] < 0.5
+    titles = [text for text in figure.texts if text.get_weight() == "bold"]
+    assert len(titles) == 2
+    assert all(t.get_window_extent().x1 <= figure.bbox.x1 for t in titles)
+    if plotly_available():
+        assert '"fill":"tonexty"' in interactive_html(chart).replace(" ", "")
+
+
+def _panel(*series: Series) -> Panel:
+    return Panel("", "x", "y", series)
