@@ -23,7 +23,7 @@ from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count
 
-__all__ = ["CudaBatch", "CudaEngine", "GraphSteps", "eager_steps"]
+__all__ = ["CudaBatch", "CudaEngine", "GraphSteps", "advance_together", "batch_of", "eager_steps"]
 
 #: Steps in one CUDA graph.
 GRAPH_STEPS = 32
@@ -63,8 +63,8 @@ class CudaBatch:
     Args:
         networks: One network for each member, of one shape, depth, precision and device.
         problems: One problem for all, or one for each, dense, of full row rank and of one shape.
-        schedule: ``relative`` or ``constant``.
-        stopping: When each member ends, full batch.
+        schedule: ``relative`` or ``constant``; one for all, or one for each, all of one rule.
+        stopping: When a member ends, full batch; one for all, or one for each.
         runner: Makes, from the batch's state, what runs a number of steps; chosen by size where it is None.
     """
 
@@ -72,8 +72,8 @@ class CudaBatch:
         self,
         networks: Sequence[DiagonalLinearNetwork],
         problems: Problem | Sequence[Problem],
-        schedule: Schedule,
-        stopping: Stopping,
+        schedule: Schedule | Sequence[Schedule],
+        stopping: Stopping | Sequence[Stopping],
         runner: Callable[[BatchState], Callable[[int], None]] | None = None,
     ) -> None:
         given = [problems] if isinstance(problems, Problem) else list(problems)
@@ -87,22 +87,32 @@ class CudaBatch:
             raise InputError("ensemble must have problems of one shape (m, n), got several")
         if len({network.p for network in networks}) > 1:
             raise InputError("ensemble must have one depth p in a batch, got several")
-        if schedule.rule not in ("relative", "constant"):
-            raise InputError(f"schedule must be relative or constant in a batch, got {schedule.name!r}")
-        self.networks, self.stopping = list(networks), stopping
-        self.state = _state(self.networks, given, schedule, stopping)
+        schedules = _one_for_each("schedule", schedule, Schedule, len(networks))
+        for one in schedules:
+            if one.rule not in ("relative", "constant") or one.rule != schedules[0].rule:
+                raise InputError(f"schedule must be relative or constant in a batch, and one for all, got {one.name!r}")
+        self.networks = list(networks)
+        self.state = _state(self.networks, given, schedules, _one_for_each("tol", stopping, Stopping, len(networks)))
         self._run = (runner or _runner)(self.state)
 
-    def advance(self, steps: int) -> list[Status | None]:
-        """Make up to ``steps`` further steps on every running network; each one's status, None where it runs."""
-        steps, s = check_count("steps", steps, at_least=0), self.state
-        s.until.copy_(s.step + steps)
-        self._run(steps)
-        if steps == 0 or bool(((s.ending == 0) & (s.step >= s.max_steps)).any()):
+    def advance(self, steps: int | Sequence[int]) -> list[Status | None]:
+        """Make up to ``steps`` further steps on every running network; each one's status, None where it runs.
+
+        Args:
+            steps: A number for all networks, or one for each; 0 only sees whether the network has ended.
+        """
+        s = self.state
+        each = [steps] * len(s) if isinstance(steps, int) else list(steps)
+        if len(each) != len(s):
+            raise InputError(f"steps must be one number, or {len(s)}, one for each network, got {len(each)}")
+        for one in each:
+            check_count("steps", one, at_least=0)
+        s.until.copy_(s.step + torch.tensor(each, dtype=torch.int64, device=s.step.device))
+        self._run(max(each))
+        if min(each) == 0 or bool(((s.ending == 0) & (s.step >= s.max_steps)).any()):
             self._look()
-        for i, network in enumerate(self.networks):
-            network.theta_plus.data.copy_(s.plus[i])
-            network.theta_minus.data.copy_(s.minus[i])
+        for ours, theirs in ((s.plus, "theta_plus"), (s.minus, "theta_minus")):
+            torch._foreach_copy_([getattr(network, theirs).data for network in self.networks], list(ours.unbind(0)))
         return self.status
 
     def _look(self) -> None:
@@ -132,8 +142,16 @@ class CudaBatch:
                 getattr(s, name)[i] = getattr(one, name)
 
 
+def _one_for_each(name: str, given: Any, kind: type, count: int) -> list[Any]:
+    """``given`` for every network, or the list that it is."""
+    each = [given] * count if isinstance(given, kind) else list(given)
+    if len(each) != count:
+        raise InputError(f"{name} must be one for all networks, or {count}, one for each, got {len(each)}")
+    return each
+
+
 def _state(
-    networks: list[DiagonalLinearNetwork], problems: list[Problem], schedule: Schedule, stopping: Stopping
+    networks: list[DiagonalLinearNetwork], problems: list[Problem], schedules: list[Schedule], rules: list[Stopping]
 ) -> BatchState:
     """The tensors of a batch at its start."""
     count, place = len(networks), problems[0].device
@@ -144,11 +162,12 @@ def _state(
     def each(values: list[float]) -> Tensor:
         return number(1.0) * torch.tensor(values, dtype=torch.float64, device=place)
 
-    def whole(value: int) -> Tensor:
-        return torch.full((count,), value, dtype=torch.int64, device=place)
+    def whole(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=place)
 
-    relative = schedule.rule == "relative"
+    relative = schedules[0].rule == "relative"
     sizes = [float(torch.linalg.vector_norm(problem.y.double())) for problem in problems]
+    sizes = sizes * count if len(sizes) == 1 else sizes
     return BatchState(
         A=torch.stack([problem.A for problem in problems]),
         y=torch.stack([problem.y for problem in problems]),
@@ -156,21 +175,21 @@ def _state(
         minus=torch.stack([network.theta_minus.data for network in networks]),
         p=networks[0].p,
         relative=relative,
-        c=number(schedule.c),
-        kappa=number(schedule.kappa or 0.0),
-        eta_given=number(schedule.eta or 0.0),
+        c=each([one.c for one in schedules]),
+        kappa=each([one.kappa or 0.0 for one in schedules]),
+        eta_given=each([one.eta or 0.0 for one in schedules]),
         norm2=each([problem.spectral_norm**2 for problem in problems]) if relative else number(0.0),
-        threshold=each([stopping.tol * size for size in sizes]) if stopping.tol > 0 else number(-1.0),
-        max_steps=whole(min(stopping.max_steps, 1 << 62)),
-        max_time=number(stopping.max_time),
-        until=whole(0),
-        step=whole(0),
+        threshold=each([rule.tol * size if rule.tol > 0 else -1.0 for rule, size in zip(rules, sizes, strict=True)]),
+        max_steps=whole([min(rule.max_steps, 1 << 62) for rule in rules]),
+        max_time=each([rule.max_time for rule in rules]),
+        until=whole([0] * count),
+        step=whole([0] * count),
         time=number(0.0),
         eta=number(0.0),
         eta_min=number(math.inf),
         eta_max=number(0.0),
         residual=number(math.inf),
-        ending=whole(0),
+        ending=whole([0] * count),
     )
 
 
@@ -193,23 +212,47 @@ class CudaEngine(EagerEngine):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        plain = self.batches is None and self.certificate is None and self.schedule.rule != "stable"
-        self._batch = CudaBatch([self.network], self.problem, self.schedule, self.stopping) if plain else None
+        self._batch: CudaBatch | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether this run is one that a batch can make: full batch, without certificate, ``relative`` or constant."""
+        return self.batches is None and self.certificate is None and self.schedule.rule != "stable"
 
     def advance(self, steps: int) -> Status | None:
         """Make up to ``steps`` further steps; a status when the run has ended, else None."""
-        if self._batch is None:
+        if not self.plain:
             return super().advance(steps)
-        reason = self.progress.reason
-        status = self._batch.advance(steps)[0]
-        self.progress = self._batch.progress[0]
-        self.progress.reason = reason
-        if status is Status.FAILED:
-            self.progress.reason = f"the rule {self.schedule.rule} gives no step size at step {self.progress.step}"
-        return status
+        if self._batch is None:
+            self._batch = batch_of([self])
+        return advance_together(self._batch, [self], [steps])[0]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state, and from the network's θ, bitwise."""
         super().load_state_dict(state)
-        if self._batch is not None:
-            self._batch.load([self.progress])
+        self._batch = None
+
+
+def batch_of(engines: Sequence[CudaEngine]) -> CudaBatch:
+    """The batch that makes the steps of several engines, from where each of them is."""
+    problems = [engine.problem for engine in engines]
+    shared = all(problem is problems[0] for problem in problems)
+    batch = CudaBatch(
+        [engine.network for engine in engines],
+        problems[0] if shared else problems,
+        [engine.schedule for engine in engines],
+        [engine.stopping for engine in engines],
+    )
+    batch.load([engine.progress for engine in engines])
+    return batch
+
+
+def advance_together(batch: CudaBatch, engines: Sequence[CudaEngine], steps: Sequence[int]) -> list[Status | None]:
+    """Make up to ``steps`` further steps of each engine in a batch made of them; each one's status, None if it runs."""
+    statuses = batch.advance(steps)
+    for engine, progress, status in zip(engines, batch.progress, statuses, strict=True):
+        progress.reason = engine.progress.reason
+        engine.progress = progress
+        if status is Status.FAILED:
+            progress.reason = f"the rule {engine.schedule.rule} gives no step size at step {progress.step}"
+    return statuses

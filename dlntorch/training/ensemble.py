@@ -2,7 +2,8 @@
 
 Every network is a :class:`~dlntorch.training.descent.Descent` and is trained exactly as it would be alone: its θ, its
 record and its status are bitwise the same. The fused engine's compiled loop holds no interpreter lock, so threads run
-networks at the same time; a network that has ended is not called again.
+networks at the same time; a network that has ended is not called again. On a GPU, networks of one shape, depth and
+kind of schedule are one batch: their steps are made by one kernel at the same time.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class EnsembleDescent:
     """Runs many descents to their ends: ``while ensemble.advance() is None: pass``.
 
     Threads take running networks in turn, a time slice each, so that all of them progress and a wall-clock budget or
-    an interruption finds them equally far. Engines other than ``fused`` hold the interpreter and use one thread.
+    an interruption finds them equally far. Engines other than ``fused`` hold the interpreter and use one thread; those of
+    ``cuda`` are run in batches (:class:`_Batch`).
 
     Args:
         descents: The runs, at least one; nothing need be common to them.
@@ -80,7 +82,21 @@ class EnsembleDescent:
         for descent in descents:
             descent.block_seconds = min(descent.block_seconds, BLOCK_SECONDS)
             descent.recorder.max_bytes = min(descent.recorder.max_bytes, RECORD_BYTES // len(descents))
-        self._queue = deque(range(len(self.descents)))
+        self._form_groups()
+
+    def _form_groups(self) -> None:
+        """Networks that one CUDA batch can hold become a batch; all others wait in the queue for a thread."""
+        kinds: dict[tuple[Any, ...], list[Descent]] = {}
+        alone: list[int] = []
+        for i in self.running:
+            engine = self.descents[i].engine
+            if self.descents[i].engine_name == "cuda" and getattr(engine, "plain", False):
+                key = (engine.network.p, engine.schedule.rule, engine.problem.A.shape, engine.problem.dtype)
+                kinds.setdefault(key, []).append(self.descents[i])
+            else:
+                alone.append(i)
+        self._batches = [_Batch(members, self.block_seconds) for members in kinds.values()]
+        self._queue = deque(alone)
 
     def __len__(self) -> int:
         return len(self.descents)
@@ -112,9 +128,11 @@ class EnsembleDescent:
 
     def advance(self) -> Status | None:
         """Run the networks for about a block; the ensemble's status when all have ended, else None."""
-        if not self._queue:
+        if not self.running:
             return self.status
         began = time.perf_counter()
+        for batch in self._batches:
+            batch.advance()
         deadline = began + min(self.block_seconds, max(0.0, self.max_wall_seconds - self.wall_seconds))
         workers = min(self.threads, len(self._queue))
         if workers <= 1:
@@ -127,6 +145,7 @@ class EnsembleDescent:
             for i in self.running:
                 self.descents[i].end(Status.INTERRUPTED if self.interrupted else Status.MAX_WALL_SECONDS)
             self._queue.clear()
+            self._batches.clear()
         return self.status
 
     def _work(self, deadline: float) -> None:
@@ -157,7 +176,44 @@ class EnsembleDescent:
             descent.load_state_dict(saved)
         self.wall_seconds = float(state["wall_seconds"])
         self.interrupted = False
-        self._queue = deque(self.running)
+        self._form_groups()
+
+
+class _Batch:
+    """Descents whose steps one CUDA batch makes at the same time.
+
+    A block ends for each where its next record is due, so θ, record and status are those of the descent alone. Once
+    three of four have ended the batch is made anew from those that run, so that the others' data leave the GPU.
+    """
+
+    def __init__(self, descents: list[Descent], block_seconds: float) -> None:
+        from dlntorch.engine.cuda import batch_of
+
+        self.descents = descents
+        for descent in descents:
+            descent.block_seconds = block_seconds
+        self._batch_of = batch_of
+        self._batch = batch_of([descent.engine for descent in descents])  # pyright: ignore[reportArgumentType]
+
+    def advance(self) -> None:
+        """One block of every running network."""
+        from dlntorch.engine.cuda import advance_together
+
+        running = [descent for descent in self.descents if descent.status is None]
+        if 4 * len(running) <= len(self.descents) and running:
+            self.descents = running
+            self._batch = self._batch_of([descent.engine for descent in running])  # pyright: ignore[reportArgumentType]
+        if not running:
+            return
+        began = time.perf_counter()
+        before = [descent.progress.step for descent in self.descents]
+        steps = [descent.begin() if descent.status is None else 0 for descent in self.descents]
+        engines: list[Any] = [descent.engine for descent in self.descents]
+        statuses = advance_together(self._batch, engines, steps)
+        seconds = time.perf_counter() - began
+        for descent, status, step in zip(self.descents, statuses, before, strict=True):
+            if descent.status is None:
+                descent.finish(status, step, seconds)
 
 
 def overall_status(statuses: Sequence[Status | None]) -> Status:

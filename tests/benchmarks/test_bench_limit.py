@@ -33,6 +33,7 @@ def test_figure1_grid(benchmark):
     assert max(float(limit.residual.max()) for limit in limits) <= 1e-14
 
 
+@pytest.mark.slow
 def test_thirty_times_lsoda_on_a_part_of_the_grid(capsys):
     """The grid's easier half for LSODA; the whole grid gives a larger ratio."""
     tallies = compare(("LSODA",), depths=(2.5, 4.0), powers=(1.0, 1e-2, 1e-4))

@@ -13,7 +13,12 @@ import dlntorch as dln
 from tests.problems import gaussian
 from tests.reference.cases import random_face
 
-SIZES = [(50, 200, 6), (50, 200, None), (200, 1000, 30), (200, 1000, None)]
+SIZES = [
+    (50, 200, 6),
+    (50, 200, None),
+    pytest.param(200, 1000, 30, marks=pytest.mark.slow),
+    pytest.param(200, 1000, None, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("m", "n", "nonzeros"), SIZES)

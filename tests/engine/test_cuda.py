@@ -178,3 +178,49 @@ def test_kernel_and_graphs_on_a_gpu_equal_the_eager_engine():
     check_batch(None, "cuda")
     for case in CASES:
         check_batch(GraphSteps, "cuda", [case], (60, 300))
+
+
+def test_an_ensemble_trains_its_networks_in_batches(monkeypatch):
+    """Each network's record is that of its own run; depths, rules and ends differ, and one batch shrinks."""
+    from dlntorch.training import descent as module
+    from dlntorch.training.descent import Descent
+    from dlntorch.training.ensemble import EnsembleDescent
+
+    monkeypatch.setattr(module, "resolve_engine", lambda *_: "cuda")
+    problem = gaussian(4, 9, 1)
+    cases = [
+        (p, alpha, schedule, rules)
+        for p, schedule in ((2.0, make_schedule()), (3.0, make_schedule()), (3.0, make_schedule("constant", eta=1e-2)))
+        for alpha, rules in (
+            (0.1, {"tol": 0.0}),
+            (0.2, {"max_steps": 37}),
+            (0.3, {"tol": 0.9}),
+            (0.2, {"max_steps": 60}),
+        )
+    ]
+
+    def descents() -> list[Descent]:
+        return [
+            Descent(network(problem, p, alpha), problem, schedule, Stopping(**{"max_steps": 300, **rules}))
+            for p, alpha, schedule, rules in cases
+        ]
+
+    together, alone = EnsembleDescent(descents()), descents()
+    assert [len(batch.descents) for batch in together._batches] == [4, 4, 4]
+    for _ in range(4):
+        together.advance()
+    resumed = EnsembleDescent(descents())
+    resumed.load_state_dict(together.state_dict())
+    for ensemble in (together, resumed):
+        while ensemble.advance() is None:
+            pass
+    assert any(len(batch.descents) < 4 for batch in together._batches)
+    for i, one in enumerate(alone):
+        while one.advance() is None:
+            pass
+        for ensemble in (together, resumed):
+            other = ensemble.descents[i]
+            assert other.status is one.status
+            assert other.progress.step == one.progress.step
+            assert float(((theta(other.network) - theta(one.network)).abs() / theta(one.network)).max()) < 1e-12
+            assert [s.step for s in other.recorder.snapshots] == [s.step for s in one.recorder.snapshots]
