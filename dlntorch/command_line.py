@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib
+import gc
 import os
 import re
 import sys
@@ -91,6 +91,7 @@ def leave(status: int, script: str) -> NoReturn:
 
 def run_point(config: DictConfig) -> float | None:
     """Run one point of a sweep, or the only one; returns its distance to W_p (for sweepers), where it has one."""
+    gc.enable()  # train.py has imported what it needs
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return _sweep_point(config, folder)
@@ -261,8 +262,6 @@ def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> An
     from dlntorch.experiment.console import announce, conclude
 
     with PlanAhead(settings) as make_plan:
-        if settings["logger"]["name"] == "wandb":
-            _import_wandb()
         try:
             result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
         except CheckpointError as error:
@@ -273,15 +272,6 @@ def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> An
             result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
     conclude(result)
     return result
-
-
-def _import_wandb() -> None:
-    """Import all that ``wandb.init`` will, before Lightning: it looks through every module loaded so far, 80 times.
-
-    (pydantic does, for the docstrings of its models' fields; after Lightning that alone takes two seconds.)
-    """
-    with contextlib.suppress(ImportError):  # not there, or rearranged: wandb.init says so, or imports it itself
-        importlib.import_module("wandb.sdk.launch.inputs.internal")
 
 
 def _run_ensemble(settings: Mapping[str, Any], folder: Path) -> int:

@@ -127,8 +127,11 @@ class DualField:
         self.R: Tensor | None = None
         self.sigma = torch.zeros_like(self.y)
         self.evaluations = 0
-        exponent = -(p - 2) / p  # u at which θ₊^p reaches the largest value
-        self.smallest_slack = 0.0 if p == 2 else (_LARGEST_PSI ** (1 / p) / alpha) ** (p * exponent)
+        # u at which θ₊^p reaches the largest value
+        self.smallest_slack = 0.0 if p == 2 else (_LARGEST_PSI ** (1 / p) / alpha) ** (2 - p)
+        self.power = 0.0 if p == 2 else -p / (p - 2)
+        # both factors of ψ are floats then, also at the smallest slack; at p = 2 there is no such form
+        self.amplitude = alpha**p if p > 2 and alpha**p > 1 / _LARGEST_PSI else 0.0
         self.largest_tau = float(np.log(_LARGEST_PSI) - 2 * np.log(alpha))
 
     def slack(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,9 +160,13 @@ class DualField:
         return self.alpha * u**exponent, self.alpha * v**exponent
 
     def psi(self, x: Tensor) -> Tensor:
-        """ψ at x, shape (n,)."""
-        plus, minus = self.theta(x)
-        return plus**self.p - minus**self.p
+        """ψ = α^p (u^{−p/(p−2)} − v^{−p/(p−2)}) at x, shape (n,); what an integration spends its time on."""
+        if self.amplitude == 0.0:
+            plus, minus = self.theta(x)
+            return plus**self.p - minus**self.p
+        change = self.B @ x
+        u, v = (self.u - change).clamp_min_(self.smallest_slack), (self.v + change).clamp_min_(self.smallest_slack)
+        return self.amplitude * (u.pow_(self.power) - v.pow_(self.power))
 
     def residual(self, x: Tensor) -> Tensor:
         """y − Aψ at x, shape (m,)."""

@@ -34,7 +34,7 @@ class Field(Protocol):
 
     evaluations: int
 
-    def __call__(self, _: Tensor, x: Tensor) -> Tensor: ...
+    def __call__(self, _: Any, x: Tensor) -> Tensor: ...
     def theta(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
     def residual(self, x: Tensor) -> Tensor: ...
     def inside(self, x: Tensor) -> bool: ...
@@ -80,6 +80,11 @@ class Session:
     def tensor(self, x: np.ndarray) -> Tensor:
         """A state as a tensor where the field lives."""
         return torch.as_tensor(x, dtype=self.field.y.dtype, device=self.field.y.device)
+
+    def velocity(self, _: float, x: np.ndarray) -> np.ndarray:
+        """The right-hand side as scipy wants it, without a copy: for a field on the CPU."""
+        with torch.no_grad():
+            return self.field(None, torch.from_numpy(x)).numpy()
 
     def spent(self) -> bool:
         """Whether the budget is used up; notes the status if so."""
@@ -164,6 +169,8 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             self.held: _Held | None = None
             if session.moving:
                 session.field.rebase(session.tensor(y0))
+            if session.field.y.device.type == "cpu":
+                fun = session.velocity  # torchdiffeq's own copies every state twice
             super().__init__(fun, t0, y0, t_bound, rtol=rtol, atol=atol, vectorized=vectorized, **arguments)
             if session.moving:
                 # sqrt(rtol), scipy's choice, iterates on rounding noise when rtol is small

@@ -43,7 +43,11 @@ class PlanAhead:
                 question.write(pickle.dumps(self._config))
                 question.seek(0)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", "from dlntorch.experiment.ahead import main; main()"],
+                    [
+                        sys.executable,
+                        "-c",
+                        "import gc; gc.disable(); from dlntorch.experiment.ahead import main; main()",
+                    ],
                     stdin=question,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

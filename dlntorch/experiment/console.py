@@ -42,7 +42,7 @@ def _rank(problem: Problem) -> int | str:
 def announce(plan: Plan) -> None:
     """One line before training: what is trained, and how long it will take."""
     problem, settings, prediction = plan.problem, plan.settings, plan.prediction
-    expected = f"expected: {prediction.reason}"
+    expected = f"steps not predicted: {prediction.reason}"
     if prediction.steps is not None and prediction.time is not None:
         expected = f"expected {prediction.steps:.2g} steps to t = {prediction.time:.3g}"
         if prediction.steps > settings.stopping.max_steps:

@@ -12,6 +12,7 @@ from typing import Any
 
 from dlntorch.experiment.ensemble_result import EnsembleResult, ensemble_summary, write_ensemble
 from dlntorch.experiment.folder import RunFolder
+from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.members import check_one_shape, member_configs, zipped
 from dlntorch.experiment.references import references_of_many
 from dlntorch.experiment.run import Plan, numeric_threads, run_identity, training_options
@@ -131,6 +132,7 @@ def run_ensemble_experiment(
         announce: Called with the plans before training.
         draw: Called with the result once it is written; returns figures by name, for the logger.
     """
+    import_libraries(config["logger"]["name"])
     from dlntorch.callbacks import CheckpointCallback, EnsembleCallback, SignalCallback, make_progress_bar
     from dlntorch.experiment.ensemble_loggers import close_loggers, open_logger
     from dlntorch.training.fit import fit_descent

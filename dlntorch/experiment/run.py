@@ -16,6 +16,7 @@ from dlntorch.engine.processes import shard_processes
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.folder import RunFolder, problem_digest
+from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.references import References, compute_references
 from dlntorch.experiment.result import RunResult
 from dlntorch.experiment.settings import RunSettings
@@ -265,14 +266,15 @@ def _run_in(
     make_plan: Callable[[Mapping[str, Any], Problem], Plan],
 ) -> RunResult:
     """:func:`run_experiment` in an open folder."""
-    from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
-    from dlntorch.experiment.loggers import open_logger
-    from dlntorch.training.fit import fit_descent
-
     trainer = config["trainer"]
     share, every, block = training_options(config)
     problem = make_problem(**config["problem"])
     asked = RunSettings.from_config(problem, config)
+    import_libraries(config["logger"]["name"])  # only now: a mistake in the settings is said without them
+    from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
+    from dlntorch.experiment.loggers import open_logger
+    from dlntorch.training.fit import fit_descent
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(numeric_threads(trainer["threads"], problem))
         stack.enter_context(shard_processes(asked.shards))

@@ -56,6 +56,8 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
     near = max(tol, TAIL_FROM)
     path = flow_path(exact, p, alpha, times, rtol=1e-5, method="LSODA", stop_residual=near, max_evaluations=6_000)
     if path.status is not Status.CONVERGED:
+        if path.status is Status.MAX_STEPS:
+            return Prediction(None, None, "the flow is too stiff to follow in a second")
         return Prediction(None, None, path.reason or f"the flow needs more than t = {times[-1]:.1e}")
     tail = math.log(near / tol) / _decay_rate(exact, p, path.theta_plus[-1], path.theta_minus[-1])
     t = path.t.numpy()
