@@ -111,8 +111,9 @@ class CudaBatch:
         self._run(max(each))
         if min(each) == 0 or bool(((s.ending == 0) & (s.step >= s.max_steps)).any()):
             self._look()
-        for ours, theirs in ((s.plus, "theta_plus"), (s.minus, "theta_minus")):
-            torch._foreach_copy_([getattr(network, theirs).data for network in self.networks], list(ours.unbind(0)))
+        for network, plus, minus in zip(self.networks, s.plus.unbind(0), s.minus.unbind(0), strict=True):
+            network.theta_plus.data.copy_(plus)
+            network.theta_minus.data.copy_(minus)
         return self.status
 
     def _look(self) -> None:
