@@ -87,14 +87,20 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
     (Paige 1980), and the largest is all that is asked for.
     """
     plus, minus = (t.reshape(-1, problem.n) for t in (theta_plus, theta_minus))
-    g = problem.operator.rmatvec(problem.residual(plus**p - minus**p))
+    A = problem.operator
+    g = A.rmatvec(problem.residual(plus**p - minus**p))
+    # the parts of hessian_vector that do not depend on v
+    slope = p * torch.cat([plus ** (p - 1), -(minus ** (p - 1))], dim=1)
+    bend = p * (p - 1) * torch.cat([g * plus ** (p - 2), -g * minus ** (p - 2)], dim=1)
     n, count = problem.n, plus.shape[0]
     steps = min(iterations, 2 * n)
     v = starting_direction(n, problem.dtype, problem.device).expand(count, 2 * n)
     previous, beta = torch.zeros_like(v), torch.zeros(count, 1, dtype=problem.dtype, device=problem.device)
     tridiagonal = torch.zeros(count, steps, steps, dtype=problem.dtype, device=problem.device)
     for j in range(steps):
-        image = torch.cat(hessian_vector(problem.operator, g, (plus, minus), p, (v[:, :n], v[:, n:])), dim=1)
+        scaled = slope * v
+        image = slope * A.rmatvec(A.matvec(scaled[:, :n] + scaled[:, n:])).repeat(1, 2)
+        image -= bend * v
         image -= beta * previous
         size = torch.linalg.vector_norm(image, dim=1, keepdim=True)
         along = (image * v).sum(dim=1, keepdim=True)

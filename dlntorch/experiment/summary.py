@@ -6,6 +6,7 @@ A value that could not be computed is None with a ``…_reason`` beside it; neve
 from __future__ import annotations
 
 import math
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
@@ -39,8 +40,8 @@ def put(target: dict[str, Any], key: str, value: Any, reason: str = "") -> None:
     target[f"{key}_reason"] = reason or "not computed"
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a run depends on."""
+@cache
+def _versions() -> dict[str, str]:
     found = {"python": python_version()}
     for package in _PACKAGES:
         try:
@@ -48,6 +49,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a run depends on; looked up once, since each reads a file."""
+    return dict(_versions())
 
 
 def build_summary(

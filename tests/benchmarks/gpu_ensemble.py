@@ -1,6 +1,6 @@
 """A whole ensemble through :func:`dlntorch.train_ensemble` on a GPU and on two CPU threads: seconds and steps/s.
 
-    python -m tests.benchmarks.gpu_ensemble [--networks 4096] [--cpu-networks 64]
+python -m tests.benchmarks.gpu_ensemble [--networks 4096] [--cpu-networks 64]
 """
 
 from __future__ import annotations
