@@ -247,15 +247,19 @@ def _run_implicit(session: Any, method: str, start: Tensor, grid: Tensor, rtol: 
         rtol = _SMALLEST_RTOL  # plain dual coordinates: the absolute tolerance rules
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA also reports by warnings what its status says
-        odeint(
-            session.field,
-            start,
-            grid,
-            rtol=max(rtol, _SMALLEST_RTOL),
-            atol=max(atol, 1e-15),
-            method="scipy_solver",
-            options={"solver": hooked(method, session)},
-        )
+        try:
+            odeint(
+                session.field,
+                start,
+                grid,
+                rtol=max(rtol, _SMALLEST_RTOL),
+                atol=max(atol, 1e-15),
+                method="scipy_solver",
+                options={"solver": hooked(method, session)},
+            )
+        except (ValueError, ArithmeticError) as error:  # scipy's checks for finite matrices
+            session.status = Status.FAILED
+            session.reason = f"{method} left the range of float64: {' '.join(str(error).split())}"
 
 
 def _run_explicit(session: Any, method: str, start: Tensor, grid: Tensor, rtol: float, atol: float) -> None:

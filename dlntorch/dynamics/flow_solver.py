@@ -25,6 +25,8 @@ IMPLICIT: dict[str, type[OdeSolver]] = {"BDF": BDF, "LSODA": LSODA, "Radau": Rad
 FRESH_JACOBIAN = 100
 #: Safety factor of the second-order term that a single Newton step leaves.
 SECOND_ORDER = 10.0
+#: A recorded residual above this times ‖y‖ is refused; the flow's own never exceeds ‖y‖.
+LARGEST_GROWTH = 2.0
 #: How far the moving coordinates may relax their tolerance before they give up.
 LARGEST_TOLERANCE = 1e-3
 
@@ -99,6 +101,11 @@ class Session:
         state = self.tensor(x)
         if self.status is Status.FAILED or not self.field.inside(state):
             self.status, self.reason = Status.FAILED, "the solver accepted a point beyond the pole |τ| = 1"
+            return
+        # the loss never grows along the flow, from ‖y‖²/2 at ψ = 0: such a point is an error of the solver
+        size = float(torch.linalg.vector_norm(self.field.residual(state)))
+        if not size <= LARGEST_GROWTH * float(torch.linalg.vector_norm(self.field.y)):
+            self.status, self.reason = Status.FAILED, f"the solver accepted a point of residual {size:.3g}"
             return
         self.times.append(float(time))
         self.thetas.append(self.field.theta(state))

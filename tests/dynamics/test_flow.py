@@ -277,3 +277,15 @@ def test_no_jacobian_of_many_parameters() -> None:
     path = flow_path(wide, 3, 0.1, 1.0, coordinates="theta", rtol=1e-9)
     dual = flow_path(wide, 3, 0.1, 1.0)
     assert torch.allclose(path.theta_plus, dual.theta_plus, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", [None, "LSODA"])
+@pytest.mark.parametrize(("p", "alpha"), [(2, 1e-100), (2, 1e-300), (2.5, 1e-100), (3, 1e-60)])
+def test_an_alpha_at_the_edge_of_float64_ends_in_a_status(p: float, alpha: float, method: str | None) -> None:
+    """What is returned never has a loss above that of ψ = 0, whatever the solver did."""
+    problem = problems.gaussian(4, 10, 0)
+    times = np.logspace(-1, 6, 8) * alpha ** (2 - p)
+    path = integrate_flow(problem, p, alpha, times, rtol=1e-8, method=method, max_evaluations=3000)
+    start = float(problem.loss(torch.zeros(10, dtype=torch.float64)))
+    assert bool((path.loss <= start * (1 + 1e-8)).all())
+    assert path.status is Status.MAX_TIME or path.reason
