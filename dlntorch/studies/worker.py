@@ -51,7 +51,7 @@ def compute_all(jobs: list[Job], workers: int) -> Iterator[tuple[Job, list[Row],
 
     A job that raises ends the iteration with its exception, after the running ones were stopped.
     """
-    if workers == 1 or len(jobs) == 1:
+    if workers == 1 or len(jobs) <= 1:  # none where all is in the cache
         with _single_thread():
             for name, point in jobs:
                 yield (name, point), *timed_point(name, point)

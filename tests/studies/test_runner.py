@@ -70,6 +70,14 @@ def test_an_interrupted_study_resumes(study, tmp_path):
     assert CALLS == [3, 4, 0, 1, 2, 3, 4]
 
 
+def test_a_finished_study_run_again_with_several_processes_computes_nothing(study, tmp_path):
+    run_study("figure3", tmp_path, changes={"count": 3})
+    CALLS.clear()
+    again = run_study("figure3", tmp_path, changes={"count": 3}, workers=2)
+    assert not CALLS
+    assert (again.computed, again.points) == (0, 3)
+
+
 def test_a_damaged_or_foreign_point_is_computed_again(study, tmp_path):
     run_study("figure3", tmp_path, changes={"count": 5})
     files = sorted((tmp_path / "points").iterdir())
