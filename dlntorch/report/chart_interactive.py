@@ -61,8 +61,10 @@ def _figure(panel: Panel) -> Any:
                 z=[list(row) for row in heat.z],
                 zmin=heat.low,
                 zmax=heat.high,
-                colorscale="Greys",
-                reversescale=True,
+                colorscale=[
+                    [0.0, "#ffffff"],
+                    [1.0, "#000000"],
+                ],  # plotly's "Greys" runs one way in Python, the other in JS
                 colorbar={"title": {"text": heat.label, "side": "right"}, "thickness": 12},
                 hovertemplate=f"{panel.x} %{{x:.4g}}<br>{panel.y} %{{y:.4g}}<br>{heat.label} %{{z:.4g}}<extra></extra>",
             )
@@ -71,6 +73,8 @@ def _figure(panel: Panel) -> Any:
     for series in panel.series:
         for edge in _band(panel, series):
             figure.add_trace(edge)
+        if panel.heat is not None and series.kind != "points":  # seen on dark and on light
+            figure.add_trace(_halo(panel, series))
         figure.add_trace(_trace(panel, series, series.name not in named))
         named.add(series.name)
     axis: dict[str, Any] = {
@@ -130,6 +134,15 @@ def _trace(panel: Panel, series: Series, first: bool) -> Any:
         marker={"color": look.color, "symbol": symbol, "size": 8},
         hovertemplate=f"%{{fullData.name}}<br>{panel.x} = %{{x:.4g}}<br>{panel.y} = %{{y:.4g}}<extra></extra>",
     )
+
+
+def _halo(panel: Panel, series: Series) -> Any:
+    """A white line below a series."""
+    import plotly.graph_objects as go
+
+    x, y = _numbers(series.x, panel.x_scale), _numbers(series.y, panel.y_scale)
+    line = {"color": "white", "width": 4}
+    return go.Scatter(x=x, y=y, mode="lines", line=line, showlegend=False, hoverinfo="skip", legendgroup=series.name)
 
 
 def _band(panel: Panel, series: Series) -> list[Any]:

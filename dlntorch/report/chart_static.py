@@ -21,6 +21,7 @@ __all__ = ["draw_chart"]
 #: Width and height of a panel's axes in inches, by the number of columns.
 _PANEL = {1: (4.7, 3.1), 2: (3.5, 2.8), 3: (2.9, 2.6)}
 _LEFT, _RIGHT, _BELOW, _ABOVE = 0.92, 0.15, 0.62, 0.34  # room around each panel, inches
+_BAR = 0.5  # further room at its right where it has a map, for the scale's numbers and label
 _TITLE, _SUBTITLE = 0.23, 0.21  # height of a line, inches
 
 
@@ -33,7 +34,8 @@ def draw_chart(chart: Chart) -> Figure:
     rows = math.ceil(len(chart.panels) / columns)
     wide, tall = _PANEL[columns]
     legend = _legend_entries(chart)
-    width = columns * (_LEFT + wide + _RIGHT)
+    right = _RIGHT + (_BAR if any(panel.heat is not None for panel in chart.panels) else 0.0)
+    width = columns * (_LEFT + wide + right)
     in_row = _legend_columns([name for name, _ in legend], width)
     below = 0.22 * math.ceil(len(legend) / in_row) + 0.08 if legend else 0.0
     title = wrapped(chart.title, width - 0.2, SIZE + 2, bold=True)
@@ -45,7 +47,7 @@ def draw_chart(chart: Chart) -> Figure:
     same_label = len({panel.y for panel in chart.panels}) == 1
     for index, panel in enumerate(chart.panels):
         row, column = divmod(index, columns)
-        left = column * (_LEFT + wide + _RIGHT) + _LEFT
+        left = column * (_LEFT + wide + right) + _LEFT
         bottom = height - top - (row + 1) * (_ABOVE + tall) - row * _BELOW
         axes = figure.add_axes((left / width, bottom / height, wide / width, tall / height), facecolor="white")
         _draw_panel(axes, panel, name_y=column == 0 or not same_label)
@@ -62,7 +64,10 @@ def draw_chart(chart: Chart) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: Panel, name_y: bool) -> None:
-    axes.grid(panel.heat is None, which="major", color="#e6e6e6", linewidth=0.7)
+    from matplotlib.patheffects import withStroke
+
+    if panel.heat is None:
+        axes.grid(True, which="major", color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_autoscale_on(False)
     axes.tick_params(labelsize=SIZE - 1, labelfontfamily=FONT, colors=DARK, which="major", length=4)
@@ -88,7 +93,10 @@ def _draw_panel(axes: Axes, panel: Panel, name_y: bool) -> None:
             axes.fill_between(
                 x, band[0], band[1], color=look_of(series.look).color, alpha=0.18, linewidth=0, zorder=1.5
             )
-        axes.plot(x, y, **_style(series, len(x)))
+        style = _style(series, len(x))
+        if panel.heat is not None:  # seen on dark and on light
+            style["path_effects"] = [withStroke(linewidth=style["linewidth"] + 2.2, foreground="white")]
+        axes.plot(x, y, **style)
     label_axes(axes, panel.x, panel.y if name_y else "")
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlntorch.report.axes import linear_axis, log_axis, power_of_ten, symlog_axis
-from dlntorch.report.chart import Chart, Panel, Series
+from dlntorch.report.chart import Chart, Heat, Panel, Series
 from dlntorch.report.chart_interactive import interactive_html, plotly_available
 from dlntorch.report.chart_static import draw_chart
 from dlntorch.report.style import (
@@ -212,3 +212,17 @@ def test_a_band_is_drawn_on_paper_and_on_the_page():
 
 def _panel(*series: Series) -> Panel:
     return Panel("", "x", "y", series)
+
+
+def test_maps_go_from_white_to_black_on_paper_and_on_the_page():
+    heat = Heat([0.0, 1.0], [0.0, 1.0], [[0.0, 1.0], [1.0, 0.0]], "share", 0.0, 1.0)
+    line = Series("curve", [0.0, 1.0], [0.0, 1.0], kind="guide")
+    chart = Chart("c", "t", "", (Panel("", "x", "y", (line,), "linear", "linear", heat),))
+    figure = draw_chart(chart)
+    (mesh,) = figure.axes[0].collections
+    assert mesh.to_rgba(0.0)[:3] == pytest.approx((1, 1, 1))
+    assert mesh.to_rgba(1.0)[:3] == pytest.approx((0, 0, 0))
+    if plotly_available():
+        page = interactive_html(chart).replace(" ", "")
+        assert '"colorscale":[[0.0,"#ffffff"],[1.0,"#000000"]]' in page
+        assert "reversescale" not in page.split('"layout"')[0].split('"template"')[0]
