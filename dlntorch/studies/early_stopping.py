@@ -1,0 +1,87 @@
+"""Noisy sparse problems: the best point of a path, for the flow, SGD, the saddles of α → 0, and the lasso."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+
+from dlntorch.dynamics.dual import dual_scale
+from dlntorch.dynamics.flow import integrate_flow
+from dlntorch.experiment import train
+from dlntorch.problem import Problem
+from dlntorch.studies.saddles import saddle_path
+
+__all__ = ["Target", "best_of_lasso", "best_of_path", "best_of_saddles", "lasso_available", "oracle_error"]
+
+#: Points of a path in rescaled time, up to so many times the end of the plateau that is predicted to be the best.
+TIMES, BEYOND = 1000, 1.5
+#: Plateaus that are computed at most: the ones that matter come first.
+PLATEAUS = 200
+
+
+def lasso_available() -> bool:
+    """Whether scikit-learn, which computes the path of the lasso, is installed."""
+    return find_spec("sklearn") is not None
+
+
+def best_of_lasso(problem: Problem, truth: np.ndarray) -> float:
+    """min over λ of ‖ψ_λ − truth‖₂ for ψ_λ = argmin ½‖Aψ − y‖₂² + λ‖ψ‖₁: the path is piecewise linear, and exact."""
+    from sklearn.linear_model import lars_path
+
+    nodes = lars_path(problem.A.numpy(), problem.y.numpy(), method="lasso")[2].T
+    best = float(np.linalg.norm(nodes - truth, axis=1).min())
+    for start, step in zip(nodes[:-1], np.diff(nodes, axis=0), strict=True):
+        length = float(step @ step)
+        if length > 0:
+            share = float(np.clip((truth - start) @ step / length, 0.0, 1.0))
+            best = min(best, float(np.linalg.norm(start + share * step - truth)))
+    return best
+
+
+@dataclass(frozen=True)
+class Target:
+    """The best plateau of the flow for α → 0: its error, and rescaled times: its middle, and where a path may end."""
+
+    error: float
+    middle: float
+    until: float
+
+
+def best_of_saddles(problem: Problem, truth: np.ndarray) -> Target:
+    """The plateau of the smallest ‖ψ − truth‖₂."""
+    plateaus = saddle_path(problem, PLATEAUS)
+    errors = [float(np.linalg.norm(plateau.psi - truth)) for plateau in plateaus]
+    best = plateaus[int(np.argmin(errors))]
+    end = best.end if math.isfinite(best.end) else 2 * best.start
+    return Target(min(errors), (best.start + end) / 2, BEYOND * end)
+
+
+def best_of_path(
+    problem: Problem, truth: np.ndarray, p: float, alpha: float, target: Target, kappa: float | None = None
+) -> tuple[float, float] | None:
+    """(min over t of ‖ψ(t) − truth‖₂, the same at the middle of the target), along the flow or, with κ, plain SGD.
+
+    The rescaled time is T = p(p−2)α^{p−2}t (p = 2: 2t/log(1/α)). SGD is looked at on its recorded steps. None where the
+    path ended before the target's end.
+    """
+    unit = 2 / math.log(1 / alpha) if p == 2 else dual_scale(p, alpha)
+    if kappa is None:
+        path = integrate_flow(problem, p, alpha, np.linspace(0.0, target.until, TIMES + 1)[1:] / unit, rtol=1e-5)
+        complete = len(path.t) == TIMES
+    else:
+        run = train(problem, p, alpha, kappa=kappa, max_time=target.until / unit, tol=0, references=False)
+        path, complete = run.trajectory, not run.status.ended_badly
+    if not complete:
+        return None
+    errors = np.linalg.norm(path.psi.numpy() - truth, axis=1)
+    return float(errors.min()), float(errors[np.argmin(np.abs(path.t.numpy() * unit - target.middle))])
+
+
+def oracle_error(problem: Problem, truth: np.ndarray) -> float:
+    """‖ψ − truth‖₂ of least squares on the true support, which nobody knows."""
+    support = np.flatnonzero(truth)
+    found = np.linalg.lstsq(problem.A.numpy()[:, support], problem.y.numpy(), rcond=None)[0]
+    return float(np.linalg.norm(found - truth[support]))
