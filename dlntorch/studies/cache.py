@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,17 +29,28 @@ def code_version(name: str) -> str:
     """SHA-256 of everything that a row of the study depends on."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
+    parts = _with_its_helpers(package / "studies" / f"{name}.py")
     for path in sorted(package.rglob("*.py")):
         relative = path.relative_to(package)
-        if relative.parts[0] not in _NOT_COMPUTING or relative.parts in (
-            ("studies", f"{name}.py"),
-            ("studies", "measure.py"),
-        ):
+        if relative.parts[0] not in _NOT_COMPUTING or path in parts:
             digest.update(f"{relative.as_posix()}\0".encode())
             digest.update(path.read_bytes())
     for library in _LIBRARIES:
         digest.update(f"{library}=={version(library)}\0".encode())
     return digest.hexdigest()
+
+
+def _with_its_helpers(study: Path) -> set[Path]:
+    """The file of a study and those of this folder that it imports, directly or not; ``base`` computes no rows."""
+    found, waiting = set(), [study]
+    while waiting:
+        path = waiting.pop()
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        names = re.findall(r"^\s*from dlntorch\.studies\.(\w+) import", path.read_text(), flags=re.M)
+        waiting += [study.with_name(f"{helper}.py") for helper in names if helper != "base"]
+    return found
 
 
 class PointCache:

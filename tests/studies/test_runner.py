@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,15 @@ def test_the_cache_depends_on_the_code(tmp_path, monkeypatch):
     assert PointCache(tmp_path, "figure1").load({"p": 2.0}) is None
     monkeypatch.setattr(cache, "code_version", lambda name: "other")
     assert kept.load({"p": 2.0}) is None
+
+
+def test_the_code_of_a_study_is_its_file_and_the_helpers_it_imports():
+    from dlntorch.studies import cache
+
+    studies = Path(cache.__file__).parent
+    parts = {path.name for path in cache._with_its_helpers(studies / "recovery.py")}
+    assert parts == {"recovery.py", "early_stopping.py", "saddles.py"}
+    assert {path.name for path in cache._with_its_helpers(studies / "rates.py")} == {"rates.py", "measure.py"}
 
 
 def test_the_files(study, tmp_path):
