@@ -25,7 +25,9 @@ ABOUT = (
     "Where it has fewer than m nonzeros, the usual sparse case, a coordinate that was switched on early and is not in the "
     "support has to be switched off again, and its gradient vanishes with it: it relaxes like t^(−1/(2−2/p)). Only when it "
     "is down to αᵖ does the exponential begin, at a time of order α^(−(2p−2)).",
-    "Plain SGD follows this tail and ends on it; its residual falls along with the distance. Steps are bounded by "
+    "Plain SGD follows this tail as long as the error of its steps, first order in their size, is below the distance left: "
+    "it ends near another point (study sgd), and from there on the distance to the flow’s limit stays while "
+    "the residual goes on falling. Smaller steps follow for longer. The distance costs steps, too: steps are bounded by "
     "stability, so each factor 10 in the distance costs 10^(2−2/p) times the steps so far. Several coordinates relax one "
     "after the other: between their stretches of slope −1/(2−2/p) the curve bends.",
 )

@@ -24,7 +24,8 @@ ABOUT = (
     "reaches ±1; then it switches on, at once in the rescaled time T = c_p t, c_p = p(p−2)αᵖ⁻² (at p = 2, c = 2/log(1/α)).",
     "In the limit α → 0 the path is known without integrating. On a plateau ψ minimises the loss over the coordinates whose "
     "dual is at ±1, with their signs, a nonnegative least-squares problem; σ moves with constant velocity, the residual "
-    "y − Aψ; the next jump is when the next dual reaches ±1.",
+    "y − Aψ; the next jump is when the next dual reaches ±1. That path is the same for every depth; what is left of α "
+    "differs: at p = 2 the jumps come early by a share of order 1/log(1/α), so that α² = 1e-120 is used there.",
 )
 
 
@@ -86,7 +87,9 @@ def compute(point: Point) -> list[Row]:
     last = plateaus[-1].start
     unit = 2 / math.log(1 / alpha) if p == 2 else dual_scale(p, alpha)
     clock = np.linspace(0, 1.25 * last, point["times"] + 1)[1:]
-    path = integrate_flow(problem, p, alpha, clock / unit, rtol=1e-8)
+    # at p = 2 and such α the dual variable does not resolve the jumps in float64; log θ does
+    coordinates = "theta" if p == 2 else "dual"
+    path = integrate_flow(problem, p, alpha, clock / unit, rtol=1e-8, coordinates=coordinates)
     clock, loss, psi = clock[: len(path.t)], path.loss.numpy(), path.psi.numpy()
     rows: list[Row] = [
         {

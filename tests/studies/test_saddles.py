@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlntorch.problem import Problem
+from dlntorch.studies import saddles
 from dlntorch.studies.saddles import saddle_path
 
 
@@ -18,7 +19,20 @@ def result(small):
 
 def test_the_verdicts(result, confirmed):
     confirmed(result)
-    assert sum("jump" in claim.claim for claim in result.claims) >= 3
+    for p in (2, 3):
+        assert sum(claim.claim.startswith(f"p = {p}: rescaled time of jump") for claim in result.claims) == 5
+
+
+def test_at_depth_two_jumps_are_early_by_one_over_the_logarithm():
+    """(predicted/measured − 1)·log(1/α) has a limit: the same number at α² = 1e-60 and 1e-200, jump by jump."""
+    early = []
+    for power in (1e-60, 1e-200):
+        rows = saddles.compute({"p": 2.0, "power": power, "m": 4, "n": 10, "seed": 3, "times": 6000})
+        jumps = [row for row in rows if row["kind"] == "saddle" and row["jump"] is not None]
+        assert len(jumps) == 5
+        early.append([(row["start"] / row["jump"] - 1) * math.log(power**-0.5) for row in jumps])
+    assert early[0] == pytest.approx(early[1], abs=0.25)
+    assert 1 < early[0][0] < 1.5
 
 
 def test_orthogonal_columns_jump_one_by_one_at_one_over_their_data():

@@ -32,7 +32,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "sgd",
             "SGD on the tail",
-            "Plain SGD follows the flow down the tail, for as many steps as one has. Its residual falls along with the distance.",
+            "Plain SGD follows the flow down the tail while the error of its steps is smaller than the distance that is "
+            "left. Its residual falls along with the distance.",
             tuple(_sgd(p, select(data, kind="sgd", p=p)) for p in values_of(select(data, kind="sgd"), "p")),
             f"αᵖ = {settings['sgd_power']:g}, κ = {settings['sgd_kappa']:g}, {settings['sgd_max_steps']} steps",
         ),

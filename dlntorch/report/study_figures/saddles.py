@@ -42,8 +42,9 @@ def _loss(p: float, rows: list[dict[str, Any]]) -> Panel:
         until = end if saddle["length"] is None else saddle["start"] + saddle["length"]
         x += [saddle["start"], until]
         y += [saddle["predicted_loss"]] * 2
+    shown = flow[:: max(1, len(flow) // 60)]  # marks, so that the prediction is seen between them
     series = (
-        Series("flow", [row["clock"] for row in flow], [row["loss"] for row in flow], 0, "line"),
+        Series("flow", [row["clock"] for row in shown], [row["loss"] for row in shown], 0, "points"),
         Series("predicted", x, y, kind="guide"),
     )
     return Panel(f"p = {p:g}, αᵖ = {flow[0]['power']:g}", "rescaled time", "loss", series, "linear", "linear")
