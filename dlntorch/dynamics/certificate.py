@@ -32,7 +32,8 @@ the *stored* Aᵀŝ_k, |ν̂_k − Aᵀŝ_k|_i <= ρ‖A_i‖.
    Here D_M = p²(M^{2−2/p} + α^{2p−2}) bounds D on the flow, since there θ^p <= M (:mod:`dlntorch.dynamics.theorem`)
    and the smaller of θ± is <= α; the chord's other end is ν̂_k itself, and a convex D has its maximum at an end. D̄ is thus finite
    for any Ē. In terms of u_i = 1 − |τ̂_i|, D₊ <= D(1 − c_p b/u)^{−(k+1)} and D₋ >= D(1 − (k+1)c_p b/u), k = p/(p−2)
-   (e^{±4b} at p = 2); the first is bounded by D/(1 − (k+1)c_p b/u), Bernoulli's inequality, where that is close.
+   (e^{±4b} at p = 2); the first is bounded by D/(1 − z), z = (k+1)c_p b/u, Bernoulli's inequality, and that by
+   D(1 + z + z²/(1 − z₀)), where z <= z₀ = ¼. The box (9) at steps before the last is bounded in the same way.
 
 6. (5)  With β = 1, (3) and (4) give ‖δ(u)‖ <= (E_k² + G/2)^{1/2} + η‖ε_k‖, where
 
@@ -46,7 +47,7 @@ the *stored* Aᵀŝ_k, |ν̂_k − Aᵀŝ_k|_i <= ρ‖A_i‖.
 
     (7)  μ = f λ_min(A D_ref Aᵀ),  f = min(1, min_i D_low,i/D_ref,i),
 
-   for any fixed D_ref > 0: D_ref is D_low itself at mirror steps 0, R, 2R, …, where R depends on (m, n) only.
+   for any fixed D_ref > 0: D_ref becomes D_low itself every R to 64R mirror steps, the later the less that has changed.
 
 8. (8)  E_{k+1} = (E_k² e^{−2(1−β)μη} + G/(2β))^{1/2} + η‖ε_k‖,  β = min(1, ½(G/(μηE_k²))^{1/2})
 
@@ -86,6 +87,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.dynamics import certificate_box as layout
 from dlntorch.dynamics import certificate_kernel as kernel
 from dlntorch.dynamics.dual import dual_scale
 from dlntorch.dynamics.theorem import flow_bound
@@ -120,7 +122,7 @@ class Certificate:
     Raises:
         InputError: p < 2 or alpha <= 0.
 
-    The cost of a step is one product with A, one with Aᵀ and a few powers. A compiled loop takes :meth:`arguments` and
+    The cost of a step is one pass over A and a few powers. A compiled loop takes :meth:`arguments` and
     calls :func:`~dlntorch.dynamics.certificate_kernel.certificate_step` itself.
     """
 
@@ -128,7 +130,6 @@ class Certificate:
         self.p, self.alpha = check_depth(p), check_alpha(alpha)
         full = problem.reduced().to("cpu", torch.float64)
         self.A = np.ascontiguousarray(full.A.numpy())
-        self.AT = np.ascontiguousarray(self.A.T)
         self.y = np.ascontiguousarray(full.y.numpy())
         m, n = self.A.shape
         self.norms = np.linalg.norm(self.A, axis=0) * (1 + (m + 4) * _UNIT)
@@ -136,11 +137,12 @@ class Certificate:
         smallest = full.sigma_min - (m + n) * 2 * _UNIT * full.spectral_norm
         largest = flow_bound(full, self.p, self.alpha) * (full.sigma_min / smallest) if smallest > 0 else math.inf
         self.numbers = self._constants(largest)
-        self.state = np.zeros(9)
-        self.state[kernel.ALIVE] = 1.0
+        self.state = np.zeros(10)
+        self.state[layout.ALIVE] = 1.0
         self.path = np.zeros((3, n))
         self.work = np.zeros((8, n))
-        self.short = np.zeros(m + 2)
+        self.rows = np.arange(m)
+        self.short = np.zeros(3)
 
     def _constants(self, largest: float) -> np.ndarray:
         """The vector ``numbers`` of the kernel, from a bound M on θ^p along the flow."""
@@ -148,8 +150,9 @@ class Certificate:
         k, j = (0.0, 0.5) if p == 2 else (p / (p - 2), 1 / (p - 2))
         cap = p * p * (largest ** (2 - 2 / p) + alpha ** (2 * p - 2)) * (1 + 1e-12)
         power = 16.0 if p == 2 else k  # exp is as accurate as a power; |τ| <= 700 adds its own rounding
-        # a refresh costs about n m² + 10 m³ operations, a step 4 m n + 60 n: a quarter of the time at most
-        every = max(50, math.ceil(4 * (n * m * m + 10 * m**3) / (4 * m * n + 60 * n)))
+        # a refresh costs about n m² + 40 m³ operations (an eigenvalue's are slower than a product's), a step 4 m n + 60 n:
+        # a sixth of the time at most
+        every = max(100, math.ceil(6 * (n * m * m + 40 * m**3) / (4 * m * n + 60 * n)))
         return np.array(
             [
                 p,
@@ -171,7 +174,7 @@ class Certificate:
 
     def arguments(self) -> tuple[np.ndarray, ...]:
         """What follows (θ₊, θ₋, η) in a call of ``certificate_step``: the arrays are changed in place."""
-        return self.A, self.AT, self.y, self.norms, self.numbers, self.state, self.path, self.work, self.short
+        return self.A, self.y, self.rows, self.norms, self.numbers, self.state, self.path, self.work, self.short
 
     def update(self, theta_plus: Any, theta_minus: Any, eta: float) -> None:
         """Take one step: θ_k of shape (n,) *before* the step, and its length η_k > 0."""
@@ -181,22 +184,22 @@ class Certificate:
     @property
     def steps(self) -> int:
         """The number of steps so far."""
-        return int(self.state[kernel.STEPS])
+        return int(self.state[layout.STEPS])
 
     @property
     def finite(self) -> bool:
         """Whether the mirror path has stayed away from the pole, so that E is finite."""
-        return bool(self.state[kernel.ALIVE]) and math.isfinite(self.state[kernel.E2])
+        return bool(self.state[layout.ALIVE]) and math.isfinite(self.state[layout.E2])
 
     @property
     def energy(self) -> float:
         """E_k >= ‖ŝ_k − s(t_k)‖₂, in the unit of s (which has the size α^{2−p}); ``inf`` where there is none."""
-        return math.sqrt(self.state[kernel.E2]) if self.finite else math.inf
+        return math.sqrt(self.state[layout.E2]) if self.finite else math.inf
 
     @property
     def theta_error_sup(self) -> float:
         """The largest bound on ‖θ_j − θ(t_j)‖₂ noted so far: j < k, and j = k after :meth:`theta_error`."""
-        return float(self.state[kernel.SUP])
+        return float(self.state[layout.SUP])
 
     def theta_error(self, theta_plus: Any, theta_minus: Any) -> float:
         """A bound on ‖θ_k − θ(t_k)‖₂ for the current θ_k, equation (9); ``inf`` where there is none."""
@@ -205,7 +208,7 @@ class Certificate:
         low = np.concatenate([box.theta_plus_low, box.theta_minus_low])
         high = np.concatenate([box.theta_plus_high, box.theta_minus_high])
         bound = _farthest(np.concatenate([plus, minus]), low, high) if self.finite else math.inf
-        self.state[kernel.SUP] = max(self.state[kernel.SUP], bound)
+        self.state[layout.SUP] = max(self.state[layout.SUP], bound)
         return bound
 
     def psi_error(self, theta_plus: Any, theta_minus: Any) -> float:
@@ -218,14 +221,14 @@ class Certificate:
 
     def enclosure(self) -> Enclosure:
         """The box (9) at the current t_k; where there is no bound, what holds on every flow: 0 <= θ^p <= M."""
-        cap = float(self.numbers[kernel.CAP_THETA])
+        cap = float(self.numbers[layout.CAP_THETA])
         n = self.norms.size
         if not self.finite:
             sides = [np.zeros(n), np.full(n, cap), np.zeros(n), np.full(n, cap)]
         else:
-            width = self.energy + self.numbers[kernel.UNIT_DRIFT] * self.state[kernel.LENGTH]
-            change = self.numbers[kernel.SCALE] * self.norms * width
-            slop = (8 + 2 * self.numbers[kernel.J] + 2 * self.numbers[kernel.K]) * 2 * _UNIT
+            width = self.energy + self.numbers[layout.UNIT_DRIFT] * self.state[layout.LENGTH]
+            change = self.numbers[layout.SCALE] * self.norms * width
+            slop = (8 + 2 * self.numbers[layout.J] + 2 * self.numbers[layout.K]) * 2 * _UNIT
             sides = [
                 self._theta(1, -change) * (1 - slop),
                 np.minimum(self._theta(1, change) * (1 + slop), cap),

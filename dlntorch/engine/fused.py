@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlntorch.dynamics.powers import split_exponent
 from dlntorch.dynamics.schedule import COLD_ITERATIONS, WARM_ITERATIONS
 from dlntorch.engine import kernels
 from dlntorch.engine.base import Engine, first_improper
-from dlntorch.engine.powers import split_exponent
 from dlntorch.metrics import starting_direction
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count

@@ -1,8 +1,7 @@
 """The compiled loop: K steps of plain SGD, in the order that :mod:`dlntorch.engine.base` fixes.
 
-One step costs one pass over A: a few rows at a time, their residuals and their part of g = Aᵀr are computed while they
-are in cache, where two matrix-vector products would read A twice. Of the powers of θ only θ^{p−2} is made as a power;
-θ^{p−1}, θ^p and θ^{2p−2} are products with it. The loop allocates nothing.
+One step costs one pass over A (:func:`~dlntorch.dynamics.gradient_kernel.gradient`). Of the powers of θ only θ^{p−2} is
+made as a power; θ^{p−1}, θ^p and θ^{2p−2} are products with it. The loop allocates nothing.
 
 A parameter is proper when its bits, read as an integer, lie in 1 … bits(inf) − 1; maxima are taken of bits too. Both
 vectorise without any promise to the compiler about NaN, and see NaN and infinity for what they are.
@@ -16,9 +15,10 @@ import math
 
 from numba import njit
 
-from dlntorch.dynamics.certificate_kernel import certificate_step  # an edit there: see its head
+from dlntorch.dynamics.certificate_kernel import certificate_step, prepare  # an edit there: see its head
+from dlntorch.dynamics.gradient_kernel import gradient, gradient_pair
+from dlntorch.dynamics.powers import as_bits, as_float, power
 from dlntorch.dynamics.schedule import RESEED
-from dlntorch.engine.powers import as_bits, as_float, power
 
 __all__ = [
     "BAD_STEP",
@@ -36,39 +36,6 @@ __all__ = [
 RUNNING, CONVERGED, MAX_STEPS, MAX_TIME, IMPROPER, BAD_STEP = range(6)
 #: Step rules.
 CONSTANT, RELATIVE, STABLE = range(3)
-
-# Sums may be reordered and products fused in the two matrix products, and nowhere else.
-_SUMS = {"reassoc", "contract", "nsz"}
-
-
-@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
-def _gradient(A, y, rows, psi, g):
-    """g = Σ r_i A_i over the given rows with r = y − Aψ, in one pass over A; returns ‖r‖₂²."""
-    b, n = rows.size, psi.size
-    zero = psi.dtype.type(0)
-    square = 0.0
-    for j in range(n):
-        g[j] = zero
-    for i in range(0, b, 4):  # beyond the last row, the block's first row again, with weight zero
-        i1 = i + 1 if i + 1 < b else i
-        i2 = i + 2 if i + 2 < b else i
-        i3 = i + 3 if i + 3 < b else i
-        a0, a1, a2, a3 = A[rows[i]], A[rows[i1]], A[rows[i2]], A[rows[i3]]
-        s0 = s1 = s2 = s3 = zero
-        for j in range(n):
-            x = psi[j]
-            s0 += a0[j] * x
-            s1 += a1[j] * x
-            s2 += a2[j] * x
-            s3 += a3[j] * x
-        r0 = y[rows[i]] - s0
-        r1 = y[rows[i1]] - s1 if i1 > i else zero
-        r2 = y[rows[i2]] - s2 if i2 > i else zero
-        r3 = y[rows[i3]] - s3 if i3 > i else zero
-        square += (r0 * r0 + r1 * r1) + (r2 * r2 + r3 * r3)
-        for j in range(n):
-            g[j] += (a0[j] * r0 + a1[j] * r1) + (a2[j] * r2 + a3[j] * r3)
-    return square
 
 
 @njit(error_model="numpy", cache=True, nogil=True, inline="always")
@@ -132,7 +99,7 @@ def _hessian_norm(A, zeros, rows, scale, theta, growth, p, g, direction, x, imag
         for i in range(g.size):  # the opposite sign, since the product below is y − Aψ with y = 0
             sp, sm = theta[0, i] * growth[0, i], theta[1, i] * growth[1, i]
             x[i] = slope * (sm * direction[1, i] - sp * direction[0, i])
-        _gradient(A, zeros, rows, x, image)
+        gradient(A, zeros, rows, x, image)
         square = 0.0
         for i in range(g.size):
             sp, sm = theta[0, i] * growth[0, i], theta[1, i] * growth[1, i]
@@ -206,7 +173,14 @@ def run_steps(
             power(theta.reshape(growth.size), q, whole, half, base, growth)
         _represent(theta, powers, psi)
         if chosen is None or k % check_every == 0:
-            state[5] = math.sqrt(_gradient(A, y, every, psi, g))
+            if certificate is not None and A.itemsize == 8 and prepare(*certificate[3:]):
+                # the certificate's own product with the same matrix, in the same pass over it
+                work, short = certificate[7], certificate[8]
+                square, short[0] = gradient_pair(A, y, psi, g, work[4], work[7])
+                short[0], short[2] = math.sqrt(short[0]), 1.0
+                state[5] = math.sqrt(square)
+            else:
+                state[5] = math.sqrt(gradient(A, y, every, psi, g))
             if watches and state[5] <= threshold:
                 return CONVERGED
         if k >= max_steps:
@@ -217,7 +191,7 @@ def run_steps(
             return RUNNING
         if chosen is not None:
             rows = chosen[s]
-            _gradient(A, y, rows, psi, g)
+            gradient(A, y, rows, psi, g)
             for i in range(g.size):
                 g[i] *= kind(scale)
         if direction is not None:

@@ -22,7 +22,7 @@ from dlntorch.validation import InputError
 
 __all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "problem_digest"]
 
-CHECKPOINT_FORMAT = 3  # with the schedule's numbers
+CHECKPOINT_FORMAT = 4  # with the wait until the next μ in a certificate
 
 
 class CheckpointError(InputError):

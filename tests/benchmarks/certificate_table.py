@@ -217,7 +217,7 @@ def certified(runs: int) -> Iterator[Ask]:
 # -- cost and order ---------------------------------------------------------------------------------------------------
 
 
-def cost_ratio(p: float = 3, rounds: int = 9, steps: int = 3000) -> tuple[float, float]:
+def cost_ratio(p: float = 3, rounds: int = 60, steps: int = 1000) -> tuple[float, float]:
     """Time of a step with the certificate over that without, at 50 × 200, fused, one thread; and that without, in s."""
     problem = problems.gaussian(50, 200, 0)
     took: dict[bool, list[float]] = {True: [], False: []}

@@ -12,7 +12,8 @@ from dlntorch.dynamics.certificate_kernel import certificate_step
 @njit(error_model="numpy")  # not cached: numba would not notice that the kernel it calls has changed
 def _descend(plus, minus, p, kappa, c, stop, steps, arguments, certified):
     """At most ``steps`` steps, until ‖r‖ <= ``stop``; returns the number taken and their total length."""
-    A, AT, y = arguments[0], arguments[1], arguments[2]
+    A, y = arguments[0], arguments[1]
+    AT = np.ascontiguousarray(A.T)
     norm2 = np.linalg.norm(A, 2) ** 2
     time = 0.0
     for step in range(steps):

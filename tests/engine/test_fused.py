@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlntorch.dynamics.certificate import Certificate
+from dlntorch.dynamics.powers import as_bits, as_float, power, split_exponent
 from dlntorch.dynamics.schedule import Schedule, make_schedule
 from dlntorch.engine import Engine, RowBatches, Stopping
 from dlntorch.engine.eager import EagerEngine, gradient
 from dlntorch.engine.fused import FusedEngine
-from dlntorch.engine.powers import as_bits, as_float, power, split_exponent
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
@@ -188,7 +188,8 @@ def test_the_certificate_is_carried_along_inside_the_loop(p: float) -> None:
     for engine in (*engines, plain):
         engine.advance(700)
         engine.advance(300)
-    assert np.array_equal(theta(engines[0]), theta(plain))
+    # θ to rounding: the certificate's product is made in the same pass over A, which orders the sums otherwise
+    assert np.allclose(theta(engines[0]), theta(plain), rtol=1e-13, atol=0)
     bounds = [engine.certificate for engine in engines]
     assert bounds[0].steps == bounds[1].steps == 1000
     assert 0 < bounds[0].energy == pytest.approx(bounds[1].energy, rel=1e-9)

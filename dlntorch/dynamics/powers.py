@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["as_bits", "as_float", "power", "split_exponent"]
+__all__ = ["as_bits", "as_float", "exponential", "power", "split_exponent"]
 
 #: Above this exponent repeated multiplication loses to log2 and exp2.
 LARGEST_BY_MULTIPLICATION = 32.0
@@ -94,6 +94,25 @@ _E = tuple(_LN2**k / math.factorial(k) for k in range(14))
 _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11, _E12, _E13 = _E[2:]
 
 
+@njit(error_model="numpy", cache=True, nogil=True, inline="always")
+def _exp2(t):
+    """2^t for |t| <= ½ and a little more."""
+    u = _fma(_fma(_fma(_fma(_E13, t, _E12), t, _E11), t, _E10), t, _E9)
+    u = _fma(_fma(_fma(_fma(u, t, _E8), t, _E7), t, _E6), t, _E5)
+    u = _fma(_fma(_fma(u, t, _E4), t, _E3), t, _E2)
+    return 1.0 + _fma(u * t, t, _LN2 * t)
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def exponential(x, out):
+    """out = e^x for |x| < 700; within 2 units in the last place."""
+    for i in range(x.size):
+        y = x[i] * _INVERSE_LN2
+        k = (y + _ROUND) - _ROUND
+        t = (y - k) + (_fma(x[i], _INVERSE_LN2, -y) + x[i] * _INVERSE_LN2_LOW)
+        out[i] = _exp2(t) * as_float((as_bits(k + (_MAGIC + 1023.0)) - _MAGIC_BITS) << 52)
+
+
 @njit(error_model="numpy", cache=True, nogil=True)
 def _real_power(x, q, out):
     """out = x^q; False where an entry is not positive and normal, or its power is not: then out is not to be used."""
@@ -116,10 +135,7 @@ def _real_power(x, q, out):
         y = q * high
         k = (y + _ROUND) - _ROUND
         t = (y - k) + (_fma(q, high, -y) + q * low)
-        u = _fma(_fma(_fma(_fma(_E13, t, _E12), t, _E11), t, _E10), t, _E9)
-        u = _fma(_fma(_fma(_fma(u, t, _E8), t, _E7), t, _E6), t, _E5)
-        u = _fma(_fma(_fma(u, t, _E4), t, _E3), t, _E2)
-        exp2 = 1.0 + _fma(u * t, t, _LN2 * t)
+        exp2 = _exp2(t)
         biased = as_bits(k + (_MAGIC + 1023.0)) - _MAGIC_BITS
         odd |= (biased - 2) | (2045 - biased)
         out[i] = exp2 * as_float(biased << 52)
