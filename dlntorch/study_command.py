@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from dlntorch.studies import run_studies, study_names, study_settings
+    from dlntorch.studies import run_studies, studies_of_all, study_names, study_settings
 
     if "study=collect" in arguments:
         return _collect(arguments)
@@ -67,7 +67,9 @@ def _run(arguments: list[str]) -> int:
     fresh = check_flag("fresh", config["fresh"])
     workers = _workers(config["workers"])
     root = Path(str(config["folder"]))
-    names = study_names() if chosen == "all" else (chosen,)
+    if chosen != "all" and chosen not in studies_of_all():
+        workers = 1  # a study of timings
+    names = studies_of_all() if chosen == "all" else (chosen,)
     settings = {name: study_settings(name, small, changes) for name in names}
     folders = {name: root / name for name in names}
     with warnings.catch_warnings():

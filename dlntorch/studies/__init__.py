@@ -19,7 +19,7 @@ The runner does the rest: processes, progress, cache, files, page. Names are lis
 from __future__ import annotations
 
 from dlntorch.studies.base import Claim, Study, Verdict
-from dlntorch.studies.catalogue import load_study, study_names, study_settings
+from dlntorch.studies.catalogue import load_study, studies_of_all, study_names, study_settings
 from dlntorch.studies.runner import StudyResult, run_studies, run_study
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "load_study",
     "run_studies",
     "run_study",
+    "studies_of_all",
     "study_names",
     "study_settings",
 ]

@@ -11,7 +11,7 @@ from dlntorch.experiment.configuration import config_directory, nearest
 from dlntorch.studies.base import Study
 from dlntorch.validation import InputError, check_flag
 
-__all__ = ["load_study", "settings_file", "study_names", "study_settings"]
+__all__ = ["load_study", "settings_file", "studies_of_all", "study_names", "study_settings"]
 
 #: The order in which they are listed and run: the paper's figures, then what this package adds.
 _ORDER = (
@@ -29,7 +29,10 @@ _ORDER = (
     "sgd",
     "recovery",
     "saddles",
+    "benchmark",
 )
+#: Not among ``study=all``: timings mean nothing while other studies run beside them.
+_ALONE = ("benchmark",)
 
 
 def study_names() -> tuple[str, ...]:
@@ -41,6 +44,11 @@ def study_names() -> tuple[str, ...]:
         if (here / path.name).with_suffix(".py").is_file()
     }
     return tuple(sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)))
+
+
+def studies_of_all() -> tuple[str, ...]:
+    """The studies that ``study=all`` runs."""
+    return tuple(name for name in study_names() if name not in _ALONE)
 
 
 def _check_name(name: str) -> str:
