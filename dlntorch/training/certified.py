@@ -19,8 +19,11 @@ __all__ = ["ENDED", "CertifiedPlan", "certified_bound", "coarse_pass", "refined"
 
 #: Aim below ε by this factor, and shrink at least by this one when a run misses.
 SAFETY = 0.7
-#: How a run ends that has come where it was to go; one that used up its steps would be no better with more of them.
+#: How a run ends that has come where it was to go.
 ENDED = (Status.CONVERGED, Status.MAX_TIME)
+#: A run that used up its steps is repeated where it missed ε by less than this factor: with smaller steps it ends earlier
+#: in a tail that it would not have got through anyway, with an error that is smaller in proportion.
+CLOSE = 4.0
 #: A coarse run whose certificate is infinite is repeated with steps smaller by this factor, so many times.
 COARSE_FACTOR, COARSE_TRIES = 4.0, 5
 
@@ -96,10 +99,12 @@ def refined(descent: Descent) -> Schedule | None:
     """The smaller (κ, c) with which to repeat a finished run that missed ε; None when it met it or cannot be repeated."""
     schedule = descent.engine.schedule
     bound, epsilon = certified_bound(descent), _epsilon(schedule)
-    if bound <= epsilon or descent.status not in ENDED:
+    if bound <= epsilon:
         return None
     factor = 1 / COARSE_FACTOR if math.isinf(bound) else SAFETY * min(1.0, epsilon / bound)
-    if descent.progress.step / factor > descent.engine.stopping.max_steps:
+    if descent.status is Status.MAX_STEPS:
+        return _scaled(schedule, factor) if bound <= CLOSE * epsilon else None
+    if descent.status not in ENDED or descent.progress.step / factor > descent.engine.stopping.max_steps:
         return None
     return _scaled(schedule, factor)
 
