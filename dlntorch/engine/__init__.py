@@ -7,11 +7,20 @@ from typing import Any
 
 import torch
 
-from dlntorch.engine.base import Engine, Progress, Stopping
+from dlntorch.engine.base import Engine, Progress, RecordingEngine, Stopping
 from dlntorch.engine.batches import RowBatches
 from dlntorch.validation import InputError, check_choice
 
-__all__ = ["ENGINES", "Engine", "Progress", "RowBatches", "Stopping", "engine_class", "resolve_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Progress",
+    "RecordingEngine",
+    "RowBatches",
+    "Stopping",
+    "engine_class",
+    "resolve_engine",
+]
 
 ENGINES = ("auto", "fused", "eager", "autograd", "cuda")
 _HOME = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,16 @@ class Progress:
         self.eta_max = max(self.eta_max, eta)
 
 
+class Kept(NamedTuple):
+    """θ_k and the progress at a step k that was to be kept."""
+
+    step: int
+    time: float
+    eta: float
+    theta_plus: np.ndarray
+    theta_minus: np.ndarray
+
+
 class Engine(ABC):
     """Runs plain SGD on one network.
 
@@ -134,6 +144,14 @@ class Engine(ABC):
     def checks_residual(self, step: int) -> bool:
         """Whether the full residual is looked at before step number ``step``."""
         return self.batches is None or step % self.stopping.check_every == 0
+
+
+class RecordingEngine(Engine):
+    """An engine that can keep θ at given steps without coming back for each of them."""
+
+    @abstractmethod
+    def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Kept]]:
+        """:meth:`advance` for full batches, keeping θ at the steps ``due``, increasing, where they are reached."""
 
 
 def first_improper(plus: np.ndarray, minus: np.ndarray) -> Status:

@@ -14,7 +14,7 @@ import torch
 from dlntorch.dynamics.powers import split_exponent
 from dlntorch.dynamics.schedule import COLD_ITERATIONS, WARM_ITERATIONS
 from dlntorch.engine import kernels
-from dlntorch.engine.base import Engine, first_improper
+from dlntorch.engine.base import Kept, RecordingEngine, first_improper
 from dlntorch.metrics import starting_direction
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count
@@ -32,7 +32,7 @@ _ENDINGS = {
 }
 
 
-class FusedEngine(Engine):
+class FusedEngine(RecordingEngine):
     """Plain SGD in a compiled loop; see :class:`dlntorch.engine.base.Engine` for the arguments and a step's order.
 
     Raises:
@@ -76,37 +76,66 @@ class FusedEngine(Engine):
         self._counts = np.array(counts, dtype=np.int64)
         self._seconds_per_step = 4e-9 * (self._A.size if self.batches is None else self.batches.batch_size * n) + 1e-6
         self._compiled = False
+        self._nothing_due = np.empty(0, np.int64), np.empty((0, 2, n), self._theta.dtype), np.empty((0, 2))
 
     def advance(self, steps: int) -> Status | None:
         """Make up to ``steps`` further steps; a status when the run has ended, else None."""
         remaining = check_count("steps", steps, at_least=0)
         plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
         self._theta[0], self._theta[1] = plus, minus
-        if not self._compiled:
-            self._run(0, None if self.batches is None else self.batches.rows(self.progress.step, 1))
-            self._compiled = True
+        self._compile()
         before, start = self.progress.step, time.perf_counter()
         block = remaining if self.batches is None else max(1, ROWS_AHEAD // self.batches.batch_size)
         while True:
             left = max(1, self.stopping.max_steps - self.progress.step)  # draws no rows beyond the budget
             now = min(block, remaining, left)
-            ending = self._run(
-                now, None if self.batches is None else self.batches.rows(self.progress.step, max(1, now))
-            )
+            rows = None if self.batches is None else self.batches.rows(self.progress.step, max(1, now))
+            ending, _ = self._run(now, rows, *self._nothing_due)
             remaining -= now
             if remaining == 0 or ending != kernels.RUNNING:
                 break
         plus[...], minus[...] = self._theta[0], self._theta[1]
+        return self._finished(ending, before, start)
+
+    def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Kept]]:
+        """:meth:`advance` for full batches, keeping θ at the steps ``due``, increasing, where they are reached.
+
+        One call then lasts as long as ``steps`` allow, however many steps are due: threads of an ensemble need the
+        interpreter between two calls only.
+        """
+        plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
+        self._theta[0], self._theta[1] = plus, minus
+        self._compile()
+        before, start = self.progress.step, time.perf_counter()
+        kept, marks = np.empty((due.size, *self._theta.shape), self._theta.dtype), np.empty((due.size, 2))
+        ending, count = self._run(steps, None, due, kept, marks)
+        plus[...], minus[...] = self._theta[0], self._theta[1]
+        found = [
+            Kept(int(due[i]), float(marks[i, 0]), float(marks[i, 1]), kept[i, 0], kept[i, 1]) for i in range(count)
+        ]
+        return self._finished(ending, before, start), found
+
+    def _finished(self, ending: int, before: int, start: float) -> Status | None:
         made = self.progress.step - before
         if made:
             self._seconds_per_step = (time.perf_counter() - start) / made
         return self._status(ending)
 
+    def _compile(self) -> None:
+        """Compile the loop at the first call, so that no measured time contains it."""
+        if not self._compiled:
+            rows = None if self.batches is None else self.batches.rows(self.progress.step, 1)
+            self._run(0, rows, *self._nothing_due)
+            self._compiled = True
+
     def suggested_block(self, seconds: float = 0.05) -> int:
         """How many steps take about ``seconds``, by the speed of the last call (an estimate before the first)."""
         return max(1, int(seconds / self._seconds_per_step))
 
-    def _run(self, steps: int, chosen: np.ndarray | None) -> int:
+    def _run(
+        self, steps: int, chosen: np.ndarray | None, due: np.ndarray, kept: np.ndarray, marks: np.ndarray
+    ) -> tuple[int, int]:
+        """The compiled loop from where the run stands; how it ended, and how many θ were kept."""
         progress = self.progress
         state = np.array(
             [
@@ -117,6 +146,7 @@ class FusedEngine(Engine):
                 progress.eta_max,
                 progress.residual,
                 float(self._cold),
+                0.0,
             ]
         )
         ending = kernels.run_steps(
@@ -137,6 +167,9 @@ class FusedEngine(Engine):
             self._numbers,
             self._counts,
             state,
+            due,
+            kept,
+            marks,
         )
         progress.step = int(state[0])
         progress.time, progress.eta_min, progress.eta_max, progress.residual = map(float, state[[1, 3, 4, 5]])
@@ -145,7 +178,7 @@ class FusedEngine(Engine):
             self._refused_eta = float(state[2])
         else:
             progress.eta = float(state[2])
-        return ending
+        return ending, int(state[7])
 
     def _status(self, ending: int) -> Status | None:
         if ending == kernels.IMPROPER:

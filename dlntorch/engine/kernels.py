@@ -137,6 +137,9 @@ def run_steps(
     numbers,
     counts,
     state,
+    due,
+    kept,
+    marks,
 ):
     """Make up to ``steps`` steps from θ_k; returns how it ended, one of the constants above.
 
@@ -154,7 +157,9 @@ def run_steps(
         numbers: p, c, κ, η, ‖A‖₂² (times m/b), m/b, the residual's threshold, the time budget.
         counts: Rule, step budget, ``check_every``, whether the residual may end the run, ⌊p−2⌋, whether p−2 is a
             half-integer, iterations of the first power iteration, and of the others.
-        state: Step, time, η, its minimum and its maximum, the residual, and whether ``direction`` is cold.
+        state: Step, time, η, its minimum and its maximum, the residual, whether ``direction`` is cold, and how many of
+            ``due`` have been kept.
+        due: Step numbers, increasing, at which θ is kept: in ``kept`` (len(due), 2, n), with (time, η) in ``marks``.
     """
     p, c, kappa, eta, norm2 = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     scale, threshold, max_time = numbers[5], numbers[6], numbers[7]
@@ -225,4 +230,12 @@ def run_steps(
         state[2] = eta
         state[3] = min(state[3], eta)
         state[4] = max(state[4], eta)
+        count = int(state[7])
+        if count < due.size and due[count] == k:
+            for i in range(g.size):
+                kept[count, 0, i] = theta[0, i]
+                kept[count, 1, i] = theta[1, i]
+            marks[count, 0] = state[1]
+            marks[count, 1] = eta
+            state[7] = count + 1.0
     return RUNNING

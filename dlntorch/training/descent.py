@@ -6,19 +6,23 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from dlntorch.dynamics.schedule import Schedule
-from dlntorch.engine import Progress, RowBatches, Stopping, engine_class, resolve_engine
+from dlntorch.engine import Progress, RecordingEngine, RowBatches, Stopping, engine_class, resolve_engine
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
-from dlntorch.training.recorder import Recorder
+from dlntorch.training.recorder import Recorder, Snapshot
 from dlntorch.trajectory import Status
 
 if TYPE_CHECKING:
     from dlntorch.dynamics.certificate import Certificate
 
 __all__ = ["Descent"]
+
+#: Recorded steps in one block at most.
+MOST_DUE = 128
 
 
 class Descent:
@@ -87,7 +91,7 @@ class Descent:
         self.interrupted = True
 
     def advance(self) -> Status | None:
-        """Run about ``block_seconds`` of steps, at most up to the next recorded step.
+        """Run about ``block_seconds`` of steps.
 
         Returns:
             The status when the run has ended, else None.
@@ -95,8 +99,26 @@ class Descent:
         if self.status is not None:
             return self.status
         began = time.perf_counter()
+        if isinstance(self.engine, RecordingEngine) and self.engine.batches is None:
+            return self._advance_recording(self.engine, began)
         before, steps = self.progress.step, self.begin()
         return self.finish(self.engine.advance(steps), before, time.perf_counter() - began)
+
+    def _advance_recording(self, engine: RecordingEngine, began: float) -> Status | None:
+        """One block in one call of an engine that keeps θ at recorded steps by itself."""
+        self._record_if_due()
+        before = self.progress.step
+        end = before + max(0, min(self._block, engine.stopping.max_steps - before))
+        due = self.recorder.due_within(before, end, MOST_DUE)
+        if len(due) == MOST_DUE:
+            end = due[-1]
+        if end == before:
+            return self.finish(engine.advance(0), before, time.perf_counter() - began)
+        status, kept = engine.advance_recording(end - before, np.array(due, dtype=np.int64))
+        for one in kept:
+            theta = (one.theta_plus.astype(np.float64), one.theta_minus.astype(np.float64))
+            self.recorder.add(Snapshot(one.step, one.time, one.eta, *theta))
+        return self.finish(status, before, time.perf_counter() - began)
 
     def begin(self) -> int:
         """Record θ_k where that is due; returns how many steps the next block has, up to the next recorded step."""

@@ -25,7 +25,7 @@ from dlntorch.validation import InputError, check_count
 __all__ = ["EnsembleDescent", "available_cores", "overall_status"]
 
 #: How long a thread stays with a network before it takes the next one, in seconds, and how long a block of it lasts.
-SLICE_SECONDS, BLOCK_SECONDS = 0.02, 0.004
+SLICE_SECONDS, BLOCK_SECONDS = 0.04, 0.01
 #: An ensemble's block lasts so much longer than a single run's: at its end threads wait for one another.
 LONGER_BLOCKS = 5.0
 #: Bytes that the records of all networks may take together.

@@ -73,12 +73,23 @@ class Recorder:
         """Copy θ at the current step; a step that is already recorded is replaced."""
         plus, minus = (t.detach().to("cpu", torch.float64).numpy().copy() for t in (theta_plus, theta_minus))
         snapshot = Snapshot(progress.step, progress.time, progress.eta, plus, minus)
-        if self.snapshots and self.snapshots[-1].step == progress.step:
+        self.add(snapshot)
+        return snapshot
+
+    def due_within(self, step: int, end: int, most: int) -> list[int]:
+        """The recorded steps after ``step`` up to ``end``, at most so many."""
+        found: list[int] = []
+        while len(found) < most and (step := self.next_step(step)) <= end:
+            found.append(step)
+        return found
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Append a snapshot; a step that is already recorded is replaced."""
+        if self.snapshots and self.snapshots[-1].step == snapshot.step:
             self.snapshots.pop()
         self.snapshots.append(snapshot)
-        if len(self.snapshots) * 2 * plus.nbytes > self.max_bytes and len(self.snapshots) > 8:
+        if len(self.snapshots) * 2 * snapshot.theta_plus.nbytes > self.max_bytes and len(self.snapshots) > 8:
             self.snapshots = [*self.snapshots[:-1:2], snapshot]
-        return snapshot
 
     def drop_unscheduled(self) -> None:
         """Forget a last snapshot that was taken only because the run ended there: a resumed run goes on past it."""
