@@ -37,7 +37,7 @@ def configuration() -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     words = [
-        "alpha=1e-2", "tol=0", "max_steps=60000", "references=false", "logger=csv", "trainer.progress=false",
+        "alpha=1e-2", "tol=0", "max_steps=600000", "references=false", "logger=csv", "trainer.progress=false",
         "trainer.block_seconds=0.004", "callbacks.checkpoint_seconds=0.005",
     ]  # fmt: skip
     with initialize_config_dir(str(config_directory()), version_base="1.3"):

@@ -151,7 +151,7 @@ def test_a_tampered_checkpoint_is_refused(tmp_path):
         with pytest.raises(InputError, match="truncated or altered"):
             place.read_checkpoint({"p": 4.0})
     torch.save({**saved, "format": 1}, place.checkpoint)
-    with pytest.raises(InputError, match="resume must have a checkpoint of format 3, got format 1"):
+    with pytest.raises(InputError, match="resume must have a checkpoint of format 4, got format 1"):
         place.read_checkpoint({})
     with pytest.raises(InputError, match="checkpoints/last.ckpt"):
         RunFolder(tmp_path / "new").read_checkpoint({})
