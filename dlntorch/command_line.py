@@ -79,9 +79,11 @@ def leave(status: int, script: str) -> NoReturn:
     """End the process with an exit status; at once where it was started to run ``script``.
 
     Python would take its modules apart first, which after Lightning takes two seconds, for memory that the system frees
-    anyway. Whoever runs the script inside a process of theirs gets a plain ``SystemExit``.
+    anyway. Whoever runs the script inside a process of theirs gets a plain ``SystemExit``, and so does a sweep, whose
+    launcher may have worker processes that Python sends home before it runs the exit functions.
     """
-    if len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).resolve() == Path(script).resolve():
+    sweep = any(a in ("-m", "--multirun") for a in sys.argv[1:])
+    if not sweep and len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).resolve() == Path(script).resolve():
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -133,15 +134,28 @@ def run_ensemble_experiment(
         draw: Called with the result once it is written; returns figures by name, for the logger.
     """
     import_libraries(config["logger"]["name"])
-    from dlntorch.callbacks import CheckpointCallback, EnsembleCallback, SignalCallback, make_progress_bar
-    from dlntorch.experiment.ensemble_loggers import close_loggers, open_logger
-    from dlntorch.training.fit import fit_descent
-
     asked = config["ensemble"]
     check_choice("ensemble.wandb", asked["wandb"], ("one", "each"))
     threads = None if asked["threads"] == "auto" else check_count("ensemble.threads", asked["threads"])
     _, every, block = training_options(config)
-    place = RunFolder(folder)
+    with contextlib.closing(RunFolder(folder)) as place:
+        return _run_in(place, config, threads, every, block, announce, draw)
+
+
+def _run_in(
+    place: RunFolder,
+    config: Mapping[str, Any],
+    threads: int | None,
+    every: float,
+    block: float,
+    announce: Callable[[Sequence[Plan]], None],
+    draw: Callable[[EnsembleResult], Mapping[str, Path]],
+) -> EnsembleResult:
+    """:func:`run_ensemble_experiment` in an open folder."""
+    from dlntorch.callbacks import CheckpointCallback, EnsembleCallback, SignalCallback, make_progress_bar
+    from dlntorch.experiment.ensemble_loggers import close_loggers, open_logger
+    from dlntorch.training.fit import fit_descent
+
     plans = plan_ensemble(config)
     with numeric_threads("auto", plans[0].problem):
         trained = Trained(plans)

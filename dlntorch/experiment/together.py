@@ -181,14 +181,29 @@ def run_ensemble(
         InputError: for a mistake in any configuration, before anything is trained; check them one by one with
             ``plan_run`` to tell which, or to drop it.
     """
-    from dlntorch.callbacks import CheckpointCallback, SignalCallback, make_progress_bar
-    from dlntorch.training.fit import fit_descent
-
     if not configs:
         return []
     if folders is not None and len(folders) != len(configs):
         raise InputError(f"folders must be one for each of the {len(configs)} configurations, got {len(folders)}")
     places = None if folders is None else [RunFolder(folder) for folder in folders]
+    try:
+        return _run_in(configs, places, threads, progress, draw)
+    finally:
+        for place in places or ():
+            place.close()
+
+
+def _run_in(
+    configs: Sequence[Mapping[str, Any]],
+    places: list[RunFolder] | None,
+    threads: int | None,
+    progress: bool,
+    draw: Callable[[RunResult], Mapping[str, Path]],
+) -> list[RunResult]:
+    """:func:`run_ensemble` in open folders."""
+    from dlntorch.callbacks import CheckpointCallback, SignalCallback, make_progress_bar
+    from dlntorch.training.fit import fit_descent
+
     problems = problems_of(configs)
     with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
         trained = Trained(plan_together(configs, problems))

@@ -249,7 +249,7 @@ def test_joblib_workers_give_the_same_bits_and_have_one_thread(tmp_path):
         ]  # fmt: skip
         if launcher == "joblib":
             command.append("hydra.launcher.n_jobs=2")
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 2, done.stderr
         assert len(list((folder / "failed").iterdir())) == 2
         for path in folder.glob("*/result.npz"):
