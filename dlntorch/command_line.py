@@ -65,7 +65,7 @@ def supervised(task: Callable[..., Any]) -> int:
             f"hydra.run.dir must be a folder that can be written, got{where} ({error.strerror or error})", debug
         )
     except KeyboardInterrupt:
-        if any(a in ("-m", "--multirun") for a in sys.argv[1:]):
+        if _sweeps():
             print("interrupted: the same command goes on where this sweep was cut", file=sys.stderr)
         else:
             print("interrupted before training began; nothing was written", file=sys.stderr)
@@ -82,13 +82,17 @@ def leave(status: int, script: str) -> NoReturn:
     anyway. Whoever runs the script inside a process of theirs gets a plain ``SystemExit``, and so does a sweep, whose
     launcher may have worker processes that Python sends home before it runs the exit functions.
     """
-    sweep = any(a in ("-m", "--multirun") for a in sys.argv[1:])
-    if not sweep and len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).resolve() == Path(script).resolve():
+    if not _sweeps() and len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).resolve() == Path(script).resolve():
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _sweeps() -> bool:
+    """Whether this process was started for a sweep."""
+    return any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
 
 
 def run_point(config: DictConfig) -> float | None:

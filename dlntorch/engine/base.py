@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,8 +74,9 @@ class Progress:
         self.eta_max = max(self.eta_max, eta)
 
 
-class Kept(NamedTuple):
-    """θ_k and the progress at a step k that was to be kept."""
+@dataclass(frozen=True)
+class Snapshot:
+    """θ and the progress of the run at one recorded step (arrays are copies, in float64)."""
 
     step: int
     time: float
@@ -150,7 +151,7 @@ class RecordingEngine(Engine):
     """An engine that can keep θ at given steps without coming back for each of them."""
 
     @abstractmethod
-    def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Kept]]:
+    def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Snapshot]]:
         """:meth:`advance` for full batches, keeping θ at the steps ``due``, increasing, where they are reached."""
 
 

@@ -14,7 +14,7 @@ import torch
 from dlntorch.dynamics.powers import split_exponent
 from dlntorch.dynamics.schedule import COLD_ITERATIONS, WARM_ITERATIONS
 from dlntorch.engine import kernels
-from dlntorch.engine.base import Kept, RecordingEngine, first_improper
+from dlntorch.engine.base import RecordingEngine, Snapshot, first_improper
 from dlntorch.metrics import starting_direction
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count
@@ -97,7 +97,7 @@ class FusedEngine(RecordingEngine):
         plus[...], minus[...] = self._theta[0], self._theta[1]
         return self._finished(ending, before, start)
 
-    def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Kept]]:
+    def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Snapshot]]:
         """:meth:`advance` for full batches, keeping θ at the steps ``due``, increasing, where they are reached.
 
         One call then lasts as long as ``steps`` allow, however many steps are due: threads of an ensemble need the
@@ -111,7 +111,10 @@ class FusedEngine(RecordingEngine):
         ending, count = self._run(steps, None, due, kept, marks)
         plus[...], minus[...] = self._theta[0], self._theta[1]
         found = [
-            Kept(int(due[i]), float(marks[i, 0]), float(marks[i, 1]), kept[i, 0], kept[i, 1]) for i in range(count)
+            Snapshot(
+                int(due[i]), float(marks[i, 0]), float(marks[i, 1]), *(side.astype(np.float64) for side in kept[i])
+            )
+            for i in range(count)
         ]
         return self._finished(ending, before, start), found
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 
 from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import RowBatches, Stopping, engine_class
@@ -24,7 +25,7 @@ from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent, available_cores
 from dlntorch.validation import check_count, check_number
 
-__all__ = ["STUDY"]
+__all__ = ["STUDY", "blas_floors"]
 
 ABOUT = (
     "Plain SGD makes 10⁵ to 10⁸ steps here, each of two matrix-vector products. The BLAS floor is one product with A and "
@@ -81,7 +82,7 @@ def _engines(problem: Problem, point: Point) -> list[Row]:
     loops: dict[str, Loop] = {kind: _engine(kind, problem, p) for kind in ("fused", "eager", "autograd")}
     if torch.cuda.is_available():
         loops["cuda"] = _engine("cuda", problem.to("cuda", "float64"), p)
-    loops |= {"OpenBLAS": _openblas(problem), "torch": _torch_products(problem)}
+    loops |= blas_floors(problem)
     times = _fastest(loops, point)
     times["BLAS floor"] = min(times.pop("OpenBLAS"), times.pop("torch"))
     return [
@@ -96,28 +97,25 @@ def _engine(kind: str, problem: Problem, p: float, batches: RowBatches | None = 
     return engine_class(kind)(network, problem, make_schedule(), ENDLESS, batches).advance
 
 
-def _openblas(problem: Problem) -> Loop:
-    A = problem.A.numpy()
-    x, r, g = np.ones(problem.n), np.empty(problem.m), np.empty(problem.n)
+@njit(cache=True, nogil=True)
+def _gemv_pairs(A: Any, x: Any, r: Any, g: Any, count: int) -> None:
+    for _ in range(count):
+        np.dot(A, x, r)
+        np.dot(A.T, r, g)
 
-    def run(count: int) -> None:
+
+def blas_floors(problem: Problem) -> dict[str, Loop]:
+    """Pairs of a product with A and one with Aᵀ: by SciPy's OpenBLAS in a compiled loop, and by torch's library."""
+    A, rows = problem.A, np.ascontiguousarray(problem.A.numpy())
+    x, r, g = np.ones(problem.n, rows.dtype), np.empty(problem.m, rows.dtype), np.empty(problem.n, rows.dtype)
+    torch_x, torch_r, torch_g = (torch.from_numpy(v.copy()) for v in (x, r, g))
+
+    def by_torch(count: int) -> None:
         for _ in range(count):
-            np.dot(A, x, out=r)
-            np.dot(A.T, r, out=g)
+            torch.mv(A, torch_x, out=torch_r)
+            torch.mv(A.mT, torch_r, out=torch_g)
 
-    return run
-
-
-def _torch_products(problem: Problem) -> Loop:
-    A = problem.A
-    x, r, g = torch.ones(problem.n, dtype=A.dtype), torch.empty_like(problem.y), torch.empty(problem.n, dtype=A.dtype)
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            torch.mv(A, x, out=r)
-            torch.mv(A.mT, r, out=g)
-
-    return run
+    return {"OpenBLAS": lambda count: _gemv_pairs(rows, x, r, g, count), "torch": by_torch}
 
 
 def _fastest(loops: Mapping[str, Loop], point: Point) -> dict[str, float]:

@@ -13,7 +13,7 @@ from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine import Progress, RecordingEngine, RowBatches, Stopping, engine_class, resolve_engine
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
-from dlntorch.training.recorder import Recorder, Snapshot
+from dlntorch.training.recorder import Recorder
 from dlntorch.trajectory import Status
 
 if TYPE_CHECKING:
@@ -115,9 +115,8 @@ class Descent:
         if end == before:
             return self.finish(engine.advance(0), before, time.perf_counter() - began)
         status, kept = engine.advance_recording(end - before, np.array(due, dtype=np.int64))
-        for one in kept:
-            theta = (one.theta_plus.astype(np.float64), one.theta_minus.astype(np.float64))
-            self.recorder.add(Snapshot(one.step, one.time, one.eta, *theta))
+        for snapshot in kept:
+            self.recorder.add(snapshot)
         return self.finish(status, before, time.perf_counter() - began)
 
     def begin(self) -> int:

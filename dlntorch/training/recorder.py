@@ -6,14 +6,13 @@ later, many snapshots at a time, when that does not hold the run up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.engine.base import Progress
+from dlntorch.engine.base import Progress, Snapshot
 
 __all__ = ["Recorder", "Snapshot", "next_recorded_step"]
 
@@ -34,17 +33,6 @@ def next_recorded_step(step: int, per_decade: int = PER_DECADE) -> int:
         if candidate > step:
             return candidate
         exponent += 1
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """θ and the progress of the run at one recorded step (arrays are copies)."""
-
-    step: int
-    time: float
-    eta: float
-    theta_plus: np.ndarray
-    theta_minus: np.ndarray
 
 
 class Recorder:

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from threadpoolctl import threadpool_limits
 
 from dlntorch.dynamics.certificate import Certificate
@@ -32,6 +31,7 @@ from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Engine, RowBatches, Stopping, engine_class
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
+from dlntorch.studies.benchmark import blas_floors
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.measure import Measurer
@@ -71,40 +71,17 @@ def engine_of(
     return engine
 
 
-@njit(cache=True, nogil=True)
-def _gemv_pairs(A: Any, x: Any, r: Any, g: Any, count: int) -> None:
-    for _ in range(count):
-        np.dot(A, x, r)
-        np.dot(A.T, r, g)
-
-
-def blas_floors(problem: Problem, count: int) -> dict[str, tuple[Callable[[int], Any], int]]:
-    """``count`` pairs of a gemv and a transposed gemv with A, by OpenBLAS and by MKL."""
-    return {"BLAS floor, OpenBLAS": (_openblas(problem), count), "BLAS floor, MKL": (_mkl(problem), count)}
+def counted_floors(problem: Problem, count: int) -> dict[str, tuple[Callable[[int], Any], int]]:
+    """``count`` pairs of a gemv and a transposed gemv with A, by each of two libraries."""
+    floors = blas_floors(problem)
+    for loop in floors.values():
+        loop(1)  # compiled, and its library loaded
+    return {f"BLAS floor, {name}": (loop, count) for name, loop in floors.items()}
 
 
 def floor_of(times: dict[str, float]) -> float:
     """The faster of the two."""
     return min(seconds for name, seconds in times.items() if name.startswith("BLAS floor"))
-
-
-def _mkl(problem: Problem) -> Callable[[int], Any]:
-    A, At = problem.A, problem.A.mT
-    x, r, g = torch.ones(problem.n, dtype=A.dtype), torch.empty_like(problem.y), torch.empty(problem.n, dtype=A.dtype)
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            torch.mv(A, x, out=r)
-            torch.mv(At, r, out=g)
-
-    return run
-
-
-def _openblas(problem: Problem) -> Callable[[int], Any]:
-    A = np.ascontiguousarray(problem.A.numpy())
-    x, r, g = np.ones(problem.n, A.dtype), np.empty(problem.m, A.dtype), np.empty(problem.n, A.dtype)
-    _gemv_pairs(A, x, r, g, 1)
-    return lambda count: _gemv_pairs(A, x, r, g, count)
 
 
 def lightning_autograd(problem: Problem) -> Callable[[int], Any]:
@@ -141,7 +118,7 @@ def engine_loops(problem: Problem, seconds: float) -> dict[str, tuple[Callable[[
     batch = max(1, problem.m // 5)
     slow = max(3, count // 100)
     return {
-        **blas_floors(problem, count),
+        **counted_floors(problem, count),
         "fused": (engine_of(problem).advance, count),
         f"fused, batches of {batch}": (engine_of(problem, batch=batch).advance, count),
         "fused, float32": (engine_of(problem, dtype="float32").advance, count),
@@ -176,7 +153,7 @@ def scaling(rounds: int, seconds: float) -> None:
     for m, n in ((5, 200), (20, 200), (50, 200), (100, 200), (50, 50), (50, 800), (50, 3200), (200, 1000)):
         problem = problem_of(m, n)
         count = steps_for(problem, seconds)
-        times = best({"fused": (engine_of(problem).advance, count), **blas_floors(problem, count)}, rounds)
+        times = best({"fused": (engine_of(problem).advance, count), **counted_floors(problem, count)}, rounds)
         rows.append((m, n, 1 / times["fused"], times["fused"] / floor_of(times)))
     show("Scaling in m and n", rows, ("m", "n", "steps/s", "time / BLAS floor"))
     problem = problem_of(50, 200)
@@ -197,14 +174,14 @@ def asks(rounds: int, seconds: float) -> list[tuple[str, str, str, str]]:
     small, large = problem_of(50, 200), problem_of(500, 5000)
     count = steps_for(small, seconds)
     loops = {
-        **blas_floors(small, count),
+        **counted_floors(small, count),
         "fused": (engine_of(small).advance, count),
         "p = 2.7": (engine_of(small, 2.7).advance, count),
         "bare": (lambda k: bare_loop(small, 3, RELATIVE, None, k, 0.1), max(3, count // 100)),
     }
     t = best(loops, rounds)
     few = steps_for(large, seconds)
-    big = best({**blas_floors(large, few), "fused": (engine_of(large).advance, few)}, rounds)
+    big = best({**counted_floors(large, few), "fused": (engine_of(large).advance, few)}, rounds)
     return [
         verdict("fused, speed / bare autograd + optim.SGD, 50×200", 35, t["bare"] / t["fused"], True),
         verdict("fused, time / BLAS floor, 50×200", 1.5, t["fused"] / floor_of(t), False),
