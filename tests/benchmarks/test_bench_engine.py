@@ -13,7 +13,7 @@ from dlntorch.engine import Stopping
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
-from tests.benchmarks.engine_table import MEMBER, blas_floors, engine_loops, problem_of
+from tests.benchmarks.engine_table import MEMBER, counted_floors, engine_loops, problem_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def test_steps(benchmark, shape: tuple[int, int], name: str) -> None:
 def test_blas_floor(benchmark, shape: tuple[int, int]) -> None:
     problem = problem_of(*shape)
     with threadpool_limits(limits=1):
-        loop, count = blas_floors(problem, 100)["BLAS floor, OpenBLAS"]
+        loop, count = counted_floors(problem, 100)["BLAS floor, OpenBLAS"]
         benchmark(loop, count)
 
 
