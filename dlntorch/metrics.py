@@ -86,31 +86,29 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
     digits. Three vectors are kept: the orthogonality that rounding loses only repeats eigenvalues that are found already
     (Paige 1980), and the largest is all that is asked for.
     """
-    plus, minus = (t.reshape(-1, problem.n) for t in (theta_plus, theta_minus))
+    theta = torch.stack([t.reshape(-1, problem.n) for t in (theta_plus, theta_minus)], dim=1)  # (states, 2, n)
     A = problem.operator
-    g = A.rmatvec(problem.residual(plus**p - minus**p))
+    g = A.rmatvec(problem.residual(theta[:, 0] ** p - theta[:, 1] ** p))
     # the parts of hessian_vector that do not depend on v
-    slope = p * torch.cat([plus ** (p - 1), -(minus ** (p - 1))], dim=1)
-    bend = p * (p - 1) * torch.cat([g * plus ** (p - 2), -g * minus ** (p - 2)], dim=1)
-    n, count = problem.n, plus.shape[0]
-    steps = min(iterations, 2 * n)
-    v = starting_direction(n, problem.dtype, problem.device).expand(count, 2 * n)
-    previous, beta = torch.zeros_like(v), torch.zeros(count, 1, dtype=problem.dtype, device=problem.device)
-    tridiagonal = torch.zeros(count, steps, steps, dtype=problem.dtype, device=problem.device)
-    for j in range(steps):
-        scaled = slope * v
-        image = slope * A.rmatvec(A.matvec(scaled[:, :n] + scaled[:, n:])).repeat(1, 2)
-        image -= bend * v
-        image -= beta * previous
-        size = torch.linalg.vector_norm(image, dim=1, keepdim=True)
-        along = (image * v).sum(dim=1, keepdim=True)
-        tridiagonal[:, j, j] = along[:, 0]
-        image -= along * v
-        previous, beta = v, torch.linalg.vector_norm(image, dim=1, keepdim=True)
+    sign = torch.tensor([[1.0], [-1.0]], dtype=theta.dtype, device=theta.device)
+    growth = theta ** (p - 2)
+    slope, bend = p * sign * theta * growth, p * (p - 1) * sign * g[:, None] * growth
+    v = starting_direction(problem.n, problem.dtype, problem.device).reshape(2, -1).expand_as(theta)
+    previous, beta = torch.zeros_like(theta), torch.zeros_like(theta[:, :1, :1])
+    diagonal, beside = [], []
+    for _ in range(min(iterations, 2 * problem.n)):
+        image = slope * A.rmatvec(A.matvec((slope * v).sum(dim=1)))[:, None]
+        image.addcmul_(bend, v, value=-1)
+        size = torch.linalg.vector_norm(image, dim=(1, 2), keepdim=True)
+        image.addcmul_(beta, previous, value=-1)
+        along = (image * v).sum(dim=(1, 2), keepdim=True)
+        image.addcmul_(along, v, value=-1)
+        beta = torch.linalg.vector_norm(image, dim=(1, 2), keepdim=True)
         # an invariant subspace was found: go on with a zero vector, which adds zero eigenvalues only
-        alive = beta > 1e-13 * size
-        beta = torch.where(alive, beta, torch.zeros_like(beta))
-        v = torch.where(alive, image / torch.where(alive, beta, torch.ones_like(beta)), torch.zeros_like(image))
-        if j + 1 < steps:
-            tridiagonal[:, j, j + 1] = tridiagonal[:, j + 1, j] = beta[:, 0]
+        beta = torch.where(beta > 1e-13 * size, beta, 0.0)
+        previous, v = v, torch.where(beta > 0, image / beta, 0.0)
+        diagonal.append(along)
+        beside.append(beta)
+    upper = torch.diag_embed(torch.cat(beside[:-1], dim=1)[..., 0], 1)  # at least two steps: the Hessian is 2n × 2n
+    tridiagonal = torch.diag_embed(torch.cat(diagonal, dim=1)[..., 0]) + upper + upper.mT
     return torch.linalg.eigvalsh(tridiagonal).abs().amax(dim=1).reshape(theta_plus.shape[:-1])

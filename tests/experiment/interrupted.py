@@ -108,7 +108,10 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def phase(folder: Path) -> str:
-    """What the run was doing when it was hit."""
+    """What the run was doing when it was hit; one that could end by itself has written its results as ``interrupted``."""
+    summary = folder / "summary.json"
+    if summary.exists() and json.loads(summary.read_text())["status"] == "interrupted":
+        return "training"
     for name, doing in (("summary.json", "done"), ("result.npz", "writing"), ("checkpoints/last.ckpt", "training")):
         if (folder / name).exists():
             return doing
@@ -143,7 +146,8 @@ def disturb(number: int, count: int, seed: int, report: Callable[[str], None] = 
             time.sleep(chance.uniform(0, 1.05 * seconds[draw]))
             os.kill(child, number)
             finished(child)
-            phases[phase(folder)] += 1
+            hit = phase(folder)
+            phases[hit] += 1
             try:
                 read(folder)
                 code = finished(forked({**config, "resume": str(folder)}, folder, draw))
@@ -151,7 +155,7 @@ def disturb(number: int, count: int, seed: int, report: Callable[[str], None] = 
                 assert not (found := differing(read(folder), whole[draw])), f"the resumed run differs in {found}"
                 assert not list(folder.rglob("*.tmp")), "a temporary file was left"
             except Exception as error:
-                wrong.append(f"run {i}, hit while {phase(folder)}: {type(error).__name__}: {error}")
+                wrong.append(f"run {i}, hit while {hit}: {type(error).__name__}: {error}")
             report(f"{i + 1} of {count}: {dict(phases)}, wrong: {len(wrong)}")
     return {"equal": count - len(wrong), "of": count, "phases": dict(phases), "wrong": wrong}
 

@@ -28,7 +28,7 @@ from tests.slurm.cluster import CPUS, Cluster, install, why_not
 pytestmark = pytest.mark.slurm
 
 #: A run that lasts long enough to be disturbed, and ends by its step budget.
-STEPS = 4_000_000
+STEPS = 10_000_000
 COMMON = ("alpha=1e-2", "tol=0", "references=false", "logger=none", "trainer.progress=false")
 
 
@@ -179,6 +179,8 @@ def test_a_preempted_job_is_requeued_and_goes_on(cluster, undisturbed, tmp_path)
     sweep = Sweep(cluster, tmp_path / "sweep", 1)
     job = sweep.job()
     sweep.checkpoint(after=1000)
+    for pid in processes(cluster, job):
+        os.kill(pid, signal.SIGSTOP)  # it must not end before SLURM has decided; preempting wakes it
     cluster.run("sbatch", "-p", "high", "-c", str(CPUS), "-o", "/dev/null", "--wrap", "sleep 1")
     start_again_now(cluster, job)
     assert sweep.finish() == 0, sweep.output
