@@ -130,7 +130,7 @@ def _list(names: Sequence[str]) -> None:
     width = max(map(len, names))
     for name in names:
         print(f"{name:<{width}}  {load_study(name).summary}")
-    print(f"{'all':<{width}}  every study above, with an index page")
+    print(f"{'all':<{width}}  every study above but benchmark, with an index page")
 
 
 def _compose(arguments: list[str], chosen: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,6 +143,10 @@ def _compose(arguments: list[str], chosen: str) -> tuple[dict[str, Any], dict[st
     for argument in arguments:
         if argument.startswith("-") or "=" not in argument:
             raise InputError(f"{argument!r} must be KEY=VALUE; --help shows the keys")
+        if argument.lstrip("+~").startswith("hydra"):  # composed, but nothing would read it
+            raise InputError(
+                f"{argument.split('=')[0]} must be left out: a study's place is folder=, its processes workers="
+            )
     try:
         with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3"):
             composed = compose("study", overrides=arguments)

@@ -39,7 +39,7 @@ _NOISE = 1e-3  # largest change of b that rounding may keep up
 _PATIENCE = 6
 _TIGHT = 1e-9  # the same for a requested one: Newton is quadratic, so the error is then its square
 _DRIFT = 2e-13  # distance of t from range(Aᵀ), relative to its largest entry, that is not rounding
-_NOTABLE = 1e-6  # an uncertainty worth refining
+_NOTABLE = 1e-14  # an uncertainty above this may be the rounding of its own computation, and is refined
 _REFINEMENTS = 20
 _FLOOR = math.log(1e-250)  # of a/‖A⁺y‖_∞: below, √D leaves the range of float64
 

@@ -23,7 +23,7 @@ _GOLDEN = 0.6180339887498949  # as in central_path_kernels.perturbations
 # The constants of central_path.py, where each is explained.
 _FIRST_STEP, _LARGEST_STEP, _SMALLEST_STEP = math.log(20), math.log(1e10), 0.02
 _NEWTON_STEPS, _PATIENCE, _REFINEMENTS = 30, 6, 20
-_LOOSE, _NOISE, _TIGHT, _DRIFT, _NOTABLE = 0.25, 1e-3, 1e-9, 2e-13, 1e-6
+_LOOSE, _NOISE, _TIGHT, _DRIFT, _NOTABLE = 0.25, 1e-3, 1e-9, 2e-13, 1e-14
 _FLOOR = math.log(1e-250)
 
 

@@ -116,7 +116,8 @@ def _log_ticks(a: float, b: float) -> tuple[list[float], list[str], list[float]]
         chosen = [s for s in steps if round(s / 10.0 ** math.floor(math.log10(s) + 1e-9)) in (1, 2, 5)]
         chosen = chosen or steps or [10.0 ** ((a + b) / 2)]
         return chosen, [f"{s:.2g}" for s in chosen], [s for s in steps if s not in chosen]
-    stride = math.ceil(len(decades) / 8)
+    most = 6 if max(abs(first), abs(last)) >= 10 else 8  # a name like 10⁻³⁵ is wide
+    stride = math.ceil(len(decades) / most)
     shown = [e for e in decades if e % stride == 0]
     if stride > 1:
         return [10.0**e for e in shown], [power_of_ten(e) for e in shown], [10.0**e for e in decades if e % stride]

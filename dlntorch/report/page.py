@@ -60,7 +60,7 @@ pre { background: #f6f6f6; padding: .75rem; overflow-x: auto; font-size: .85rem;
   .figures { display: block; }
   figure { margin: 0 0 1rem; }
   figure img { max-width: 11.5cm; }
-  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; break-inside: avoid; }
   h2 { break-after: avoid; }
   tr { break-inside: avoid; }
   .status, tr.largest th, tr.largest td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -229,6 +229,7 @@ MISTAKES = [
     (["study=figure3", "study.depths=[1.5]"], "study.depths[0] must be a finite real number >= 2, got 1.5"),
     (["study=figure3", "study.depths=3"], "study.depths must be a nonempty list, got 3"),
     (["study=figure3", "study.small=2"], "study.small must be true or false, got 2"),
+    (["study=figure3", "hydra.run.dir=x"], "hydra.run.dir must be left out: a study's place is folder="),
     (["study=figure3", "small"], "'small' must be KEY=VALUE"),
     (
         ["study=figure3", "folder=/dev/null/x"],
