@@ -13,35 +13,31 @@ import atexit
 import contextlib
 import gc
 import os
-import re
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlntorch.experiment.configuration import check_keys, config_directory, group_options, known_keys, nearest
+from dlntorch.experiment.again import compare_runs, repeated_settings, resumed_settings, write_comparison
+from dlntorch.experiment.configuration import check_keys
 from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
-from dlntorch.experiment.launcher import PLUGINS, idempotent_launchers, register_resolvers
+from dlntorch.experiment.launcher import idempotent_launchers, register_resolvers
 from dlntorch.experiment.points import objective
+from dlntorch.messages import defect, hydra_message, mistake, print_warning
 from dlntorch.trajectory import Status
 from dlntorch.validation import DataWarning, InputError, check_count
 
-__all__ = ["defect", "leave", "mistake", "run_point", "supervised"]
+__all__ = ["leave", "run_point", "supervised"]
 
 register_resolvers()  # worker processes of a launcher import this module too
-
-#: Keys that a resumed run may change.
-RESUME_KEYS = ("resume", "max_steps", "max_time", "max_wall_seconds", "tol", "debug")
-RESUME_GROUPS = ("logger", "trainer", "callbacks", "hydra")
 
 #: Exit statuses of the points that this process ran.
 _outcomes: list[int] = []
@@ -58,7 +54,7 @@ def supervised(task: Callable[..., Any]) -> int:
     except InputError as error:
         return mistake(str(error), debug)
     except (HydraException, OmegaConfBaseException) as error:
-        return mistake(_hydra_message(error), debug)
+        return mistake(hydra_message(error), debug)
     except OSError as error:
         where = f" {error.filename!r}" if error.filename else ""
         return mistake(
@@ -128,7 +124,7 @@ def _sweep_point(config: DictConfig, folder: Path) -> float | None:
             return objective(summary)
         outcome, value, message = _guarded(config, folder, resume=same_point(folder, plain))
     except (InputError, OmegaConfBaseException) as error:
-        message = _hydra_message(error) if isinstance(error, OmegaConfBaseException) else str(error)
+        message = hydra_message(error) if isinstance(error, OmegaConfBaseException) else str(error)
         outcome, value = mistake(message, False), None
         _drop_if_empty(folder)
     _outcomes.append(outcome)
@@ -154,7 +150,7 @@ def _run_packs(points: list[tuple[DictConfig, Path]]) -> set[int]:
             with _quiet():
                 whole = run_pack([configs[i] or {} for i in pack], folders, _draw)
         except (InputError, OSError) as error:  # each point then says it for itself
-            _print_warning(f"{len(pack)} points are run one by one, since together they could not be ({error})")
+            print_warning(f"{len(pack)} points are run one by one, since together they could not be ({error})")
             continue
         if not whole:
             raise KeyboardInterrupt
@@ -184,7 +180,7 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", DataWarning)
-        warnings.showwarning = _print_warning
+        warnings.showwarning = print_warning
         yield
 
 
@@ -203,7 +199,7 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
         return mistake(str(error), debug), None, str(error)
     except OmegaConfBaseException as error:
         _drop_if_empty(folder)
-        return mistake(_hydra_message(error), debug), None, _hydra_message(error)
+        return mistake(hydra_message(error), debug), None, hydra_message(error)
     except WriteError as error:
         message = f"{error}; what was written before it is kept: make room, then continue with resume={folder}"
         mistake(message, debug)
@@ -232,17 +228,9 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     if _served_as_shard(settings["trainer"]["shards"], folder):
         return 0, None
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    settings = _sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
     if settings["pack"] not in ("auto", True, False):
         raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
-    if sweep:
-        if settings["resume"] is not None:
-            raise InputError(f"resume must be left out with -m, which resumes by itself, got {settings['resume']!r}")
-        settings["resume"] = str(folder) if resume else None
-        settings["logger"] = (_sweep_settings(config, folder) or settings)["logger"]
-    elif settings["resume"] == "auto":
-        settings["resume"] = str(folder)
-    elif settings["resume"] is not None:
-        settings = _resumed_settings(settings)
     with _quiet():
         from dlntorch.experiment import plan_run
         from dlntorch.experiment.console import plan_table
@@ -251,7 +239,7 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         if is_ensemble(settings):
             if settings["trainer"]["shards"] != 1:
                 raise InputError(f"trainer.shards must be 1 with an ensemble, got {settings['trainer']['shards']}")
-            return _run_ensemble(settings, folder), None
+            return max(_run_ensemble(settings, folder), _compared(config, folder)), None
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
             _drop_if_empty(folder)
@@ -259,7 +247,42 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         result = _run_one(settings, folder, may_start_anew=sweep or config["resume"] == "auto")
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
-    return 3 if result.status.ended_badly else 0, objective(result.summary)
+    return max(3 if result.status.ended_badly else 0, _compared(config, folder)), objective(result.summary)
+
+
+def _sweep_point_settings(settings: dict[str, Any], config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:
+    """The settings of a point under ``-m``, which resumes by itself."""
+    for key in ("resume", "repeat"):
+        if settings[key] is not None:
+            does = "which resumes by itself" if key == "resume" else "one run at a time"
+            raise InputError(f"{key} must be left out with -m, {does}, got {settings[key]!r}")
+    settings["resume"] = str(folder) if resume else None
+    settings["logger"] = (_sweep_settings(config, folder) or settings)["logger"]
+    return settings
+
+
+def _run_settings(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings of a single run: its own, or those saved in the folder that it resumes or repeats."""
+    overrides = HydraConfig.get().overrides.task
+    if settings["repeat"] is not None:
+        if settings["resume"] is not None:
+            raise InputError(f"resume must be left out with repeat, got {settings['resume']!r}")
+        return repeated_settings(settings, overrides, folder)
+    if settings["resume"] == "auto":
+        settings["resume"] = str(folder)
+    elif settings["resume"] is not None:
+        return resumed_settings(settings, overrides)
+    return settings
+
+
+def _compared(config: DictConfig, folder: Path) -> int:
+    """Say and write what a repeated run has otherwise than the first; 3 where that is anything."""
+    if config["repeat"] is None or not (folder / "summary.json").is_file():  # a dry run leaves nothing
+        return 0
+    comparison = compare_runs(Path(config["repeat"]), folder)
+    write_comparison(folder, comparison)
+    print(comparison)
+    return 3 if comparison.different else 0
 
 
 def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> Any:
@@ -273,7 +296,7 @@ def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> An
         except CheckpointError as error:
             if not may_start_anew:
                 raise
-            _print_warning(f"{error}: this run starts anew")
+            print_warning(f"{error}: this run starts anew")
             settings["resume"] = None
             result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
     conclude(result)
@@ -316,9 +339,6 @@ def _draw(result: Any) -> Mapping[str, Path]:
     return write_run_report(result)
 
 
-# -- resuming ---------------------------------------------------------------------------------------------------------
-
-
 def _redirect_resumed_run() -> None:
     """``resume=FOLDER`` continues in that folder: it becomes Hydra's run folder unless one was named."""
     named = [a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith("resume=")]
@@ -329,81 +349,6 @@ def _redirect_resumed_run() -> None:
         raise InputError(f"resume must be a run folder with config.yaml and a checkpoint, got {folder!r}")
     if not any(a.startswith("hydra.run.dir=") for a in sys.argv[1:]):
         sys.argv.append(f"hydra.run.dir='{folder}'")
-
-
-def _resumed_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The saved configuration of the run to resume, with the budgets and outputs given now."""
-    import yaml
-
-    folder = Path(settings["resume"])
-    try:
-        saved = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(
-            f"resume must be a run folder with a readable config.yaml, got {str(folder)!r} ({error})"
-        ) from None
-    if not isinstance(saved, dict) or set(saved) != set(settings):
-        raise InputError(f"resume must be a run folder written by this version, got {str(folder)!r}")
-    for override in HydraConfig.get().overrides.task:
-        key, _, value = override.lstrip("+").partition("=")
-        root = key.split(".")[0]
-        if root in RESUME_KEYS or root in RESUME_GROUPS:
-            saved[root] = settings[root]
-        elif key != "dry_run":
-            raise InputError(f"{key} must be left out with resume, which continues the run as it was; got {value}")
-    saved["dry_run"] = settings["dry_run"]
-    return saved
-
-
-# -- messages ---------------------------------------------------------------------------------------------------------
-
-
-def mistake(message: str, debug: bool) -> int:
-    """Say a user's mistake in one line on standard error; returns exit status 2."""
-    if debug:
-        traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
-
-
-def defect(error: Exception, debug: bool) -> int:
-    """Say that the program has a defect, in one line; returns exit status 1."""
-    if debug:
-        traceback.print_exc()
-    text = " ".join(str(error).split())
-    print(
-        f"error: a defect, please report it: {type(error).__name__}: {text} (debug=true shows where)", file=sys.stderr
-    )
-    return 1
-
-
-def _print_warning(message: Warning | str, *_: Any) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _hydra_message(error: Exception) -> str:
-    """Hydra's and OmegaConf's errors in our words: the key, the rule, the value."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OverrideParseException):
-        return f"{error.override!r} must be KEY=VALUE that Hydra can parse, got {text.split(' See https')[0]}"
-    unknown = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
-    if unknown:
-        key = unknown.group(1) or unknown.group(2)
-        return f"unknown key {key!r}{nearest(key, known_keys())}"
-    option = re.search(r"Could not find '([\w/]+?)/([^'/]+)'", text)
-    if option and option.group(1) in ("hydra/launcher", "hydra/sweeper"):
-        group, name = option.groups()
-        if name in PLUGINS:
-            return f"{group} must have its plugin installed, got {name!r}: pip install {PLUGINS[name]}"
-        return f"{group} must be one that is installed, got {name!r}{nearest(name, PLUGINS)}"
-    if option and (config_directory() / option.group(1)).is_dir():
-        group, name = option.groups()
-        options = group_options(group)
-        return f"{group} must be one of {', '.join(options)}, got {name!r}{nearest(name, options)}"
-    group = re.search(r"Could not override '([^']+)'", text)
-    if group:
-        return f"unknown key {group.group(1)!r}{nearest(group.group(1), known_keys())}"
-    return text
 
 
 def _drop_if_empty(folder: Path) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlntorch.command_line import defect, mistake
 from dlntorch.experiment.configuration import config_directory, nearest
+from dlntorch.messages import defect, mistake
 from dlntorch.validation import InputError, check_count, check_flag
 
 if TYPE_CHECKING:

@@ -32,7 +32,6 @@ from dlntorch.experiment.points import (
     WITHOUT_EFFECT,
     PointState,
     check_code,
-    code_version,
     objective,
     point_name,
     point_state,
@@ -41,6 +40,7 @@ from dlntorch.experiment.points import (
     same_point,
     write_points,
 )
+from dlntorch.experiment.provenance import code_version
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 

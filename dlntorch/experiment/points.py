@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from dlntorch import __version__
 from dlntorch.experiment.folder import atomic_write
+from dlntorch.experiment.provenance import code_version
 from dlntorch.validation import InputError
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "PointState",
     "check_code",
     "clear_failure",
-    "code_version",
     "objective",
     "point_id",
     "point_name",
@@ -54,9 +53,6 @@ WITHOUT_EFFECT = (
     "hydra",
 )
 
-#: Parts of the package that only show or launch what is computed.
-ONLY_SHOWS = ("report", "studies", "command_line.py", "__main__.py")
-
 
 class PointState(StrEnum):
     """Where a point of a sweep stands."""
@@ -65,18 +61,6 @@ class PointState(StrEnum):
     CUT = "cut"
     FAILED = "failed"
     WAITING = "waiting"
-
-
-@cache
-def code_version() -> str:
-    """The package's version and a digest of its sources, without those parts that only show results."""
-    package = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        inside = path.relative_to(package)
-        if inside.parts[0] not in ONLY_SHOWS:
-            digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{__version__}+{digest.hexdigest()[:10]}"
 
 
 def point_id(config: Mapping[str, Any]) -> str:

@@ -6,15 +6,13 @@ A value that could not be computed is None with a ``…_reason`` beside it; neve
 from __future__ import annotations
 
 import math
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from platform import python_version
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dlntorch.experiment.diagnosis import advice, signatures
+from dlntorch.experiment.provenance import versions
 from dlntorch.experiment.references import References
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.metrics import distance, l1_gap
@@ -23,9 +21,7 @@ from dlntorch.training.certified import ENDED, certified_bound
 from dlntorch.training.descent import Descent
 from dlntorch.validation import InputError
 
-__all__ = ["build_summary", "put", "versions"]
-
-_PACKAGES = ("dlntorch", "torch", "lightning", "hydra-core", "wandb", "torchdiffeq", "scipy", "numpy", "numba")
+__all__ = ["build_summary", "put"]
 
 
 def put(target: dict[str, Any], key: str, value: Any, reason: str = "") -> None:
@@ -38,22 +34,6 @@ def put(target: dict[str, Any], key: str, value: Any, reason: str = "") -> None:
         reason = reason or f"the value is {value}, which is not a finite number"
     target[key] = None
     target[f"{key}_reason"] = reason or "not computed"
-
-
-@cache
-def _versions() -> dict[str, str]:
-    found = {"python": python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a run depends on; looked up once, since each reads a file."""
-    return dict(_versions())
 
 
 def build_summary(

@@ -21,7 +21,15 @@ __all__ = ["PointCache", "code_version"]
 
 _LIBRARIES = ("torch", "numpy", "scipy", "numba")
 #: What cannot change a row.
-_NOT_COMPUTING = ("report", "studies", "command_line.py", "study_command.py", "__main__.py", "callbacks.py")
+_NOT_COMPUTING = (
+    "report",
+    "studies",
+    "command_line.py",
+    "study_command.py",
+    "messages.py",
+    "__main__.py",
+    "callbacks.py",
+)
 
 
 @cache

@@ -219,8 +219,8 @@ def _times(p: float, rows: list[Row]) -> list[Claim]:
     same = select(rows, support_condition=min(values_of(rows, "support_condition")))
     predicted, measured = (column(same, name) for name in ("relaxation", "measured_relaxation"))
     label = f"p = {p:g}: the flow’s tail over all null-space conditions, largest time over smallest"
-    spread = [float(np.max(times) / np.min(times)) for times in (predicted, measured)]
-    return [*found, within(label, *spread, 0.05, relative=True)]
+    expected, seen = (float(np.max(times) / np.min(times)) for times in (predicted, measured))
+    return [*found, within(label, expected, seen, 0.05, relative=True)]
 
 
 STUDY = Study(

@@ -1,0 +1,178 @@
+"""Runs that take their configuration from a run folder: ``resume=FOLDER`` goes on there, ``repeat=FOLDER`` does it anew.
+
+A repeated run writes a folder of its own and is compared with the first: the same seed, code and machine give the same
+bits, times aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dlntorch.experiment.folder import atomic_write
+from dlntorch.validation import InputError
+
+__all__ = ["Comparison", "compare_runs", "repeated_settings", "resumed_settings", "write_comparison"]
+
+#: Keys that a resumed run may change, and those that a repeated one may.
+RESUME_KEYS = ("resume", "max_steps", "max_time", "max_wall_seconds", "tol", "debug")
+REPEAT_KEYS = ("repeat", "debug")
+#: Groups that either may change: they do not touch what is computed.
+FREE_GROUPS = ("logger", "trainer", "callbacks", "hydra")
+#: Entries of a summary that differ from run to run: times; and the versions, which are compared by themselves.
+TIMES = ("wall_seconds", "logging_seconds", "versions")
+#: Arrays are compared under their names in these files.
+ARRAYS = ("problem.npz", "result.npz")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a repeated run has otherwise than the first.
+
+    Attributes:
+        first: The folder that was repeated.
+        equal: How many entries and arrays are the same to the last bit.
+        different: Name -> (first, repeated); an array as (0, the largest absolute difference), a file as its digests.
+        versions: Those libraries and parts of the machine that are not the same, name -> (first, repeated).
+    """
+
+    first: Path
+    equal: int
+    different: dict[str, tuple[Any, Any]]
+    versions: dict[str, tuple[Any, Any]]
+
+    def __str__(self) -> str:
+        changed = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in self.versions.items())
+        reason = f"; {changed}" if changed else ""
+        if not self.different:
+            return f"repeat: equal to {self.first} in all {self.equal} entries, bit for bit{reason}"
+        shown = list(self.different.items())[:4]
+        listed = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in shown)
+        more = f" and {len(self.different) - len(shown)} more" if len(self.different) > len(shown) else ""
+        total = self.equal + len(self.different)
+        return f"repeat: {len(self.different)} of {total} entries differ from {self.first}: {listed}{more}{reason}"
+
+
+def resumed_settings(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The saved configuration of the run to resume, with the budgets and outputs given now.
+
+    Args:
+        settings: The configuration as composed now, with ``resume`` a folder.
+        overrides: What the command line names, ``key=value`` each.
+
+    Raises:
+        InputError: for a folder that is not a run's, or for a key that would make it another run.
+    """
+    return _saved("resume", "continues the run as it was", settings, overrides, RESUME_KEYS)
+
+
+def repeated_settings(settings: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> dict[str, Any]:
+    """The saved configuration of the run to repeat, to be run in ``folder``; outputs may be others.
+
+    Raises:
+        InputError: as :func:`resumed_settings`, and for the folder of the first run itself.
+    """
+    if folder.resolve() == Path(settings["repeat"]).resolve():
+        raise InputError(f"repeat must be another folder than hydra.run.dir, got {settings['repeat']!r} for both")
+    saved = _saved("repeat", "repeats the run as it was", settings, overrides, REPEAT_KEYS)
+    if not (Path(settings["repeat"]) / "summary.json").is_file():
+        raise InputError(
+            f"repeat must be the folder of a finished run, got {settings['repeat']!r} without summary.json"
+        )
+    return saved
+
+
+def _saved(
+    key: str, does: str, settings: Mapping[str, Any], overrides: Sequence[str], free: tuple[str, ...]
+) -> dict[str, Any]:
+    folder = Path(settings[key])
+    try:
+        saved = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"{key} must be a run folder with a readable config.yaml, got {str(folder)!r} ({why})"
+        ) from None
+    if not isinstance(saved, dict) or set(saved) != set(settings):
+        raise InputError(f"{key} must be a run folder written by this version, got {str(folder)!r}")
+    for override in overrides:
+        name, _, value = override.lstrip("+").partition("=")
+        root = name.split(".")[0]
+        if root in free or root in FREE_GROUPS:
+            saved[root] = settings[root]
+        elif name != "dry_run":
+            raise InputError(f"{name} must be left out with {key}, which {does}; got {value}")
+    saved["dry_run"] = settings["dry_run"]
+    saved["repeat"] = None  # the folder that is written can itself be repeated
+    return saved
+
+
+def compare_runs(first: Path, second: Path) -> Comparison:
+    """Compare two finished runs, or ensembles, file by file: data, θ, every recorded step and the summary."""
+    old, new = _entries(first), _entries(second)
+    different, equal = {}, 0
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape:
+            same = a.tobytes() == b.tobytes()
+            a, b = 0.0, 0.0 if same else float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
+        else:
+            a, b = (f"shape {x.shape}" if isinstance(x, np.ndarray) else x for x in (a, b))
+            same = a == b
+        if same:
+            equal += 1
+        else:
+            different[name] = (a, b)
+    versions = [_summary(folder).get("versions", {}) for folder in (first, second)]
+    changed = {k: (versions[0].get(k), v) for k, v in versions[1].items() if versions[0].get(k) != v}
+    return Comparison(first, equal, different, changed)
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> Path:
+    """Write ``repeat.json``; returns its path."""
+    record = {
+        "of": str(comparison.first),
+        "equal": comparison.equal,
+        "different": comparison.different,
+        "versions": comparison.versions,
+    }
+    path = folder / "repeat.json"
+    atomic_write(path, (json.dumps(record, indent=2) + "\n").encode())
+    return path
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def _entries(folder: Path) -> dict[str, Any]:
+    """Everything that has to be the same, by name."""
+    found = dict(_flat("", {k: v for k, v in _summary(folder).items() if k not in TIMES}))
+    for file in (folder / name for name in ARRAYS):
+        if file.is_file():
+            with np.load(file) as arrays:
+                found |= {f"{file.name}: {name}": arrays[name] for name in arrays.files}
+    trajectory = folder / "trajectory.csv"
+    if trajectory.is_file():
+        found["trajectory.csv"] = hashlib.sha256(trajectory.read_bytes()).hexdigest()[:10]
+    return found
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings and lists, without the times."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in TIMES:
+                yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _flat(f"{prefix}[{number}]", inner)
+    else:
+        yield prefix, value

@@ -1,0 +1,62 @@
+"""What computed a result: the versions of the code and of the libraries, and the processor."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from dlntorch import __version__
+
+__all__ = ["code_version", "versions"]
+
+_PACKAGES = ("dlntorch", "torch", "lightning", "hydra-core", "wandb", "torchdiffeq", "scipy", "numpy", "numba")
+
+#: Parts of the package that only show or launch what is computed.
+ONLY_SHOWS = ("report", "studies", "command_line.py", "study_command.py", "messages.py", "__main__.py")
+
+
+@cache
+def code_version() -> str:
+    """The package's version and a digest of its sources, without those parts that only show results."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        inside = path.relative_to(package)
+        if inside.parts[0] not in ONLY_SHOWS:
+            digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{__version__}+{digest.hexdigest()[:10]}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the code and of the packages that a run depends on, and the processor.
+
+    The same seed gives the same bits where all of these are the same: BLAS has other kernels for other processors.
+    """
+    return dict(_versions())
+
+
+@cache  # each package's version is read from a file
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    found["code"] = code_version()
+    found["processor"] = _processor()
+    return found
+
+
+def _processor() -> str:
+    """Its model where the system tells, else its architecture."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

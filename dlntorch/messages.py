@@ -1,0 +1,63 @@
+"""What the commands say when something is wrong: one line that names the key, the rule and the value."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from typing import Any
+
+from hydra.errors import OverrideParseException
+
+from dlntorch.experiment.configuration import config_directory, group_options, known_keys, nearest
+from dlntorch.experiment.launcher import PLUGINS
+
+__all__ = ["defect", "hydra_message", "mistake", "print_warning"]
+
+
+def mistake(message: str, debug: bool) -> int:
+    """Say a user's mistake in one line on standard error; returns exit status 2."""
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def defect(error: Exception, debug: bool) -> int:
+    """Say that the program has a defect, in one line; returns exit status 1."""
+    if debug:
+        traceback.print_exc()
+    text = " ".join(str(error).split())
+    print(
+        f"error: a defect, please report it: {type(error).__name__}: {text} (debug=true shows where)", file=sys.stderr
+    )
+    return 1
+
+
+def print_warning(message: Warning | str, *_: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def hydra_message(error: Exception) -> str:
+    """Hydra's and OmegaConf's errors in our words: the key, the rule, the value."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} must be KEY=VALUE that Hydra can parse, got {text.split(' See https')[0]}"
+    unknown = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
+    if unknown:
+        key = unknown.group(1) or unknown.group(2)
+        return f"unknown key {key!r}{nearest(key, known_keys())}"
+    option = re.search(r"Could not find '([\w/]+?)/([^'/]+)'", text)
+    if option and option.group(1) in ("hydra/launcher", "hydra/sweeper"):
+        group, name = option.groups()
+        if name in PLUGINS:
+            return f"{group} must have its plugin installed, got {name!r}: pip install {PLUGINS[name]}"
+        return f"{group} must be one that is installed, got {name!r}{nearest(name, PLUGINS)}"
+    if option and (config_directory() / option.group(1)).is_dir():
+        group, name = option.groups()
+        options = group_options(group)
+        return f"{group} must be one of {', '.join(options)}, got {name!r}{nearest(name, options)}"
+    group = re.search(r"Could not override '([^']+)'", text)
+    if group:
+        return f"unknown key {group.group(1)!r}{nearest(group.group(1), known_keys())}"
+    return text
