@@ -85,6 +85,8 @@ class Session:
 
     def velocity(self, _: float, x: np.ndarray) -> np.ndarray:
         """The right-hand side as scipy wants it, without a copy: for a field on the CPU."""
+        if hasattr(self.field, "velocity"):
+            return self.field.velocity(x)
         with torch.no_grad():
             return self.field(None, torch.from_numpy(x)).numpy()
 
