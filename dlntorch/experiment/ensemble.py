@@ -79,7 +79,7 @@ def train_ensemble(
         ]
         trained = Trained(plans)
         ensemble = train_together(trained, _run_to_the_end, threads=wanted, max_wall_seconds=budget)
-        networks = tuple(trained.result(i) for i in range(len(plans)))
+        networks = tuple(trained.results())
     for network in networks:
         del network.summary["predicted_steps"]  # nor does train predict them
         del network.summary["logging_seconds"]
@@ -177,7 +177,7 @@ def _run_in(
         ensemble = train_together(
             trained, fit, threads=threads, max_wall_seconds=budget, block_seconds=block, state=state
         )
-        networks = tuple(trained.result(i) for i in range(len(plans)))
+        networks = tuple(trained.results())
     summary = ensemble_summary(networks, ensemble.wall_seconds, ensemble.threads)
     result = EnsembleResult(networks, summary, dict(config), place.path)
     write_ensemble(place, result)

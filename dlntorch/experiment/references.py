@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.experiment.forked import forked
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 
@@ -108,25 +109,40 @@ def compute_references(
 
 
 def references_of_many(cases: Sequence[tuple[Problem, float, float]], wanted: bool = True) -> list[References]:
-    """The references of many networks (problem, p, α), each computed once.
+    """The references of many networks (problem, p, α), each computed once; problems are spread over the cores.
 
     The linear programme is solved once for each problem; W_p and the rate once for each p on it; and all α of one p
     share one sweep of the limit, which therefore may differ from a limit computed alone by its rounding.
     """
-    groups: dict[tuple[int, float], list[int]] = {}
-    for i, (problem, p, _) in enumerate(cases):
-        groups.setdefault((id(problem), p), []).append(i)
+    groups: dict[int, list[int]] = {}
+    for i, (problem, _, _) in enumerate(cases):
+        groups.setdefault(id(problem), []).append(i)
+    members = list(groups.values())
+    on_cpu = wanted and all(problem.device.type == "cpu" for problem, _, _ in cases)
+    shared = forked(
+        lambda k: _references_on_one(cases[members[k][0]][0], [cases[i][1:] for i in members[k]], wanted),
+        len(members),
+        None if on_cpu else 1,
+    )
+    found: dict[int, References] = {}
+    for numbers, one in zip(members, shared, strict=True):
+        found |= dict(zip(numbers, one, strict=True))
+    return [found[i] for i in range(len(cases))]
+
+
+def _references_on_one(problem: Problem, cases: Sequence[tuple[float, float]], wanted: bool) -> list[References]:
+    """:func:`references_of_many` for networks (p, α) on one problem."""
     found: list[References] = [References() for _ in cases]
-    known: dict[int, L1Minimizer | None] = {}
-    for (which, p), members in groups.items():
-        problem = cases[members[0]][0]
-        first = compute_references(problem, p, cases[members[0]][2], wanted, known.get(which))
-        known[which] = first.l1
+    l1: L1Minimizer | None = None
+    for p in dict.fromkeys(p for p, _ in cases):
+        members = [i for i, case in enumerate(cases) if case[0] == p]
+        first = compute_references(problem, p, cases[members[0]][1], wanted, l1)
+        l1 = first.l1
         for i in members:
             found[i] = replace(first, reasons=dict(first.reasons))
-        alphas = sorted({cases[i][2] for i in members})
+        alphas = sorted({cases[i][1] for i in members})
         if len(alphas) > 1 and (first.limit is not None or _limit_was_tried(first)):
-            _share_sweep(problem, p, alphas, [(found[i], cases[i][2]) for i in members])
+            _share_sweep(problem, p, alphas, [(found[i], cases[i][1]) for i in members])
     return found
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.folder import RunFolder
+from dlntorch.experiment.forked import forked
 from dlntorch.experiment.references import References, references_of_many
 from dlntorch.experiment.result import RunResult
 from dlntorch.experiment.run import Plan, numeric_threads, plan_run, run_identity, write_result
@@ -63,8 +64,14 @@ class Trained:
                 self.descents[i] = new_descent(self.plans[i].problem, self.settings[i])
         return found
 
-    def result(self, i: int) -> RunResult:
-        """The result of network ``i``, measured now."""
+    def results(self) -> list[RunResult]:
+        """The result of every network, measured now, on all cores."""
+        on_cpu = all(descent.problem.device.type == "cpu" for descent in self.descents)
+        # a result carries its problem, which is here already
+        sent = forked(lambda i: replace(self._result(i), problem=None), len(self.plans), None if on_cpu else 1)
+        return [replace(result, problem=plan.problem) for result, plan in zip(sent, self.plans, strict=True)]
+
+    def _result(self, i: int) -> RunResult:
         plan, settings, descent = self.plans[i], self.settings[i], self.descents[i]
         began = time.perf_counter()
         history = measurer_of(plan.problem, settings, plan.references).measure(descent.recorder.snapshots)
@@ -137,7 +144,17 @@ def plan_together(
             for i, found in zip(chosen, references_of_many(cases, wanted), strict=True):
                 references[i] = found
     predicts = len(configs) <= PREDICTED_NETWORKS if predict is None else predict
-    return [plan_run(configs[i], made[i], references[i], predicts) for i in range(len(configs))]
+
+    def plan(i: int) -> Plan:
+        return plan_run(configs[i], made[i], references[i], predicts)
+
+    def without_data(i: int) -> Any:
+        return replace(plan(i), problem=None, references=None)
+
+    if not predicts or any(one.device.type != "cpu" for one in settings):
+        return [plan(i) for i in range(len(configs))]
+    sent = forked(without_data, len(configs))
+    return [replace(one, problem=made[i], references=references[i] or References()) for i, one in enumerate(sent)]
 
 
 def problems_of(configs: Sequence[Mapping[str, Any]]) -> list[Problem]:
@@ -224,7 +241,7 @@ def _run_in(
 
         block = max(float(config["trainer"]["block_seconds"]) for config in configs)
         train_together(trained, fit, threads=threads, block_seconds=block)
-        results = [trained.result(i) for i in range(len(configs))]
+        results = trained.results()
     if places is None:
         return [replace(result, config=dict(config)) for result, config in zip(results, configs, strict=True)]
     return [_close(result, config, place, draw) for result, config, place in zip(results, configs, places, strict=True)]

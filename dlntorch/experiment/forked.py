@@ -1,0 +1,73 @@
+"""The same small piece of work for many networks, spread over forked processes, one for each core.
+
+References, predictions and the flow are one-threaded and hold the interpreter, so threads do not help. A child inherits
+everything by ``fork`` and sends its results back through a pipe, pickled; they are to the bit what they are here. What a
+child could not do is done here, where its error can be reported.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from dlntorch.training.ensemble import available_cores
+
+__all__ = ["forked"]
+
+T = TypeVar("T")
+
+
+def forked(work: Callable[[int], T], count: int, processes: int | None = None) -> list[T]:
+    """``[work(0), …, work(count − 1)]``.
+
+    Args:
+        work: Called with each number; what it returns can be pickled, and it changes nothing that is used afterwards.
+        count: How many there are.
+        processes: By default one for each core, with two pieces of work each at least; 1 forks nothing.
+    """
+    processes = min(available_cores(), count // 2) if processes is None else min(processes, count)
+    if processes < 2 or sys.platform != "linux":  # forking is not safe elsewhere
+        return [work(i) for i in range(count)]
+    shares = [range(part, count, processes) for part in range(processes)]
+    children = [_start(work, share) for share in shares[1:]]
+    found: dict[int, T] = {}
+    try:
+        for i in shares[0]:
+            found[i] = work(i)
+        for _, pipe in children:
+            with os.fdopen(os.dup(pipe), "rb") as answer, suppress(EOFError, pickle.UnpicklingError):
+                found |= pickle.load(answer)
+    finally:
+        for child, pipe in children:
+            os.close(pipe)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    return [found[i] if i in found else work(i) for i in range(count)]
+
+
+def _start(work: Callable[[int], T], share: range) -> tuple[int, int]:
+    """A child at work on its share: its process id, and the end of a pipe to read its answer from."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads are idle, and a child uses none
+        child = os.fork()
+    if child:
+        os.close(write)
+        return child, read
+    try:  # no way leads from here back into the program
+        os.close(read)
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+        with open(os.devnull, "w") as nowhere, os.fdopen(write, "wb") as answer:
+            sys.stdout = sys.stderr = nowhere
+            answer.write(pickle.dumps({i: work(i) for i in share}))
+    finally:
+        os._exit(0)
