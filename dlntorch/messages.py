@@ -19,8 +19,13 @@ def mistake(message: str, debug: bool) -> int:
     """Say a user's mistake in one line on standard error; returns exit status 2."""
     if debug:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {_shortened(' '.join(message.split()))}", file=sys.stderr)
     return 2
+
+
+def _shortened(message: str) -> str:
+    """The message without the middle of values that fill a screen."""
+    return re.sub(r"\S{300,}", lambda word: f"{word[0][:120]}…{word[0][-40:]}", message)
 
 
 def defect(error: Exception, debug: bool) -> int:

@@ -142,7 +142,7 @@ def check_device(device: Any) -> torch.device:
         return torch.device("cpu")
     try:
         found = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {_shown(device)}") from None
     if found.type not in ("cpu", "cuda"):
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {_shown(device)}")

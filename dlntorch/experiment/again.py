@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from dlntorch.experiment.folder import atomic_write
+from dlntorch.experiment.reading import read_arrays_of, read_json, whole
 from dlntorch.validation import InputError
 
 __all__ = ["Comparison", "compare_runs", "repeated_settings", "resumed_settings", "write_comparison"]
@@ -95,7 +96,7 @@ def _saved(
     folder = Path(settings[key])
     try:
         saved = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise InputError(
             f"{key} must be a run folder with a readable config.yaml, got {str(folder)!r} ({why})"
@@ -116,7 +117,9 @@ def _saved(
 
 def compare_runs(first: Path, second: Path) -> Comparison:
     """Compare two finished runs, or ensembles, file by file: data, θ, every recorded step and the summary."""
-    old, new = _entries(first), _entries(second)
+    with whole("a whole run", first):
+        old, before = _entries(first), dict(read_json(first / "summary.json").get("versions", {}))
+    new, after = _entries(second), dict(read_json(second / "summary.json")["versions"])
     different, equal = {}, 0
     for name in sorted({*old, *new}):
         a, b = old.get(name), new.get(name)
@@ -130,8 +133,7 @@ def compare_runs(first: Path, second: Path) -> Comparison:
             equal += 1
         else:
             different[name] = (a, b)
-    versions = [_summary(folder).get("versions", {}) for folder in (first, second)]
-    changed = {k: (versions[0].get(k), v) for k, v in versions[1].items() if versions[0].get(k) != v}
+    changed = {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}
     return Comparison(first, equal, different, changed)
 
 
@@ -148,17 +150,12 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     return path
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "summary.json").read_text())
-
-
 def _entries(folder: Path) -> dict[str, Any]:
     """Everything that has to be the same, by name."""
-    found = dict(_flat("", {k: v for k, v in _summary(folder).items() if k not in TIMES}))
+    found = dict(_flat("", {k: v for k, v in read_json(folder / "summary.json").items() if k not in TIMES}))
     for file in (folder / name for name in ARRAYS):
         if file.is_file():
-            with np.load(file) as arrays:
-                found |= {f"{file.name}: {name}": arrays[name] for name in arrays.files}
+            found |= {f"{file.name}: {name}": array for name, array in read_arrays_of(file).items()}
     trajectory = folder / "trajectory.csv"
     if trajectory.is_file():
         found["trajectory.csv"] = hashlib.sha256(trajectory.read_bytes()).hexdigest()[:10]

@@ -36,10 +36,12 @@ def group_options(group: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (config_directory() / group).glob("*.yaml")))
 
 
+@cache
 def _keys_of(path: Path) -> list[str]:
     return [key for key in yaml.safe_load(path.read_text()) or {} if key not in ("defaults", "hydra")]
 
 
+@cache
 def _ensemble_keys() -> list[str]:
     return list(yaml.safe_load((config_directory() / "train.yaml").read_text())[ENSEMBLE])
 
@@ -83,3 +85,20 @@ def check_keys(config: Mapping[str, Any]) -> None:
             for inner in value:
                 if f"{key}.{inner}" not in known_keys():
                     raise InputError(f"unknown key '{key}.{inner}'{nearest(f'{key}.{inner}', known_keys())}")
+    _check_complete(config)
+
+
+def _check_complete(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration, from a file of somebody's, in which a key of the chosen files is missing."""
+    needed = [key for key in _keys_of(config_directory() / "train.yaml") if key != "experiment"]
+    missing = [key for key in (*needed, *GROUPS) if key not in config]
+    for group in GROUPS[1:] if not missing else ():
+        inside, name = config[group], config[group].get("name", "default")
+        if name not in group_options(group):
+            raise InputError(f"{group} must be one of {', '.join(group_options(group))}, got {name!r}")
+        missing += [
+            f"{group}.{key}" for key in _keys_of(config_directory() / group / f"{name}.yaml") if key not in inside
+        ]
+    missing += [f"{ENSEMBLE}.{key}" for key in _ensemble_keys() if key not in config.get(ENSEMBLE, {})]
+    if missing:
+        raise InputError(f"{missing[0]} must be given, got a configuration without it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +12,15 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from dlntorch.experiment.folder import RunFolder, atomic_write
-from dlntorch.experiment.result import RunResult
+from dlntorch.experiment.reading import array_limit, read_json, read_yaml, whole
+from dlntorch.experiment.result import RunResult, check_ends, tensors_of, trajectory_of
 from dlntorch.problem import Problem
 from dlntorch.problems import load_problem
 from dlntorch.training.ensemble import overall_status
-from dlntorch.trajectory import Status, Trajectory
+from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 
 __all__ = ["EnsembleResult", "ensemble_summary", "load_ensemble", "network_rows", "write_ensemble"]
@@ -166,23 +165,19 @@ def load_ensemble(folder: str | Path) -> EnsembleResult:
     if missing:
         what = "folder must be that of a finished ensemble"
         raise InputError(f"{what}, got {str(folder)!r}, where {missing[0]} is missing")
-    try:
-        summary = json.loads((path / "summary.json").read_text())
-        config = yaml.safe_load((path / "config.yaml").read_text())
-        with np.load(path / "result.npz", allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-        histories = _read_histories(path / "trajectory.csv", summary["size"])
+    with whole("a whole ensemble", folder):
+        summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
+        arrays = tensors_of(path / "result.npz")
+        histories = _read_histories(path / "trajectory.csv", len(summary["networks"]))
         known: dict[int, Problem] = {}
         networks = []
         for i, one in enumerate(summary["networks"]):
             number = int(arrays["problem"][i])
             if number not in known:
-                known[number] = load_problem(problem_file(path, number), name=one["problem"]["name"])
+                stored = problem_file(path, number)
+                known[number] = load_problem(stored, name=one["problem"]["name"], max_bytes=array_limit(stored))
             networks.append(_network(one, arrays, i, known[number], histories[i]))
         return EnsembleResult(tuple(networks), summary, config, path)
-    except (KeyError, ValueError, OSError, yaml.YAMLError) as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(f"folder must hold a whole ensemble, got {str(folder)!r} ({why})") from None
 
 
 def problem_file(folder: Path, number: int) -> Path:
@@ -194,18 +189,9 @@ def problem_file(folder: Path, number: int) -> Path:
 def _network(
     summary: dict[str, Any], arrays: dict[str, Tensor], i: int, problem: Problem, history: dict[str, np.ndarray]
 ) -> RunResult:
-    mine = arrays["trajectory_network"] == i
-    status = Status(summary["status"])
-    trajectory = Trajectory(
-        t=arrays["trajectory_t"][mine],
-        psi=arrays["trajectory_psi"][mine],
-        loss=arrays["trajectory_loss"][mine],
-        status=status,
-        reason=summary["reason"],
-        step=arrays["trajectory_step"][mine],
-    )
-    theta = arrays["theta_plus"][i], arrays["theta_minus"][i]
-    return RunResult(summary, *theta, arrays["psi"][i], trajectory, status, problem, history)
+    own = {name: arrays[name][i] for name in ("theta_plus", "theta_minus", "psi")}
+    trajectory = trajectory_of(summary, arrays, arrays["trajectory_network"] == i)
+    return RunResult(summary, *check_ends(own, (problem.n,)), trajectory, trajectory.status, problem, history)
 
 
 def _read_histories(path: Path, count: int) -> list[dict[str, np.ndarray]]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
+from dlntorch.experiment.reading import array_limit, read_arrays_of, read_json, read_yaml, whole
 from dlntorch.problem import Problem
 from dlntorch.problems import load_problem
-from dlntorch.problems.formats import MAX_BYTES
 from dlntorch.trajectory import Status, Trajectory
 from dlntorch.validation import InputError
 
-__all__ = ["RunResult", "load_run"]
+__all__ = ["RunResult", "check_ends", "load_run", "tensors_of", "trajectory_of"]
 
 
 @dataclass(frozen=True)
@@ -81,39 +79,42 @@ def load_run(folder: str | Path) -> RunResult:
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise InputError(f"folder must be that of a finished run, got {str(folder)!r}, where {missing[0]} is missing")
-    try:
-        summary = json.loads((path / "summary.json").read_text())
-        config = yaml.safe_load((path / "config.yaml").read_text())
-        with np.load(path / "result.npz", allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-        stored = path / "problem.npz"  # our own file, however large it is
-        limit = max(MAX_BYTES, 2 * stored.stat().st_size)
-        problem = load_problem(stored, name=summary["problem"]["name"], max_bytes=limit)
+    with whole("a whole run", folder):
+        summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
+        arrays = tensors_of(path / "result.npz")
+        stored = path / "problem.npz"
+        problem = load_problem(stored, name=summary["problem"]["name"], max_bytes=array_limit(stored))
         status = Status(summary["status"])
         history = _read_columns(path / "trajectory.csv")
-        trajectory = Trajectory(
-            t=arrays["trajectory_t"],
-            psi=arrays["trajectory_psi"],
-            loss=arrays["trajectory_loss"],
-            status=status,
-            reason=summary["reason"],
-            step=arrays["trajectory_step"],
+        trajectory = trajectory_of(summary, arrays)
+        ends = check_ends(arrays, (problem.n,))
+        return RunResult(summary, *ends, trajectory, status, problem, history, config, path)
+
+
+def tensors_of(file: Path) -> dict[str, Tensor]:
+    """The arrays of a ``result.npz``."""
+    return {name: torch.from_numpy(array) for name, array in read_arrays_of(file).items()}
+
+
+def trajectory_of(summary: dict[str, Any], arrays: dict[str, Tensor], rows: Any = slice(None)) -> Trajectory:
+    """The recorded path of the network that has these rows of it."""
+    t, psi, loss, step = (arrays[f"trajectory_{name}"][rows] for name in ("t", "psi", "loss", "step"))
+    if not len(t) == len(psi) == len(loss) == len(step):
+        raise ValueError(
+            f"result.npz has a path of {len(t)} times, {len(psi)} psi, {len(loss)} losses, {len(step)} steps"
         )
-        return RunResult(
-            summary=summary,
-            theta_plus=arrays["theta_plus"],
-            theta_minus=arrays["theta_minus"],
-            psi=arrays["psi"],
-            trajectory=trajectory,
-            status=status,
-            problem=problem,
-            history=history,
-            config=config,
-            folder=path,
-        )
-    except (KeyError, ValueError, OSError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"folder must hold a whole run, got {str(folder)!r} ({type(error).__name__}: {why})") from None
+    return Trajectory(
+        t=t, psi=psi, loss=loss, status=Status(summary["status"]), reason=str(summary["reason"]), step=step
+    )
+
+
+def check_ends(arrays: dict[str, Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """θ₊, θ₋ and ψ at the end, all of one shape."""
+    plus, minus, psi = (arrays[name] for name in ("theta_plus", "theta_minus", "psi"))
+    for name, array in (("theta_plus", plus), ("theta_minus", minus), ("psi", psi)):
+        if tuple(array.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(array.shape)}")
+    return plus, minus, psi
 
 
 def _read_columns(path: Path) -> dict[str, np.ndarray]:

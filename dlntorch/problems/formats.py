@@ -12,7 +12,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,7 @@ import torch
 from dlntorch.operators.convert import FILE_KEYS
 from dlntorch.problems.matlab import MatError, read_variables
 
-__all__ = ["MAX_BYTES", "FileProblem", "check_regular_file", "one_line", "pair_name"]
+__all__ = ["MAX_BYTES", "FileProblem", "check_regular_file", "one_line", "pair_name", "read_arrays"]
 
 MAX_BYTES = 2**31
 """Default limit on the arrays of one file, unpacked, in bytes (2 GiB)."""
@@ -129,13 +129,29 @@ def _check_zip(archive: zipfile.ZipFile, limit: int) -> None:
 
 def read_npz(file: Path, limit: int) -> Mapping[str, Any]:
     """A, y and truth of a .npz."""
+    return read_arrays(file, limit, lambda members: _operator_keys(members) or _check_keys(members))
+
+
+def read_arrays(
+    file: Path, limit: int, choose: Callable[[Mapping[str, Any]], Iterable[str]] = list
+) -> dict[str, np.ndarray]:
+    """The arrays of a .npz that ``choose`` names (all of them by default), each checked before it is read.
+
+    Args:
+        file: A regular file.
+        limit: Bytes that its arrays may take together.
+        choose: Given the names that there are, those to read.
+
+    Raises:
+        FileProblem: where the archive is broken, too large, or holds anything but numbers.
+    """
     check_regular_file(file)
     try:
         with zipfile.ZipFile(file) as archive:
             _check_zip(archive, limit)
             members = {re.sub(r"\.npy$", "", member.filename): member for member in archive.infolist()}
             found = {}
-            for key in _operator_keys(members) or _check_keys(members):
+            for key in choose(members):
                 with archive.open(members[key]) as stream:
                     found[key] = _read_npy(stream, members[key].file_size, key, limit)
                     stream.read(1)  # to the end, where the checksum is compared
