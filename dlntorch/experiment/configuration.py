@@ -37,19 +37,19 @@ def group_options(group: str) -> tuple[str, ...]:
 
 
 @cache
-def _keys_of(path: Path) -> list[str]:
-    return [key for key in yaml.safe_load(path.read_text()) or {} if key not in ("defaults", "hydra")]
+def _keys_of(path: Path) -> tuple[str, ...]:
+    return tuple(key for key in yaml.safe_load(path.read_text()) or {} if key not in ("defaults", "hydra"))
 
 
 @cache
-def _ensemble_keys() -> list[str]:
-    return list(yaml.safe_load((config_directory() / "train.yaml").read_text())[ENSEMBLE])
+def _ensemble_keys() -> tuple[str, ...]:
+    return tuple(yaml.safe_load((config_directory() / "train.yaml").read_text())[ENSEMBLE])
 
 
 @cache
 def known_keys() -> tuple[str, ...]:
     """Every key that the command line may set: roots, groups and ``group.key``."""
-    keys = _keys_of(config_directory() / "train.yaml")
+    keys = list(_keys_of(config_directory() / "train.yaml"))
     keys.extend(f"{ENSEMBLE}.{key}" for key in _ensemble_keys())
     for group in GROUPS:
         keys.append(group)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import REFUSED, TARGETS
 
 __all__ = ["SLOW_SECONDS", "Outcome", "fuzz"]
 
@@ -21,16 +21,19 @@ class Outcome:
 
     Attributes:
         findings: Seed of the input -> what was found.
+        refused: Inputs that were refused in one line; the others were accepted.
         slowest: Seconds of the slowest input.
     """
 
     name: str
     inputs: int
+    refused: int = 0
     findings: dict[str, str] = field(default_factory=dict)
     slowest: float = 0.0
 
     def __str__(self) -> str:
-        head = f"{self.name:<26} {self.inputs} inputs, {len(self.findings)} findings, slowest {self.slowest:.2f} s"
+        counts = f"{self.inputs} inputs, {self.refused} refused, {len(self.findings)} findings"
+        head = f"{self.name:<26} {counts}, slowest {self.slowest:.2f} s"
         return "\n".join([head, *(f"    {seed}: {found}" for seed, found in list(self.findings.items())[:10])])
 
 
@@ -43,9 +46,10 @@ def fuzz(name: str, inputs: int, seed: int, place: Path) -> Outcome:
         found = TARGETS[name](random.Random(word), place)
         seconds = time.perf_counter() - began
         outcome.slowest = max(outcome.slowest, seconds)
-        if found is None and seconds > SLOW_SECONDS:
+        outcome.refused += found == REFUSED
+        if not found and seconds > SLOW_SECONDS:
             found = f"took {seconds:.0f} s"
-        if found is not None:
+        if found:
             outcome.findings[word] = found
     left = list(place.rglob("*.tmp*"))
     if left:

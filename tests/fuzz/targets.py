@@ -34,7 +34,7 @@ from dlntorch.problems import make_problem
 from dlntorch.problems.readers import save_problem
 from dlntorch.validation import InputError
 
-__all__ = ["TARGETS", "attempt", "prepare"]
+__all__ = ["REFUSED", "TARGETS", "attempt", "prepare"]
 
 #: Bytes that mean something in one of the formats.
 TOKENS = (
@@ -54,8 +54,12 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+#: What a target returns for input that was refused in one line.
+REFUSED = ""
+
+
 def attempt(work: Callable[[], Any]) -> str | None:
-    """Run; None where it returned or refused in one line, else what was found."""
+    """Run; None where it returned, :data:`REFUSED` where it refused in one line, else what was found."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -64,6 +68,7 @@ def attempt(work: Callable[[], Any]) -> str | None:
         text = str(error)
         if not text or "\n" in text:
             return f"a message that is not one line: {text[:300]!r}"
+        return REFUSED
     except BaseException as error:
         return f"{type(error).__name__}: {str(error)[:300]}"
     return None

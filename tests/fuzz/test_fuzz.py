@@ -19,4 +19,4 @@ def place(tmp_path_factory):
 def test_hostile_input_is_read_or_refused_in_one_line(name, place):
     outcome = fuzz(name, 150, 1, place)
     assert not outcome.findings, str(outcome)
-    assert outcome.inputs == 150
+    assert 0 < outcome.refused < 150  # neither is everything refused, nor nothing
