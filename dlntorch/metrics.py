@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from dlntorch.operators import Operator, as_operator
-from dlntorch.problem import Problem
+from dlntorch.problem import Problem, norm
 
 __all__ = ["distance", "hessian_vector", "l1_gap", "power_iteration", "sharpness"]
 
 
 def distance(psi: Tensor, reference: Tensor) -> Tensor:
     """‖ψ − ψ_ref‖₂, shape (...)."""
-    return torch.linalg.vector_norm(psi - reference, dim=-1)
+    return norm(psi - reference)
 
 
 def l1_gap(psi: Tensor, value: float) -> Tensor:

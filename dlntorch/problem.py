@@ -18,7 +18,7 @@ from dlntorch.operators import DenseOperator, Operator, as_operator, check_adjoi
 from dlntorch.operators.convert import is_operator
 from dlntorch.validation import DataWarning, InputError, check_device, check_dtype
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "norm"]
 
 #: A larger dense A has its singular values from AAᵀ (where that is small beside A): an SVD would copy A three times.
 SVD_ENTRIES = 2**23
@@ -26,6 +26,13 @@ SVD_ENTRIES = 2**23
 GRAM_ASPECT = 12
 #: A is checked in blocks of about so many entries, so that checking needs no memory to speak of.
 BLOCK_ENTRIES = 2**22
+
+
+def norm(x: Tensor) -> Tensor:
+    """‖x‖₂ over the last axis, shape (...), also where the squares of x leave the range of its dtype."""
+    size = x.abs().amax(dim=-1, keepdim=True)
+    size = torch.where((size > 0) & torch.isfinite(size), size, torch.ones_like(size))
+    return size[..., 0] * torch.linalg.vector_norm(x / size, dim=-1)
 
 
 class Problem:
@@ -164,9 +171,8 @@ class Problem:
 
     def relative_residual(self, psi: Tensor) -> Tensor:
         """‖Aψ − y‖₂ / ‖y‖₂, shape (...); the norm itself where y = 0."""
-        scale = torch.linalg.vector_norm(self.y)
-        norm = torch.linalg.vector_norm(self.residual(psi), dim=-1)
-        return norm / torch.where(scale > 0, scale, torch.ones_like(scale))
+        scale = norm(self.y)
+        return norm(self.residual(psi)) / torch.where(scale > 0, scale, torch.ones_like(scale))
 
     # -- what the data say about themselves ---------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from typing import Any
 import torch
 
 from dlntorch.problem import Problem
-from dlntorch.validation import check_alpha, check_depth, check_number
+from dlntorch.validation import InputError, check_alpha, check_depth, check_number
 
 __all__ = ["TheoremBound", "flow_bound", "theorem_bound"]
 
@@ -89,14 +89,14 @@ def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any
     epsilon = check_number("epsilon", epsilon, above=0)
     t = t if t == math.inf else check_number("t", t, at_least=0)
     full = problem.reduced()
-    norm, y = full.spectral_norm, float(torch.linalg.vector_norm(full.y.double()))
-    largest_column = float(full.operator.column_norms().max())
-    M = flow_bound(problem, p, alpha)
-    tube = alpha**p
-    R = M ** (1 / p) + tube
-    C1 = p * norm * y * math.sqrt(M ** (2 - 2 / p) + alpha ** (2 * p - 2))
-    C2 = p * p * norm**2 * (R ** (2 * p - 2) + (alpha + tube) ** (2 * p - 2))
-    C2 += p * (p - 1) * R ** (p - 2) * largest_column * (y + math.sqrt(2) * p * norm * R ** (p - 1) * tube)
+    try:
+        M, C1, C2 = _constants(full, p, alpha)
+    except OverflowError:
+        M = C1 = C2 = math.inf
+    if not math.isfinite(C1 + C2):
+        raise InputError(
+            f"alpha must leave the theorem's constants in the range of float64, got {alpha:g} with p={p:g}"
+        )
     log_epsilon = min(math.log(epsilon), p * math.log(alpha), _log_smallest_theta(M, p, alpha) - math.log(2))
     if C1 == 0.0:  # y = 0: the flow stands still, and one step of any size is exact
         log_eta = math.log(t) if 0 < t < math.inf else 0.0
@@ -112,6 +112,19 @@ def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any
         log10_eta=log_eta / _LN10,
         log10_steps=log_steps / _LN10,
     )
+
+
+def _constants(full: Problem, p: float, alpha: float) -> tuple[float, float, float]:
+    """(M, C₁, C₂) of a problem of full row rank."""
+    norm, y = full.spectral_norm, float(torch.linalg.vector_norm(full.y.double()))
+    largest_column = float(full.operator.column_norms().max())
+    M = flow_bound(full, p, alpha)
+    tube = alpha**p
+    R = M ** (1 / p) + tube
+    C1 = p * norm * y * math.sqrt(M ** (2 - 2 / p) + alpha ** (2 * p - 2))
+    C2 = p * p * norm**2 * (R ** (2 * p - 2) + (alpha + tube) ** (2 * p - 2))
+    C2 += p * (p - 1) * R ** (p - 2) * largest_column * (y + math.sqrt(2) * p * norm * R ** (p - 1) * tube)
+    return M, C1, C2
 
 
 def _log_smallest_theta(M: float, p: float, alpha: float) -> float:

@@ -118,8 +118,8 @@ def _saved(
 def compare_runs(first: Path, second: Path) -> Comparison:
     """Compare two finished runs, or ensembles, file by file: data, θ, every recorded step and the summary."""
     with whole("a whole run", first):
-        old, before = _entries(first), dict(read_json(first / "summary.json").get("versions", {}))
-    new, after = _entries(second), dict(read_json(second / "summary.json")["versions"])
+        old, before = _entries(first), _versions(first)
+    new, after = _entries(second), _versions(second)
     different, equal = {}, 0
     for name in sorted({*old, *new}):
         a, b = old.get(name), new.get(name)
@@ -148,6 +148,12 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     path = folder / "repeat.json"
     atomic_write(path, (json.dumps(record, indent=2) + "\n").encode())
     return path
+
+
+def _versions(folder: Path) -> dict[str, Any]:
+    """What computed a run; of an ensemble, each network says it."""
+    summary = read_json(folder / "summary.json")
+    return dict((summary["networks"][0] if "networks" in summary else summary).get("versions", {}))
 
 
 def _entries(folder: Path) -> dict[str, Any]:

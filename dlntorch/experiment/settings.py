@@ -12,7 +12,7 @@ import torch
 from dlntorch.dynamics.schedule import Schedule, make_schedule
 from dlntorch.engine import Stopping, resolve_engine
 from dlntorch.operators.shard import can_be_split
-from dlntorch.problem import Problem
+from dlntorch.problem import Problem, norm
 from dlntorch.validation import (
     InputError,
     check_alpha,
@@ -109,6 +109,7 @@ class RunSettings:
             )
         if chosen.name == "certified" and not wants_certificate:
             raise InputError("certificate must be true with schedule=certified, got False")
+        _check_range(problem, kind)
         if (parts := check_count("trainer.shards", shards)) > 1:
             engine = _engine_of_shards(problem, parts, engine, wants_certificate)
         stopping = Stopping(
@@ -152,6 +153,21 @@ class RunSettings:
             **schedule,
             **{key: config[key] for key in root},
         )
+
+
+def _check_range(problem: Problem, dtype: torch.dtype) -> None:
+    """Refuse data whose squares, which the loss and its curvature are made of, leave the range of the dtype."""
+    limit = 1e140 if dtype == torch.float64 else 1e15
+    sizes = {"y": float(norm(problem.y.double()))}
+    if problem.dense:
+        sizes["A"] = float(problem.A.abs().max())
+    for name, size in sizes.items():
+        if size != 0 and not 1 / limit <= size <= limit:
+            what = "a norm" if name == "y" else "a largest entry"
+            raise InputError(
+                f"{name} must have {what} between {1 / limit:g} and {limit:g} to be trained on in {str(dtype)[6:]}, "
+                f"got {size:g}: rescale the data"
+            )
 
 
 def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: bool) -> str:

@@ -11,9 +11,10 @@ __all__ = ["table"]
 HEAD = """# What each function promises over which range
 
 Written by `python -m tests.extremes` from inputs whose answer is known in closed form or to 60 digits by another route
-(`tests/extremes/oracle.py`). *right*: the answer is within the tolerance, relative to its largest entry, and says
-`converged`. *status*: the answer says that it is not to be relied on (`below_input_precision`, `failed`, a budget).
-*refused*: an error of one line. Nothing was wrong without saying so; the suite checks that.
+(`tests/extremes/oracle.py`). *right*: the answer says `converged` and is within the tolerance, or within ten times the
+uncertainty that it states, relative to its largest entry. *status*: the answer says that it is not to be relied on
+(`below_input_precision`, `failed`, a budget). *refused*: an error of one line. Nothing was wrong without saying so; the
+suite checks that.
 
 | function | over | within | right | status | refused |
 | --- | --- | --- | --- | --- | --- |
