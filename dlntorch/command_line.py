@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.experiment.again import compare_runs, repeated_settings, resumed_settings, write_comparison
-from dlntorch.experiment.configuration import check_keys
+from dlntorch.experiment.configuration import check_complete, check_keys
 from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
 from dlntorch.experiment.launcher import idempotent_launchers, register_resolvers
 from dlntorch.experiment.points import objective
@@ -229,6 +229,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         return 0, None
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     settings = _sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
+    check_keys(settings)  # those of a saved configuration too
+    check_complete(settings)
     if settings["pack"] not in ("auto", True, False):
         raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
     with _quiet():
@@ -239,7 +241,7 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         if is_ensemble(settings):
             if settings["trainer"]["shards"] != 1:
                 raise InputError(f"trainer.shards must be 1 with an ensemble, got {settings['trainer']['shards']}")
-            return max(_run_ensemble(settings, folder), _compared(config, folder)), None
+            return max(_run_ensemble(settings, folder), _compared(settings, config["repeat"], folder)), None
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
             _drop_if_empty(folder)
@@ -247,7 +249,9 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         result = _run_one(settings, folder, may_start_anew=sweep or config["resume"] == "auto")
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
-    return max(3 if result.status.ended_badly else 0, _compared(config, folder)), objective(result.summary)
+    return max(3 if result.status.ended_badly else 0, _compared(settings, config["repeat"], folder)), objective(
+        result.summary
+    )
 
 
 def _sweep_point_settings(settings: dict[str, Any], config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:
@@ -275,11 +279,11 @@ def _run_settings(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _compared(config: DictConfig, folder: Path) -> int:
+def _compared(settings: Mapping[str, Any], repeated: str | None, folder: Path) -> int:
     """Say and write what a repeated run has otherwise than the first; 3 where that is anything."""
-    if config["repeat"] is None or not (folder / "summary.json").is_file():  # a dry run leaves nothing
+    if repeated is None or settings["dry_run"]:
         return 0
-    comparison = compare_runs(Path(config["repeat"]), folder)
+    comparison = compare_runs(Path(repeated), folder)
     write_comparison(folder, comparison)
     print(comparison)
     return 3 if comparison.different else 0

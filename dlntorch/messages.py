@@ -32,7 +32,7 @@ def defect(error: Exception, debug: bool) -> int:
     """Say that the program has a defect, in one line; returns exit status 1."""
     if debug:
         traceback.print_exc()
-    text = " ".join(str(error).split())
+    text = _shortened(" ".join(str(error).split()))
     print(
         f"error: a defect, please report it: {type(error).__name__}: {text} (debug=true shows where)", file=sys.stderr
     )

@@ -109,6 +109,8 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
         previous, v = v, torch.where(beta > 0, image / beta, 0.0)
         diagonal.append(along)
         beside.append(beta)
-    upper = torch.diag_embed(torch.cat(beside[:-1], dim=1)[..., 0], 1)  # at least two steps: the Hessian is 2n × 2n
-    tridiagonal = torch.diag_embed(torch.cat(diagonal, dim=1)[..., 0]) + upper + upper.mT
+    tridiagonal = torch.diag_embed(torch.cat(diagonal, dim=1)[..., 0])
+    if len(beside) > 1:
+        upper = torch.diag_embed(torch.cat(beside[:-1], dim=1)[..., 0], 1)
+        tridiagonal = tridiagonal + upper + upper.mT
     return torch.linalg.eigvalsh(tridiagonal).abs().amax(dim=1).reshape(theta_plus.shape[:-1])

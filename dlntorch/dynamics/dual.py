@@ -188,12 +188,13 @@ class DualField:
         if self._arrays is None:
             self._arrays = tuple(tensor.numpy() for tensor in (self.A, self.y, self.B, self.u, self.v))
         A, y, B, u, v = self._arrays
-        change = B @ x
-        up, down = u - change, v + change
-        np.maximum(up, self.smallest_slack, out=up)
-        np.maximum(down, self.smallest_slack, out=down)
-        r = y - A @ (self.amplitude * (up**self.power - down**self.power))
-        return r if self.R is None else self.R.numpy() @ r
+        with np.errstate(all="ignore"):  # a solver's wild trial points, as in torch
+            change = B @ x
+            up, down = u - change, v + change
+            np.maximum(up, self.smallest_slack, out=up)
+            np.maximum(down, self.smallest_slack, out=down)
+            r = y - A @ (self.amplitude * (up**self.power - down**self.power))
+            return r if self.R is None else self.R.numpy() @ r
 
     def jacobian(self, x: Tensor) -> Tensor:
         """d(dx/dT)/dx = −R A D B with D = dψ/dτ, shape (m, m)."""

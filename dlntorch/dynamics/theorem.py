@@ -93,9 +93,10 @@ def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any
         M, C1, C2 = _constants(full, p, alpha)
     except OverflowError:
         M = C1 = C2 = math.inf
-    if not math.isfinite(C1 + C2):
+    if not (math.isfinite(C1 + C2) and M > 0):
         raise InputError(
-            f"alpha must leave the theorem's constants in the range of float64, got {alpha:g} with p={p:g}"
+            "p, alpha, A and y must leave the theorem's constants in the range of float64, "
+            f"got p={p:g}, alpha={alpha:g} and a spectral norm of {full.spectral_norm:g}"
         )
     log_epsilon = min(math.log(epsilon), p * math.log(alpha), _log_smallest_theta(M, p, alpha) - math.log(2))
     if C1 == 0.0:  # y = 0: the flow stands still, and one step of any size is exact

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from dlntorch.experiment.folder import atomic_write
-from dlntorch.experiment.reading import read_arrays_of, read_json, whole
+from dlntorch.experiment.reading import DAMAGE, read_arrays_of, read_json, read_yaml, whole
+from dlntorch.problems.formats import one_line
 from dlntorch.validation import InputError
 
 __all__ = ["Comparison", "compare_runs", "repeated_settings", "resumed_settings", "write_comparison"]
@@ -25,7 +25,7 @@ __all__ = ["Comparison", "compare_runs", "repeated_settings", "resumed_settings"
 #: Keys that a resumed run may change, and those that a repeated one may.
 RESUME_KEYS = ("resume", "max_steps", "max_time", "max_wall_seconds", "tol", "debug")
 REPEAT_KEYS = ("repeat", "debug")
-#: Groups that either may change: they do not touch what is computed.
+#: Groups that either may change: they do not touch what is computed (but for trainer.shards, which stays).
 FREE_GROUPS = ("logger", "trainer", "callbacks", "hydra")
 #: Entries of a summary that differ from run to run: times; and the versions, which are compared by themselves.
 TIMES = ("wall_seconds", "logging_seconds", "versions")
@@ -80,7 +80,7 @@ def repeated_settings(settings: Mapping[str, Any], overrides: Sequence[str], fol
     Raises:
         InputError: as :func:`resumed_settings`, and for the folder of the first run itself.
     """
-    if folder.resolve() == Path(settings["repeat"]).resolve():
+    if folder.resolve() == _folder("repeat", settings).resolve():
         raise InputError(f"repeat must be another folder than hydra.run.dir, got {settings['repeat']!r} for both")
     saved = _saved("repeat", "repeats the run as it was", settings, overrides, REPEAT_KEYS)
     if not (Path(settings["repeat"]) / "summary.json").is_file():
@@ -93,15 +93,14 @@ def repeated_settings(settings: Mapping[str, Any], overrides: Sequence[str], fol
 def _saved(
     key: str, does: str, settings: Mapping[str, Any], overrides: Sequence[str], free: tuple[str, ...]
 ) -> dict[str, Any]:
-    folder = Path(settings[key])
+    folder = _folder(key, settings)
     try:
-        saved = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(
-            f"{key} must be a run folder with a readable config.yaml, got {str(folder)!r} ({why})"
-        ) from None
-    if not isinstance(saved, dict) or set(saved) != set(settings):
+        saved = read_yaml(folder / "config.yaml")
+        shards = saved.get("trainer", settings["trainer"])["shards"]
+    except DAMAGE as error:
+        rule = f"{key} must be a run folder with a readable config.yaml"
+        raise InputError(f"{rule}, got {str(folder)!r} ({one_line(error)})") from None
+    if set(saved) != set(settings):
         raise InputError(f"{key} must be a run folder written by this version, got {str(folder)!r}")
     for override in overrides:
         name, _, value = override.lstrip("+").partition("=")
@@ -110,9 +109,20 @@ def _saved(
             saved[root] = settings[root]
         elif name != "dry_run":
             raise InputError(f"{name} must be left out with {key}, which {does}; got {value}")
+    if key == "repeat":  # shards are the only one of the trainer's keys that changes the order of a sum
+        saved["trainer"] = {**saved["trainer"], "shards": shards}
     saved["dry_run"] = settings["dry_run"]
     saved["repeat"] = None  # the folder that is written can itself be repeated
     return saved
+
+
+def _folder(key: str, settings: Mapping[str, Any]) -> Path:
+    """The folder that the key names."""
+    if not isinstance(settings[key], str):  # Hydra reads digits as a number
+        raise InputError(
+            f"{key} must be a run folder, got {settings[key]!r}; one of that name is written ./{settings[key]}"
+        )
+    return Path(settings[key])
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
@@ -123,11 +133,11 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     different, equal = {}, 0
     for name in sorted({*old, *new}):
         a, b = old.get(name), new.get(name)
-        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape:
-            same = a.tobytes() == b.tobytes()
-            a, b = 0.0, 0.0 if same else float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            same = a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+            a, b = _apart(a, b)
         else:
-            a, b = (f"shape {x.shape}" if isinstance(x, np.ndarray) else x for x in (a, b))
+            a, b = (f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else x for x in (a, b))
             same = a == b
         if same:
             equal += 1
@@ -135,6 +145,16 @@ def compare_runs(first: Path, second: Path) -> Comparison:
             different[name] = (a, b)
     changed = {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}
     return Comparison(first, equal, different, changed)
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> tuple[Any, Any]:
+    """How two arrays differ: 0 and the largest difference, or in words where there is no such number."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return f"{a.dtype} {a.shape}", f"{b.dtype} {b.shape}"
+    with np.errstate(all="ignore"):
+        difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    largest = float(np.max(difference, initial=0.0))
+    return (0.0, largest) if np.isfinite(largest) else ("other bits", "other bits, some of them not finite")
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> Path:
@@ -146,7 +166,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
         "versions": comparison.versions,
     }
     path = folder / "repeat.json"
-    atomic_write(path, (json.dumps(record, indent=2) + "\n").encode())
+    atomic_write(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
     return path
 
 

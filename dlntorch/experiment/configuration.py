@@ -12,7 +12,7 @@ import yaml
 
 from dlntorch.validation import InputError
 
-__all__ = ["check_keys", "config_directory", "group_options", "known_keys", "nearest"]
+__all__ = ["check_complete", "check_keys", "config_directory", "group_options", "known_keys", "nearest"]
 
 #: Groups whose keys are checked against the chosen file.
 GROUPS = ("problem", "schedule", "engine", "trainer", "callbacks", "logger")
@@ -85,11 +85,14 @@ def check_keys(config: Mapping[str, Any]) -> None:
             for inner in value:
                 if f"{key}.{inner}" not in known_keys():
                     raise InputError(f"unknown key '{key}.{inner}'{nearest(f'{key}.{inner}', known_keys())}")
-    _check_complete(config)
 
 
-def _check_complete(config: Mapping[str, Any]) -> None:
-    """Refuse a configuration, from a file of somebody's, in which a key of the chosen files is missing."""
+def check_complete(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration, from a file of somebody's, in which a key of the chosen files is missing.
+
+    Raises:
+        InputError: naming the key.
+    """
     needed = [key for key in _keys_of(config_directory() / "train.yaml") if key != "experiment"]
     missing = [key for key in (*needed, *GROUPS) if key not in config]
     for group in GROUPS[1:] if not missing else ():

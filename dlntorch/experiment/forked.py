@@ -7,6 +7,7 @@ child could not do is done here, where its error can be reported.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
@@ -16,11 +17,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+import torch
+
 from dlntorch.training.ensemble import available_cores
 
 __all__ = ["forked"]
 
 T = TypeVar("T")
+
+#: Linux: end with the parent, however that ends.
+_PR_SET_PDEATHSIG = 1
 
 
 def forked(work: Callable[[int], T], count: int, processes: int | None = None) -> list[T]:
@@ -32,12 +38,16 @@ def forked(work: Callable[[int], T], count: int, processes: int | None = None) -
         processes: By default one for each core, with two pieces of work each at least; 1 forks nothing.
     """
     processes = min(available_cores(), count // 2) if processes is None else min(processes, count)
-    if processes < 2 or sys.platform != "linux":  # forking is not safe elsewhere
+    # forking is not safe elsewhere; and a child has none of torch's threads, for which it would wait for ever
+    if processes < 2 or sys.platform != "linux" or torch.get_num_threads() > 1:
         return [work(i) for i in range(count)]
     shares = [range(part, count, processes) for part in range(processes)]
-    children = [_start(work, share) for share in shares[1:]]
+    children: list[tuple[int, int]] = []
     found: dict[int, T] = {}
     try:
+        with suppress(OSError):  # no more processes, or files: what is missing is done below
+            for share in shares[1:]:
+                children.append(_start(work, share))
         for i in shares[0]:
             found[i] = work(i)
         for _, pipe in children:
@@ -48,21 +58,31 @@ def forked(work: Callable[[int], T], count: int, processes: int | None = None) -
             os.close(pipe)
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            with suppress(ChildProcessError):
+                os.waitpid(child, 0)
     return [found[i] if i in found else work(i) for i in range(count)]
 
 
 def _start(work: Callable[[int], T], share: range) -> tuple[int, int]:
     """A child at work on its share: its process id, and the end of a pipe to read its answer from."""
     read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads are idle, and a child uses none
-        child = os.fork()
+    parent = os.getpid()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads are idle, and a child uses none
+            child = os.fork()
+    except OSError:
+        os.close(read)
+        os.close(write)
+        raise
     if child:
         os.close(write)
         return child, read
     try:  # no way leads from here back into the program
         os.close(read)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it holds the run folder's lock
+        if os.getppid() != parent:
+            os._exit(0)
         for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle

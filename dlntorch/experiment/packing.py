@@ -53,6 +53,8 @@ def _shape(config: Mapping[str, Any]) -> tuple[int, int] | None:
         if (
             config["pack"] is False
             or config["dry_run"]
+            or config["repeat"] is not None  # refused, as each point says for itself
+            or config["resume"] is not None
             or is_ensemble(config)
             or config["schedule"]["name"] not in RULES
         ):

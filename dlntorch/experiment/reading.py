@@ -15,10 +15,10 @@ import yaml
 from dlntorch.problems.formats import MAX_BYTES, FileProblem, one_line, read_arrays
 from dlntorch.validation import InputError
 
-__all__ = ["array_limit", "read_arrays_of", "read_json", "read_yaml", "whole"]
+__all__ = ["DAMAGE", "array_limit", "read_arrays_of", "read_json", "read_yaml", "whole"]
 
 #: What a file that is not as this program writes it leads to.
-_DAMAGE = (
+DAMAGE = (
     ArithmeticError,
     AttributeError,
     FileProblem,
@@ -42,7 +42,7 @@ def whole(what: str, folder: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         why = str(error) if isinstance(error, InputError | FileProblem) else f"{type(error).__name__}: {error}"
         raise InputError(f"folder must hold {what}, got {str(folder)!r} ({one_line(why)})") from None
 

@@ -169,7 +169,7 @@ def _share_sweep(problem: Problem, p: float, alphas: list[float], members: list[
         tensors = ("psi", "tau", "gap", "residual", "dual_residual", "uncertainty")
         one = replace(
             sweep,
-            **{name: getattr(sweep, name)[at] for name in tensors},
+            **{name: getattr(sweep, name)[at].clone() for name in tensors},  # a view would carry the whole sweep along
             status=sweep.status[at],
             reason=sweep.reason[at],
         )

@@ -160,7 +160,8 @@ def _check_range(problem: Problem, dtype: torch.dtype) -> None:
     limit = 1e140 if dtype == torch.float64 else 1e15
     sizes = {"y": float(norm(problem.y.double()))}
     if problem.dense:
-        sizes["A"] = float(problem.A.abs().max())
+        low, high = torch.aminmax(problem.A)  # no copy: A may be large
+        sizes["A"] = max(-float(low), float(high))
     for name, size in sizes.items():
         if size != 0 and not 1 / limit <= size <= limit:
             what = "a norm" if name == "y" else "a largest entry"

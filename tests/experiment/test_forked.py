@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dlntorch.experiment.forked import forked
 from dlntorch.validation import InputError
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("processes", [None, 1, 2, 5])
@@ -17,6 +27,18 @@ def test_results_come_in_order(count, processes):
     found = forked(lambda i: (i, np.full(1000, float(i))), count, processes)
     assert [number for number, _ in found] == list(range(count))
     assert all(np.array_equal(array, np.full(1000, float(i))) for i, (_, array) in enumerate(found))
+
+
+def test_nothing_is_forked_where_torch_has_threads():
+    """A child has none of them, and would wait for them for ever."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        x = torch.ones(2_000_000, dtype=torch.float64)
+        here = os.getpid()
+        assert forked(lambda i: ((x * x).sum().item(), os.getpid()), 4, 2) == [(2e6, here)] * 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_children_do_the_work():
@@ -45,7 +67,12 @@ def test_an_error_is_raised_here():
             raise InputError("alpha must be > 0, got -1")
         return i
 
+    before = children()
     with pytest.raises(InputError, match="alpha must be > 0, got -1"):
         forked(work, 4, 2)
-    with pytest.raises(ChildProcessError):  # nobody is left behind
-        os.waitpid(-1, os.WNOHANG)
+    assert children() == before  # nobody is left behind
+
+
+def children() -> str:
+    """The processes that this one has started and not yet seen off."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text()

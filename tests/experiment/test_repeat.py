@@ -62,10 +62,24 @@ def test_what_cannot_be_repeated_is_refused_in_one_line(command, tmp_path):
         done = command(f"repeat={first.folder}", *words, folder=tmp_path / "again")
         assert done.status == 2, done.out
         assert message in done.err
-    done = command("-m", f"repeat={first.folder}", f"hydra.sweep.dir={tmp_path / 'sweep'}", folder=tmp_path / "again")
-    assert "repeat must be left out with -m, one run at a time" in done.err
+    for points in ((), ("alpha=0.1,0.2",)):  # two points would be packed
+        sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
+        done = command("-m", f"repeat={first.folder}", sweep, *points, folder=tmp_path / "again")
+        assert "repeat must be left out with -m, one run at a time" in done.err
+        assert done.status == 2
+    done = command("repeat=2024", folder=tmp_path / "again")
+    assert "repeat must be a run folder, got 2024; one of that name is written ./2024" in done.err
     done = command(f"repeat={first.folder}", folder=first.folder)
     assert "repeat must be another folder than hydra.run.dir" in done.err
+    config = first.folder / "config.yaml"
+    whole = config.read_text()
+    for broken in (whole.replace("block_seconds: 0.05", "block: 1"), whole.replace("p: 3", "p: !!int ''"), "[[[["):
+        assert broken != whole
+        config.write_text(broken)
+        done = command(f"repeat={first.folder}", folder=tmp_path / "again")
+        assert done.status == 2, done.err
+        assert done.err.count("\n") == 1
+    config.write_text(whole)
     (first.folder / "summary.json").unlink()
     done = command(f"repeat={first.folder}", folder=tmp_path / "again")
     assert "repeat must be the folder of a finished run" in done.err

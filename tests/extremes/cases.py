@@ -1,7 +1,7 @@
 """Every public function over the range of its arguments: a right answer, an honest status, or a refusal in one line.
 
 ``python -m tests.extremes`` writes the table ``tests/extremes/promises.md``; the suite checks that nothing is wrong and
-that the table in the repository is the one that is found.
+that no fewer answers are right than the table in the repository promises.
 """
 
 from __future__ import annotations
@@ -279,11 +279,11 @@ def train_over_scales() -> Row:
     row = Row("train", "entries of A 1e-300 … 1e300, y 1e-300 … 1e300: fitted to ‖Aψ − y‖ <= 1e-10 ‖y‖", 1e-10)
     for scale in (1e-300, 1e-160, 1e-130, 1.0, 1e130, 1e160, 1e300):
         for height in (1e-300, 1e-160, 1e-130, 1e-6, 1.0, 1e6, 1e130, 1e160, 1e300):
+            if abs(math.log10(height) - math.log10(scale)) > 299:  # the answer is no float
+                continue
 
             def call(scale: float = scale, height: float = height) -> tuple[Any, ...]:
                 psi = height / scale
-                if not 1e-300 < psi < 1e300:
-                    raise InputError("the answer is no float")
                 problem = dln.Problem([[scale, scale / 2]], [height])
                 run = dln.train(problem, 3, 0.1 * psi ** (1 / 3), max_steps=20_000, references=False)
                 psi_1, psi_2 = (float(x) / psi for x in run.psi)
@@ -299,14 +299,19 @@ def nothing_to_fit() -> Row:
     problem = _quiet_problem([[1.0, 0.5], [0.0, 1.0]], [0.0, 0.0])
     zeros = np.zeros(2)
     for p in DEPTHS:
-        row.note(f"limit, {p}", lambda p=p: (dln.flow_limit(problem, p, 0.1).psi.numpy(), "converged", zeros))
-        row.note(f"selected, {p}", lambda p=p: (dln.selected_minimizer(problem, p).psi.numpy(), "converged", zeros))
-        row.note(f"train, {p}", lambda p=p: (dln.train(problem, p, 0.1).psi.numpy(), "converged", zeros))
-        row.note(
-            f"flow, {p}", lambda p=p: (dln.integrate_flow(problem, p, 0.1, [1.0]).psi[-1].numpy(), "converged", zeros)
-        )
-    row.note("l1", lambda: (dln.l1_minimizer(problem).psi.numpy(), dln.l1_minimizer(problem).status, zeros))
-    row.note("bp", lambda: (dln.basis_pursuit(problem.A, problem.y).x.numpy(), "converged", zeros))
+        for function in (dln.flow_limit, dln.train):
+            call = lambda function=function, p=p: function(problem, p, 0.1)  # noqa: E731
+            row.note(f"{function.__name__}, {p}", lambda call=call: ((r := call()).psi.numpy(), r.status, zeros))
+        selected = lambda p=p: dln.selected_minimizer(problem, p)  # noqa: E731
+        row.note(f"selected, {p}", lambda call=selected: ((r := call()).psi.numpy(), r.status, zeros))
+
+        def flow(p: float = p) -> tuple[Any, ...]:
+            path = dln.integrate_flow(problem, p, 0.1, [1.0])
+            return path.psi[-1].numpy(), "converged" if path.status == "max_time" else path.status, zeros
+
+        row.note(f"flow, {p}", flow)
+    row.note("l1", lambda: ((r := dln.l1_minimizer(problem)).psi.numpy(), r.status, zeros))
+    row.note("bp", lambda: ((r := dln.basis_pursuit(problem.A, problem.y)).x.numpy(), r.status, zeros))
     return row
 
 

@@ -25,7 +25,7 @@ import yaml
 import dlntorch as dln
 from dlntorch.experiment import run_experiment
 from dlntorch.experiment.again import repeated_settings
-from dlntorch.experiment.configuration import check_keys, config_directory
+from dlntorch.experiment.configuration import check_complete, check_keys, config_directory
 from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.members import is_ensemble
 from dlntorch.experiment.run import training_options
@@ -69,7 +69,7 @@ def attempt(work: Callable[[], Any]) -> str | None:
         if not text or "\n" in text:
             return f"a message that is not one line: {text[:300]!r}"
         return REFUSED
-    except BaseException as error:
+    except Exception as error:
         return f"{type(error).__name__}: {str(error)[:300]}"
     return None
 
@@ -250,6 +250,7 @@ def _validate(config: dict[str, Any]) -> None:
     """What a run does before anything is computed."""
     json.dumps(config, default=repr)
     check_keys(config)
+    check_complete(config)
     if is_ensemble(config):
         return
     training_options(config)
