@@ -27,8 +27,9 @@ from tests.slurm.cluster import CPUS, Cluster, install, why_not
 
 pytestmark = pytest.mark.slurm
 
-#: A run that lasts long enough to be disturbed, and ends by its step budget.
-STEPS = 10_000_000
+#: A run that lasts long enough to be disturbed (longer than the grace time: submitit lets SIGTERM pass, and only SIGKILL
+#: requeues the job), and ends by its step budget.
+STEPS = 20_000_000
 COMMON = ("alpha=1e-2", "tol=0", "references=false", "logger=none", "trainer.progress=false")
 
 
