@@ -249,9 +249,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         result = _run_one(settings, folder, may_start_anew=sweep or config["resume"] == "auto")
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
-    return max(3 if result.status.ended_badly else 0, _compared(settings, config["repeat"], folder)), objective(
-        result.summary
-    )
+    outcome = max(3 if result.status.ended_badly else 0, _compared(settings, config["repeat"], folder))
+    return outcome, objective(result.summary)
 
 
 def _sweep_point_settings(settings: dict[str, Any], config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:

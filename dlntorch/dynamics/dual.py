@@ -11,6 +11,7 @@ s has the size α^{2−p}, so everything here is in the dimensionless σ = c_p s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,12 @@ def relaxation_time(problem: Problem, p: float, alpha: float, psi_limit: Any) ->
     return 1 / smallest**2 if smallest**2 > 0 else float("inf")
 
 
+def velocity_by_torch(field: Callable[[Any, Tensor], Tensor], x: np.ndarray) -> np.ndarray:
+    """The right-hand side of a field on the CPU as scipy wants it, without a copy."""
+    with torch.no_grad():
+        return field(None, torch.from_numpy(x)).numpy()
+
+
 class DualField:
     """The dual ODE in affine coordinates x around a base point, dx/dT = R (y − Aψ), and its Jacobian.
 
@@ -182,8 +189,7 @@ class DualField:
     def velocity(self, x: np.ndarray) -> np.ndarray:
         """dx/dT in numpy, for a field on the CPU: on small vectors torch spends most of its time between operations."""
         if self.amplitude == 0.0:
-            with torch.no_grad():
-                return self(self.y, torch.from_numpy(x)).numpy()
+            return velocity_by_torch(self, x)
         self.evaluations += 1
         if self._arrays is None:
             self._arrays = tuple(tensor.numpy() for tensor in (self.A, self.y, self.B, self.u, self.v))

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.dynamics.dual import DualField
+from dlntorch.dynamics.dual import DualField, velocity_by_torch
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status, Trajectory
 from dlntorch.validation import (
@@ -205,6 +206,10 @@ class ThetaField:
         g = self.A.mT @ self.residual(x)
         growth = torch.exp((self.p - 2) * x.clamp_max(self.largest))
         return growth * torch.cat([g, -g])
+
+    def velocity(self, x: np.ndarray) -> np.ndarray:
+        """dz/dT for a field on the CPU."""
+        return velocity_by_torch(self, x)
 
 
 def _chosen_method(method: str | None, coordinates: str, n: int) -> str:

@@ -37,6 +37,7 @@ class Field(Protocol):
     evaluations: int
 
     def __call__(self, _: Any, x: Tensor) -> Tensor: ...
+    def velocity(self, x: np.ndarray) -> np.ndarray: ...
     def theta(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
     def residual(self, x: Tensor) -> Tensor: ...
     def inside(self, x: Tensor) -> bool: ...
@@ -82,13 +83,6 @@ class Session:
     def tensor(self, x: np.ndarray) -> Tensor:
         """A state as a tensor where the field lives."""
         return torch.as_tensor(x, dtype=self.field.y.dtype, device=self.field.y.device)
-
-    def velocity(self, _: float, x: np.ndarray) -> np.ndarray:
-        """The right-hand side as scipy wants it, without a copy: for a field on the CPU."""
-        if hasattr(self.field, "velocity"):
-            return self.field.velocity(x)
-        with torch.no_grad():
-            return self.field(None, torch.from_numpy(x)).numpy()
 
     def spent(self) -> bool:
         """Whether the budget is used up; notes the status if so."""
@@ -179,7 +173,7 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             if session.moving:
                 session.field.rebase(session.tensor(y0))
             if session.field.y.device.type == "cpu":
-                fun = session.velocity  # torchdiffeq's own copies every state twice
+                fun = lambda _, x: session.field.velocity(x)  # noqa: E731  torchdiffeq's own copies every state twice
             super().__init__(fun, t0, y0, t_bound, rtol=rtol, atol=atol, vectorized=vectorized, **arguments)
             if session.moving:
                 # sqrt(rtol), scipy's choice, iterates on rounding noise when rtol is small

@@ -178,7 +178,7 @@ def _versions(folder: Path) -> dict[str, Any]:
 
 def _entries(folder: Path) -> dict[str, Any]:
     """Everything that has to be the same, by name."""
-    found = dict(_flat("", {k: v for k, v in read_json(folder / "summary.json").items() if k not in TIMES}))
+    found = dict(_flat("", read_json(folder / "summary.json")))
     for file in (folder / name for name in ARRAYS):
         if file.is_file():
             found |= {f"{file.name}: {name}": array for name, array in read_arrays_of(file).items()}

@@ -16,10 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlntorch.experiment.folder import atomic_write
 from dlntorch.experiment.provenance import code_version
+from dlntorch.experiment.reading import DAMAGE, read_yaml
 from dlntorch.validation import InputError
 
 __all__ = [
@@ -116,10 +115,9 @@ def same_point(folder: Path, config: Mapping[str, Any]) -> bool:
     if folder.name.endswith(identity):
         return True
     try:
-        saved = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError):
+        return point_id(read_yaml(folder / "config.yaml")) == identity
+    except DAMAGE:
         return False
-    return isinstance(saved, dict) and point_id(saved) == identity
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:

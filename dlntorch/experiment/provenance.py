@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Collection
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dlntorch import __version__
 
-__all__ = ["code_version", "versions"]
+__all__ = ["ONLY_SHOWS", "code_version", "source_digest", "versions"]
 
 _PACKAGES = ("dlntorch", "torch", "lightning", "hydra-core", "wandb", "torchdiffeq", "scipy", "numpy", "numba")
 
@@ -21,13 +22,18 @@ ONLY_SHOWS = ("report", "studies", "command_line.py", "study_command.py", "messa
 @cache
 def code_version() -> str:
     """The package's version and a digest of its sources, without those parts that only show results."""
+    return f"{__version__}+{source_digest(ONLY_SHOWS)[:10]}"
+
+
+def source_digest(left_out: Collection[str], kept: Collection[Path] = ()) -> str:
+    """SHA-256 of the package's sources without the folders and files ``left_out``, of which those in ``kept`` count."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         inside = path.relative_to(package)
-        if inside.parts[0] not in ONLY_SHOWS:
+        if inside.parts[0] not in left_out or path in kept:
             digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{__version__}+{digest.hexdigest()[:10]}"
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

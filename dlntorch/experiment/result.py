@@ -84,11 +84,10 @@ def load_run(folder: str | Path) -> RunResult:
         arrays = tensors_of(path / "result.npz")
         stored = path / "problem.npz"
         problem = load_problem(stored, name=summary["problem"]["name"], max_bytes=array_limit(stored))
-        status = Status(summary["status"])
         history = _read_columns(path / "trajectory.csv")
         trajectory = trajectory_of(summary, arrays)
         ends = check_ends(arrays, (problem.n,))
-        return RunResult(summary, *ends, trajectory, status, problem, history, config, path)
+        return RunResult(summary, *ends, trajectory, trajectory.status, problem, history, config, path)
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:

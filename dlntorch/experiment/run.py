@@ -251,11 +251,8 @@ def run_experiment(
         draw: Called with the result once it is written; returns figures by name, for the logger.
         make_plan: :func:`plan_run`, or what does the same elsewhere.
     """
-    place = RunFolder(folder)
-    try:
+    with contextlib.closing(RunFolder(folder)) as place:
         return _run_in(place, config, announce, draw, make_plan)
-    finally:
-        place.close()
 
 
 def _run_in(

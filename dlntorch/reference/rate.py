@@ -13,8 +13,6 @@ At p = 2 the slowest coordinate off S decays like (α²)^{1−ϱ}, ϱ = min over
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.potentials import h, h_prime
-from dlntorch.problem import Problem
+from dlntorch.problem import Problem, norm
 from dlntorch.reference.centre import Point, centre_at_depth, newton_projection
 from dlntorch.reference.entropy_rate import (
     decay_exponent,
@@ -87,7 +85,7 @@ class Rate:
         vector = self.constant_vector
         if self.correction_vector is not None:
             vector = vector + size ** (self.p - 2) * self.correction_vector
-        return _norm(vector.tolist()) * size**self.exponent
+        return float(norm(vector)) * size**self.exponent
 
 
 def predict_rate(problem: Problem, p: float, *, selected: SelectedMinimizer | None = None) -> Rate:
@@ -174,7 +172,7 @@ def _above_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimize
     return Rate(
         p=p,
         exponent=p,
-        constant=_norm(vector),
+        constant=_size(vector),
         constant_reason="",
         constant_vector=C,
         correction_vector=form.like(correction) if alpha is not None else None,
@@ -187,9 +185,9 @@ def _above_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimize
     )
 
 
-def _norm(vector: Iterable[float]) -> float:
-    """‖·‖₂ where the squares would leave the range of float64: constants of 1e200 are met close to p = 2."""
-    return math.hypot(*vector)
+def _size(vector: np.ndarray) -> float:
+    """‖·‖₂; constants of 1e200, whose squares are no floats, are met close to p = 2."""
+    return float(norm(torch.from_numpy(vector)))
 
 
 def _on_support(g: _Geometry, p: float, rhs: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -219,7 +217,7 @@ def _next_term(g: _Geometry, p: float, point: Point) -> tuple[np.ndarray, np.nda
 
 def _where_small(g: _Geometry, p: float, vector: np.ndarray, correction: np.ndarray, C_S: np.ndarray) -> float:
     """α at which the relative correction is 1 %, and α^p|C_i| is 1 % of |W_i| on a face of positive dimension."""
-    size, change = _norm(vector), _norm(correction)
+    size, change = _size(vector), _size(correction)
     if size == 0:
         return np.inf if change == 0 else 0.0
     candidates = [np.inf]
@@ -255,7 +253,7 @@ def _fourth_order(form: StandardForm, g: _Geometry, chosen: SelectedMinimizer) -
         why = "the constant exceeds the largest float64"
         return Rate(2.0, 4.0, None, why, None, None, 0.0, None, None, chosen.status, chosen.reason, chosen)
     C = _assemble(form, chosen, g, np.zeros(g.off.size), C_S)
-    constant = _norm(C)
+    constant = _size(C)
     # the terms left out are (α²/W)² smaller
     alpha = np.inf if constant == 0 else float(np.exp(0.5 * (np.log(0.1 * g.size.min()) + g.log_unit)))
     return Rate(2.0, 4.0, constant, "", form.like(C), None, 0.0, None, alpha, chosen.status, chosen.reason, chosen)

@@ -15,37 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from dlntorch.experiment.folder import atomic_write
+from dlntorch.experiment.provenance import ONLY_SHOWS, source_digest
 from dlntorch.studies.base import Point, Row
 
 __all__ = ["PointCache", "code_version"]
 
 _LIBRARIES = ("torch", "numpy", "scipy", "numba")
 #: What cannot change a row.
-_NOT_COMPUTING = (
-    "report",
-    "studies",
-    "command_line.py",
-    "study_command.py",
-    "messages.py",
-    "__main__.py",
-    "callbacks.py",
-)
+_NOT_COMPUTING = (*ONLY_SHOWS, "callbacks.py")
 
 
 @cache
 def code_version(name: str) -> str:
     """SHA-256 of everything that a row of the study depends on."""
-    package = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    parts = _with_its_helpers(package / "studies" / f"{name}.py")
-    for path in sorted(package.rglob("*.py")):
-        relative = path.relative_to(package)
-        if relative.parts[0] not in _NOT_COMPUTING or path in parts:
-            digest.update(f"{relative.as_posix()}\0".encode())
-            digest.update(path.read_bytes())
-    for library in _LIBRARIES:
-        digest.update(f"{library}=={version(library)}\0".encode())
-    return digest.hexdigest()
+    sources = source_digest(_NOT_COMPUTING, _with_its_helpers(Path(__file__).resolve().with_name(f"{name}.py")))
+    libraries = [f"{library}=={version(library)}" for library in _LIBRARIES]
+    return hashlib.sha256("\0".join([sources, *libraries]).encode()).hexdigest()
 
 
 def _with_its_helpers(study: Path) -> set[Path]:
