@@ -5,6 +5,7 @@ Run with ``pytest -m slurm`` as root on Debian; skipped elsewhere. SLURM is inst
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -27,8 +28,7 @@ from tests.slurm.cluster import CPUS, Cluster, install, why_not
 
 pytestmark = pytest.mark.slurm
 
-#: A run that lasts long enough to be disturbed (longer than the grace time: submitit lets SIGTERM pass, and only SIGKILL
-#: requeues the job), and ends by its step budget.
+#: A run that lasts a few seconds, long enough to be disturbed, and ends by its step budget.
 STEPS = 20_000_000
 COMMON = ("alpha=1e-2", "tol=0", "references=false", "logger=none", "trainer.progress=false")
 
@@ -135,13 +135,15 @@ def wait(ready: Callable, what: str, seconds: float = 300):
     return value
 
 
-def start_again_now(cluster: Cluster, job: str) -> None:
+def start_again_now(cluster: Cluster, job: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     """A requeued job waits for two minutes; let it start at once."""
 
     def pending() -> bool:
+        meanwhile()
         return "PENDING" in cluster.run("squeue", "-h", "-o", "%T", "-j", job, check=False)
 
     wait(pending, f"job {job} to be requeued")
+    time.sleep(2)  # started in the very second of its end, the job was once given the exit status of its first half
     cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
@@ -180,10 +182,16 @@ def test_a_preempted_job_is_requeued_and_goes_on(cluster, undisturbed, tmp_path)
     sweep = Sweep(cluster, tmp_path / "sweep", 1)
     job = sweep.job()
     sweep.checkpoint(after=1000)
-    for pid in processes(cluster, job):
-        os.kill(pid, signal.SIGSTOP)  # it must not end before SLURM has decided; preempting wakes it
+    pids = processes(cluster, job)
+
+    def hold() -> None:  # it must not end before SLURM has decided: preempting wakes it, and after a while kills it
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    hold()
     cluster.run("sbatch", "-p", "high", "-c", str(CPUS), "-o", "/dev/null", "--wrap", "sleep 1")
-    start_again_now(cluster, job)
+    start_again_now(cluster, job, meanwhile=hold)
     assert sweep.finish() == 0, sweep.output
     assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
     assert same(sweep.theta(), undisturbed(1))
@@ -213,7 +221,10 @@ def test_a_plain_batch_script_is_requeued_on_sigusr1(cluster, undisturbed, tmp_p
     wait((folder / "checkpoints" / "last.ckpt").exists, "training to begin")
     cluster.run("scancel", "--signal=USR1", "--full", job)
     start_again_now(cluster, job)
-    wait(lambda: "COMPLETED" in cluster.run("scontrol", "show", "job", job), "the end of the job")
+    going = re.compile("JobState=(PENDING|RUNNING|COMPLETING|CONFIGURING)")
+    wait(lambda: not going.search(cluster.run("scontrol", "show", "job", job)), "the end of the job")
+    shown = cluster.run("scontrol", "show", "job", job)
+    assert "JobState=COMPLETED" in shown, shown + (tmp_path / "log").read_text()
     assert json.loads((folder / "summary.json").read_text())["status"] == "max_steps"
     run = dln.load_run(folder)
     assert same((run.theta_plus, run.theta_minus), undisturbed(3))
