@@ -28,6 +28,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from dlntorch.experiment.composing import SweepLoader
 from dlntorch.experiment.points import (
     WITHOUT_EFFECT,
     PointState,
@@ -115,6 +116,8 @@ def idempotent_launchers(outcomes: list[int], run_packs: RunPacks) -> Iterator[N
             choice = choice or config.hydra.runtime.choices["hydra/launcher"]
             what = PLUGINS.get(str(choice), target)
             raise InputError(f"hydra/launcher must have its plugin installed, got {choice!r}: pip install {what}")
+        if not isinstance(hydra_context.config_loader, SweepLoader):
+            hydra_context.config_loader = SweepLoader(hydra_context.config_loader)
         inner = make(hydra_context=hydra_context, task_function=task_function, config=config)
         wrapper = IdempotentLauncher(inner, outcomes, run_packs)
         wrapper.setup(hydra_context=hydra_context, task_function=task_function, config=config)

@@ -1,0 +1,128 @@
+"""Composing the configurations of a sweep: by Hydra for the first points, from those for the others.
+
+Hydra reads and merges every file of ``conf/`` anew for each point, which takes a tenth of a second, and does so twice:
+its sweeper checks each point before the launcher asks for it. Points of a sweep mostly differ in values only
+(``alpha=…``, ``problem.seed=…``); such a point is a copy of another one with other values. That this is what Hydra
+composes is checked on the second point of each kind; where it is not, Hydra goes on composing.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+__all__ = ["SweepLoader"]
+
+#: What makes points of one kind: where they are composed, their keys, and the values of those that choose files.
+Kind = tuple[Any, ...]
+
+
+class SweepLoader(ConfigLoader):
+    """Hydra's config loader for the points of a sweep.
+
+    Args:
+        inner: Hydra's own.
+    """
+
+    #: A composed point of each kind, and whether points of that kind may be made from it (None: not known yet). Worker
+    #: processes get a new loader with every point, and share these.
+    _known: dict[Kind, tuple[DictConfig, bool | None]] = {}  # noqa: RUF012
+
+    def __init__(self, inner: ConfigLoader) -> None:
+        self._inner = inner
+        self._asked: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The configuration of a point; handed out once more, without composing, to whoever asks next for the same."""
+        key = tuple(sweep_overrides)
+        master, composed = self._asked.pop(key, (None, None))
+        if composed is not None and master is master_config:
+            return composed
+        composed = self._compose(master_config, sweep_overrides)
+        self._asked[key] = (master_config, composed)
+        return composed
+
+    def _compose(self, master: DictConfig, lines: list[str]) -> DictConfig:
+        overrides = OverridesParser.create().parse_overrides(lines)
+        kind = self._kind(master, overrides)
+        if kind is None:
+            return self._inner.load_sweep_config(master, lines)
+        pattern, trusted = self._known.get(kind, (None, None))
+        if pattern is not None and trusted:
+            made = _made_from(pattern, overrides)
+            OmegaConf.copy_cache(from_config=master, to_config=made)
+            return made
+        composed = self._inner.load_sweep_config(master, lines)
+        if pattern is None:
+            self._known[kind] = (copy.deepcopy(composed), None)
+        elif trusted is None:
+            self._known[kind] = (pattern, _same(_made_from(pattern, overrides), composed))
+        return composed
+
+    def _kind(self, master: DictConfig, overrides: Sequence[Override]) -> Kind | None:
+        """Of which kind a point is; None where its overrides do more than to set values."""
+        named: list[tuple[str, str | None]] = []
+        for override in overrides:
+            if override.package is not None or override.is_add() or override.is_force_add() or override.is_delete():
+                return None
+            key = override.key_or_group
+            if key in master.hydra.runtime.choices:
+                named.append((key, override.get_value_element_as_str()))  # chooses a file
+            elif override.is_hydra_override() or isinstance(override.value(), dict):
+                return None
+            else:
+                named.append((key, None))
+        job = master.hydra.job
+        where = (str(self._inner.get_search_path()), str(job.config_name), *master.hydra.overrides.hydra)
+        return (*where, str(job.config.override_dirname), tuple(named))
+
+    def load_configuration(self, *arguments: Any, **named: Any) -> DictConfig:
+        return self._inner.load_configuration(*arguments, **named)
+
+    def get_search_path(self) -> Any:
+        return self._inner.get_search_path()
+
+    def get_sources(self) -> Any:
+        return self._inner.get_sources()
+
+    def list_groups(self, *arguments: Any) -> list[str]:
+        return self._inner.list_groups(*arguments)
+
+    def get_group_options(self, *arguments: Any, **named: Any) -> list[str]:
+        return self._inner.get_group_options(*arguments, **named)
+
+    def compute_defaults_list(self, *arguments: Any, **named: Any) -> Any:
+        return self._inner.compute_defaults_list(*arguments, **named)
+
+    def __reduce__(self) -> tuple[Callable[[ConfigLoader], SweepLoader], tuple[ConfigLoader]]:
+        return SweepLoader, (self._inner,)  # without the configurations held
+
+
+def _made_from(pattern: DictConfig, overrides: Sequence[Override]) -> DictConfig:
+    """A copy of a composed point with other values: what Hydra does after composing the files."""
+    made = copy.deepcopy(pattern)
+    for override in overrides:
+        if override.key_or_group not in made.hydra.runtime.choices:
+            OmegaConf.update(made, override.key_or_group, override.value(), merge=True)
+    task = [override for override in overrides if not override.is_hydra_override()]
+    names = made.hydra.job.config.override_dirname
+    with open_dict(made.hydra):
+        made.hydra.overrides.task = ListConfig([override.input_line for override in task])
+        made.hydra.job.override_dirname = get_overrides_dirname(
+            overrides=task, kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
+        )
+    return made
+
+
+def _same(made: DictConfig, composed: DictConfig) -> bool:
+    """Whether two configurations are the same, to the types of their values and the order of their keys."""
+    plain = [json.dumps(OmegaConf.to_container(one, resolve=False), default=repr) for one in (made, composed)]
+    return plain[0] == plain[1]
