@@ -310,13 +310,12 @@ def _run_ensemble(settings: Mapping[str, Any], folder: Path) -> int:
     """Several networks in one run; see ``ensemble`` in ``conf/train.yaml``."""
     from dlntorch.experiment import plan_ensemble, run_ensemble_experiment
     from dlntorch.experiment.ensemble_console import announce_ensemble, conclude_ensemble, ensemble_plan_table
-    from dlntorch.report import write_ensemble_report
 
     if settings["dry_run"]:
         ensemble_plan_table(plan_ensemble(settings), settings)
         _drop_if_empty(folder)
         return 0
-    result = run_ensemble_experiment(settings, folder, announce=announce_ensemble, draw=write_ensemble_report)
+    result = run_ensemble_experiment(settings, folder, announce=announce_ensemble, draw=_draw_ensemble)
     conclude_ensemble(result)
     return 3 if result.status.ended_badly else 0
 
@@ -335,11 +334,27 @@ def _served_as_shard(shards: Any, folder: Path) -> bool:
 
 
 def _draw(result: Any) -> Mapping[str, Path]:
-    if not result.config["callbacks"]["figures"]:
+    if not result.config["callbacks"]["figures"] or not _can_draw():
         return {}
     from dlntorch.report import write_run_report
 
     return write_run_report(result)
+
+
+def _draw_ensemble(result: Any) -> Mapping[str, Path]:
+    if not _can_draw():
+        return {}
+    from dlntorch.report import write_ensemble_report
+
+    return write_ensemble_report(result)
+
+
+def _can_draw() -> bool:
+    from dlntorch.report import INSTALL, can_draw
+
+    if not can_draw():
+        print_warning(f"there are no figures and no page, which need matplotlib: {INSTALL}")
+    return can_draw()
 
 
 def _redirect_resumed_run() -> None:

@@ -62,6 +62,7 @@ def _run(arguments: list[str]) -> int:
     if chosen == "list":
         _list(study_names())
         return 0
+    _check_drawing(chosen)
     config, changes = _compose(arguments, chosen)
     small = check_flag("study.small", config["study"]["small"])
     fresh = check_flag("fresh", config["fresh"])
@@ -87,14 +88,23 @@ def _run(arguments: list[str]) -> int:
 
 def _collect(arguments: Sequence[str]) -> int:
     """``study=collect sweep=FOLDER``."""
-    from dlntorch.report.sweep import write_sweep_report
-
     others = [argument for argument in arguments if argument not in ("study=collect", "debug=true")]
+    _check_drawing("collect")
     if len(others) != 1 or not others[0].startswith("sweep="):
         raise InputError(f"study=collect must have sweep=FOLDER and nothing else, got {' '.join(others) or 'nothing'}")
+    from dlntorch.report.sweep import write_sweep_report
+
     for path in write_sweep_report(others[0].removeprefix("sweep=").strip("'\"")):
         print(path)
     return 0
+
+
+def _check_drawing(study: str) -> None:
+    """Refuse before anything is computed what could not be shown."""
+    from dlntorch.report import INSTALL, can_draw
+
+    if not can_draw():
+        raise InputError(f"study must have matplotlib installed for its figures, got study={study}: {INSTALL}")
 
 
 def _not_confirmed() -> Any:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from dlntorch.experiment.ensemble_result import EnsembleResult
 from dlntorch.experiment.result import RunResult
 
-__all__ = ["write_ensemble_report", "write_run_report"]
+__all__ = ["INSTALL", "can_draw", "write_ensemble_report", "write_run_report"]
+
+#: What to do where figures cannot be drawn.
+INSTALL = "pip install 'dlntorch[figures]'"
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed, which figures and pages need and nothing else."""
+    return find_spec("matplotlib") is not None
 
 
 def write_run_report(result: RunResult) -> dict[str, Path]:
