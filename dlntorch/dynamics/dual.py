@@ -11,6 +11,7 @@ s has the size α^{2−p}, so everything here is in the dimensionless σ = c_p s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.dynamics.dual_kernels import misfit, moved_far
 from dlntorch.potentials import h_inverse_uv
 from dlntorch.problem import Problem
 from dlntorch.validation import InputError, check_alpha, check_depth
@@ -28,8 +30,10 @@ __all__ = [
     "psi_of_nu",
     "psi_slope_of_theta",
     "relaxation_time",
+    "residual_norm_by_torch",
     "theta_of_nu",
     "theta_of_psi",
+    "velocity_by_torch",
 ]
 
 #: θ^p is not let above this in trial points beyond the pole, so that a solver sees a huge finite velocity and steps back.
@@ -105,6 +109,14 @@ def velocity_by_torch(field: Callable[[Any, Tensor], Tensor], x: np.ndarray) -> 
     """The right-hand side of a field on the CPU as scipy wants it, without a copy."""
     with torch.no_grad():
         return field(None, torch.from_numpy(x)).numpy()
+
+
+def residual_norm_by_torch(field: Any, x: np.ndarray) -> float:
+    """‖y − Aψ‖₂ of a field at a state, where the field lives; counts as an evaluation."""
+    field.evaluations += 1
+    return float(
+        torch.linalg.vector_norm(field.residual(torch.as_tensor(x, dtype=field.y.dtype, device=field.y.device)))
+    )
 
 
 class DualField:
@@ -187,20 +199,29 @@ class DualField:
         return r if self.R is None else self.R @ r
 
     def velocity(self, x: np.ndarray) -> np.ndarray:
-        """dx/dT in numpy, for a field on the CPU: on small vectors torch spends most of its time between operations."""
+        """dx/dT for a field on the CPU, compiled: on short vectors torch and numpy spend their time between operations."""
         if self.amplitude == 0.0:
             return velocity_by_torch(self, x)
         self.evaluations += 1
+        r, _ = self._misfit(x)
+        return r if self.R is None else self.R.numpy() @ r
+
+    def residual_norm(self, x: np.ndarray) -> float:
+        """‖y − Aψ‖₂ at x; counts as an evaluation."""
+        if self.amplitude == 0.0 or self.y.device.type != "cpu":
+            return residual_norm_by_torch(self, x)
+        self.evaluations += 1
+        return math.sqrt(self._misfit(x)[1])
+
+    def _misfit(self, x: np.ndarray) -> tuple[np.ndarray, float]:
+        """(y − Aψ, its squared norm) at x, where α^p is a float and the field on the CPU."""
         if self._arrays is None:
-            self._arrays = tuple(tensor.numpy() for tensor in (self.A, self.y, self.B, self.u, self.v))
+            # transposed, so that the columns of A are contiguous like the rows of B
+            columns = np.ascontiguousarray(self.A.numpy().T)
+            self._arrays = (columns, *(tensor.numpy() for tensor in (self.y, self.B.contiguous(), self.u, self.v)))
         A, y, B, u, v = self._arrays
-        with np.errstate(all="ignore"):  # a solver's wild trial points, as in torch
-            change = B @ x
-            up, down = u - change, v + change
-            np.maximum(up, self.smallest_slack, out=up)
-            np.maximum(down, self.smallest_slack, out=down)
-            r = y - A @ (self.amplitude * (up**self.power - down**self.power))
-            return r if self.R is None else self.R.numpy() @ r
+        r = np.empty_like(y)
+        return r, misfit(A, y, B, u, v, self.smallest_slack, self.amplitude, self.power, x, r)
 
     def jacobian(self, x: Tensor) -> Tensor:
         """d(dx/dT)/dx = −R A D B with D = dψ/dτ, shape (m, m)."""
@@ -240,6 +261,8 @@ class DualField:
         """Whether some min(u, v) has changed by a factor 2 since the base, so that x no longer measures θ well."""
         if self.p == 2:
             return False
+        if x.device.type == "cpu":
+            return bool(moved_far(self.B.numpy(), self.u.numpy(), self.v.numpy(), x.numpy()))
         u, v = self.slack(x)
         ratio = torch.minimum(u, v) / torch.minimum(self.u, self.v)
         return bool((ratio < 0.5).any() or (ratio > 2).any())

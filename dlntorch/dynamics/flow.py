@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.dynamics.dual import DualField, velocity_by_torch
+from dlntorch.dynamics.dual import DualField, residual_norm_by_torch, velocity_by_torch
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status, Trajectory
 from dlntorch.validation import (
@@ -210,6 +210,10 @@ class ThetaField:
     def velocity(self, x: np.ndarray) -> np.ndarray:
         """dz/dT for a field on the CPU."""
         return velocity_by_torch(self, x)
+
+    def residual_norm(self, x: np.ndarray) -> float:
+        """‖y − Aψ‖₂ at z; counts as an evaluation."""
+        return residual_norm_by_torch(self, x)
 
 
 def _chosen_method(method: str | None, coordinates: str, n: int) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dlntorch.dynamics.limit import flow_limit
-from dlntorch.dynamics.multiprecision import limit_mp, limits_mp
+from dlntorch.dynamics.multiprecision import _Path, _solve, limit_mp, limits_mp
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
@@ -129,6 +129,47 @@ def test_rank_zero_data_and_inconsistent_data():
         warnings.simplefilter("ignore", UserWarning)
         tall = Problem([[1.0], [1.0]], [1.0, 2.0])
     assert float(flow_limit(tall, 3, 1e-2, precision=30).psi) == 1.5
+
+
+def test_symmetric_equations_against_elimination():
+    M = [[4, 1, 2], [1, 5, -1], [2, -1, 6]]
+    with mp.workdps(40):
+        rows = [[mp.mpf(value) for value in row] for row in M]
+        rhs = [mp.mpf(value) for value in (1, -2, 3)]
+        error = mp.matrix(_solve(rows, rhs)) - mp.lu_solve(mp.matrix(M), mp.matrix(rhs))
+        assert mp.norm(error) <= mp.mpf(10) ** -38
+        with pytest.raises(ZeroDivisionError):
+            _solve([[mp.mpf(1), mp.mpf(2)], [mp.mpf(2), mp.mpf(4)]], rhs[:2])
+
+
+def test_short_decimals_are_written_short():
+    """2x = 3 and a column of zeros: no digits that say nothing."""
+    assert limit_mp([[2.0, 0.0]], [3.0], 3, "1e-2", dps=30).decimals() == ["1.5", "0.0"]
+
+
+@pytest.mark.parametrize("p", [2, 2.5, 4])
+def test_coordinates_that_do_not_move_in_tau_fall_with_a_along_the_curve(p):
+    """ψ = a h_p(τ): at the same τ it is exactly proportional to a, however long the step in log a."""
+    path = _Path([[mp.mpf(1)]], [mp.mpf(1)], p, 30)
+    for dl in (-1, -3, -20):
+        for t in (mp.mpf("0.1"), mp.mpf("-0.9"), mp.mpf("0.99")):
+            psi, a = path._height(t), mp.exp(dl)
+            new, tau, e = path._moved(psi, t, mp.mpf(0), path._slope(t), mp.mpf(dl), mp.mpf(1), a)
+            assert abs(new - a * psi) <= 1e-14 * abs(a * psi)
+            assert tau == t
+            assert e == 0
+
+
+@pytest.mark.parametrize("p", [2, 2.5, 3, 4])
+def test_a_step_across_zero_to_where_the_curve_is_straight_is_taken_whole(p):
+    """Linear steps in ψ and in τ are the same there: no dual infeasibility is left."""
+    path = _Path([[mp.mpf(1)]], [mp.mpf(1)], p, 30)
+    t = mp.mpf("2.5") if p == 2 else mp.mpf("0.9")
+    dt = -t - mp.mpf("0.01")
+    psi, tau, e = path._moved(path._height(t), t, dt, path._slope(t), mp.mpf(0), mp.mpf(1), mp.mpf(1))
+    assert abs(tau - (t + dt)) <= 1e-14
+    assert abs(e) <= 1e-14
+    assert psi == path._height(tau)
 
 
 @pytest.mark.slow

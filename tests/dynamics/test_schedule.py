@@ -68,11 +68,26 @@ def test_rules_of_the_schedules():
     assert make_schedule("constant", eta=0.1).with_steps(eta=0.2).eta == 0.2
 
 
+def test_the_stable_rule_takes_any_step_where_the_loss_is_flat():
+    """At θ = 0 and p = 3 every second derivative vanishes."""
+    problem = gaussian(4, 9, 3)
+    zero = torch.zeros(9, dtype=torch.float64)
+    rule = StepRule(make_schedule("stable"), 3.0, problem.A, problem.spectral_norm)
+    assert rule.eta((zero, zero), zero) == math.inf
+
+
+def test_the_fraction_of_the_stability_limit_may_be_as_large_as_is_said():
+    assert make_schedule("relative", c=1).c == make_schedule("certified", c=1).c == 1
+    assert make_schedule("stable", c=4).c == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"kappa": 0.31}, "schedule.kappa must be a finite real number > 0 and <= 0.3, got 0.31"),
         ({"kappa": 0}, "schedule.kappa must be"),
+        ({"c": 1.01}, "schedule.c must be a finite real number > 0 and <= 1, got 1.01"),
+        ({"name": "stable", "c": 4.01}, "schedule.c must be a finite real number > 0 and <= 4, got 4.01"),
         ({"name": "constant"}, "schedule.eta must be given with schedule=constant, got None"),
         ({"name": "constant", "eta": 0}, "schedule.eta must be a finite real number > 0, got 0"),
         ({"name": "constant", "eta": -1.0}, "schedule.eta must be a finite real number > 0, got -1"),

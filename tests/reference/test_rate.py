@@ -213,3 +213,41 @@ def test_zero_data_zero_columns_and_overflow() -> None:
     assert near_two.exponent == 2.001
     assert near_two.constant is None
     assert "float64" in near_two.constant_reason
+
+
+def exact_error_on_the_line(power: float) -> mp.mpf:
+    """‖ψ_α(∞) − W‖₂ of :func:`line` at depth 2 and α² = ``power``: asinh(ψ/2α²) is orthogonal to (−1, −2, 3)."""
+    a = mp.mpf(power)
+
+    def slope(t: mp.mpf) -> mp.mpf:
+        return 3 * mp.asinh(3 * t / (2 * a)) - mp.asinh((1 - t) / (2 * a)) - 2 * mp.asinh((1 - t) / a)
+
+    W = mp.cbrt(4) / (3 + mp.cbrt(4))
+    return abs(mp.findroot(slope, (0.2, 0.5), solver="anderson", tol=1e-40) - W) * mp.sqrt(14)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_fourth_order_is_seen_from_alpha_asymptotic_on(scale: float) -> None:
+    """There the terms left out are about (α²/W)² = 1 % of the error."""
+    rate = dln.predict_rate(dln.Problem(line().A, scale * line().y), 2)
+    assert rate.p == 2
+    for below in (1.0, 0.5, 0.1):
+        alpha = below * rate.alpha_asymptotic
+        with mp.workdps(30):
+            error = float(scale * exact_error_on_the_line(alpha**2 / scale))
+        assert rate.error(alpha) == pytest.approx(error, rel=0.04 * below**4 + 1e-9)
+    with mp.workdps(30):  # a hundred times later it is no more
+        assert rate.error(10 * rate.alpha_asymptotic) > 2 * scale * exact_error_on_the_line(
+            (10 * rate.alpha_asymptotic) ** 2 / scale
+        )
+
+
+def test_a_fourth_order_constant_beyond_float64_is_none_with_its_reason() -> None:
+    """C is inversely proportional to W, which is 1e-320 here."""
+    rate = dln.predict_rate(dln.Problem(1e160 * line().A, 1e-160 * line().y), 2)
+    assert rate.status is Status.CONVERGED
+    assert (rate.p, rate.exponent, rate.rho) == (2, 4, 0)
+    assert rate.constant is None
+    assert rate.constant_vector is None
+    assert rate.error(1e-3) is None
+    assert "exceeds the largest float64" in rate.constant_reason

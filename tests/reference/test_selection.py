@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import mpmath as mp
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.optimize import minimize
 import dlntorch as dln
 from dlntorch.dynamics.multiprecision import limit_mp
 from dlntorch.potentials import g
+from dlntorch.reference.selection import null_space
 from dlntorch.trajectory import Status
 from tests.problems import gaussian, line, line_selected, paper_random, plane
 from tests.reference.cases import random_face
@@ -217,3 +219,37 @@ def test_selected_is_the_limit_in_multiprecision(p: float) -> None:
 def test_selected_is_the_limit_on_two_hundred_faces(p: float) -> None:
     for seed in range(200):
         check_against_the_limit(seed, p)
+
+
+@pytest.mark.parametrize("p", [2, 2.2, 4, 50])
+@pytest.mark.parametrize("t", [0.5, 1e-3, 1e-12, 1 - 1e-12])
+def test_any_point_inside_the_face_leads_to_the_same_minimiser(t: float, p: float) -> None:
+    base = dln.l1_minimizer(line())
+    start = np.array([1 - t, 2 * (1 - t), 3 * t]) / float(base.value)
+    face = replace(base.face, interior=start * np.abs(base.face.interior).sum())
+    found = dln.selected_minimizer(line(), p, minimizer=replace(base, face=face))
+    assert found.status is Status.CONVERGED
+    assert found.stationarity <= 1e-9
+    torch.testing.assert_close(found.psi, line_selected(p), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
+def test_the_residual_is_relative(scale: float) -> None:
+    """Twice the minimiser of aᵀx = y misses y by y, of ‖a‖‖2x‖ + |y|."""
+    row, y = np.array([1.0, 0.5, -0.25]), 7.0 * scale
+    problem = dln.Problem(row[None], [y])
+    base = dln.l1_minimizer(problem)
+    assert dln.selected_minimizer(problem, 3, minimizer=base).residual == 0
+    twice = replace(base, face=replace(base.face, interior=2 * base.face.interior))
+    found = dln.selected_minimizer(problem, 3, minimizer=twice)
+    assert found.residual == pytest.approx(1 / (2 * np.linalg.norm(row) + 1), rel=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "columns", "dimension"), [(0, 3, 3), (0, 3, 0), (2, 5, 3), (2, 2, 0), (3, 4, 2)])
+def test_a_null_space_is_orthonormal_and_whole(rows: int, columns: int, dimension: int) -> None:
+    rng = np.random.default_rng(0)
+    B = rng.standard_normal((rows, columns - dimension)) @ rng.standard_normal((columns - dimension, columns))
+    N = null_space(B, dimension)
+    assert N.shape == (columns, dimension)
+    np.testing.assert_allclose(N.T @ N, np.eye(dimension), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(B @ N, 0, rtol=0, atol=1e-13)
