@@ -19,7 +19,13 @@ def test_all_are_there():
     assert names == ["01_quickstart", "02_which_minimiser", "03_error_budget", "04_hardness", "05_your_own_data"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+QUICK = ("01_quickstart", "03_error_budget", "04_hardness")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow, id=path.stem) for path in NOTEBOOKS],
+)
 @pytest.mark.filterwarnings("ignore")  # of the kernel's own libraries; the notebook runs in another process
 def test_runs_and_is_stripped(path, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)

@@ -50,7 +50,7 @@ class FlowLimit:
         status: ``converged``, ``below_input_precision`` or ``failed``; a tuple of them for a sequence of α.
         reason: One line, empty for a plain ``converged``; a tuple for a sequence of α.
         steps: Linear systems solved, in all.
-        exact: With ``precision``: ψ as decimal strings with that many digits (a list of n, or k lists of n); else None.
+        exact: With ``precision``: ψ as decimal strings with up to that many digits (a list of n, or k lists of n); else None.
     """
 
     psi: Tensor

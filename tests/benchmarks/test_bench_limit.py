@@ -64,6 +64,7 @@ def test_agreement_with_radau_at_its_best(make, p):
     assert np.max(np.abs(psi - flow_limit(make(), p, alpha).psi.numpy())) <= 1e-9
 
 
+@pytest.mark.slow
 def test_two_hundred_by_a_thousand(benchmark):
     """30 nonzeros, p = 4, α^p = 1e-12, from scratch."""
     problem = problems.gaussian(200, 1000, seed=0, nonzeros=30)

@@ -48,7 +48,7 @@ def errors_and_bounds(run: Descent, chunks: int, steps: int, residual: float = 1
     return np.linalg.norm(np.array(thetas) - truth, axis=1), np.array(bounds)
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(k, marks=pytest.mark.slow) for k in range(3, 12))])
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(k, marks=pytest.mark.slow) for k in (0, *range(3, 12)))])
 def test_the_true_error_is_below_the_bound(seed: int) -> None:
     run = random_run(seed)
     errors, bounds = errors_and_bounds(run, chunks=6, steps=2000)

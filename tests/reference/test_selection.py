@@ -164,7 +164,8 @@ def test_wide_dynamic_range() -> None:
         found = dln.selected_minimizer(dln.Problem(A, y), p)
         assert found.status is Status.CONVERGED
         torch.testing.assert_close(found.psi[:3], line_selected(p), rtol=1e-12, atol=0)
-        torch.testing.assert_close(found.psi[3:] * 1e12, line_selected(p), rtol=1e-12, atol=0)
+        # what is promised is normwise; with other BLAS kernels the small block loses a few digits
+        torch.testing.assert_close(found.psi[3:] * 1e12, line_selected(p), rtol=1e-8, atol=0)
 
 
 def test_zero_data_and_undecided_faces() -> None:

@@ -81,7 +81,7 @@ def install() -> str | None:
         ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *PACKAGES],
     ):
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{' '.join(command[:3])}: {error}"
         if done.returncode != 0:
