@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 
 from dlntorch.reference.standard_form import EPS
 
-__all__ = ["Vertex", "dual_noise", "least_squares", "solve_vertex"]
+__all__ = ["Vertex", "dual_noise", "least_squares", "polished_vertex", "solve_vertex"]
 
 # Looser tolerances are tried when HiGHS gives up at tighter ones; polishing makes up for them.
 _TOLERANCES = (1e-10, 1e-7)
@@ -79,8 +79,21 @@ def solve_vertex(A: np.ndarray, y: np.ndarray) -> Vertex:
         lam, tau, ties = _polish_dual(A, lam, x, np.flatnonzero(x))
     else:
         x, lam, tau, ties = _refined(A, y, x, lam)
+    return _described(A, y, x, lam, tau, ties, message)
+
+
+def polished_vertex(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray) -> Vertex:
+    """A minimiser and its dual vector found elsewhere, polished and described like those of :func:`solve_vertex`."""
+    x = _polish_primal(A, y, x)
+    lam, tau, ties = _polish_dual(A, lam, x, np.flatnonzero(x))
+    return _described(A, y, x, lam, tau, ties, "")
+
+
+def _described(
+    A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, tau: np.ndarray, ties: np.ndarray, message: str
+) -> Vertex:
     support = np.flatnonzero(x)
-    off = np.ones(n, dtype=bool)
+    off = np.ones(x.shape[0], dtype=bool)
     off[ties] = False
     noise = dual_noise(A, lam)
     scale = float(np.linalg.norm(A, 2)) * float(np.linalg.norm(x)) + float(np.linalg.norm(y))

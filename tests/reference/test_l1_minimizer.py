@@ -169,3 +169,14 @@ def test_ill_conditioned(condition: float) -> None:
     else:
         assert found.status is Status.BELOW_INPUT_PRECISION
         assert "ill-conditioned" in found.reason
+
+
+def test_entries_that_highs_takes_for_zeros_are_seen() -> None:
+    """y is column 0 plus column 2, at cost 2; without its small entry column 2 would be column 0 again."""
+    for small in (1e-9, 1e-11, 1e-13):
+        A = np.array([[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, small, 0.5]])
+        found = dln.l1_minimizer(dln.Problem(A, [2.0, small]))
+        assert found.status is Status.CONVERGED
+        assert found.value == pytest.approx(2, rel=1e-10)  # to which the conditions are asked to hold
+        assert np.abs(A @ found.psi.numpy() - [2.0, small]).max() <= 1e-12
+        assert np.abs(A.T @ found.dual.numpy()).max() <= 1 + 1e-10

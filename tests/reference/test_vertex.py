@@ -9,6 +9,7 @@ from scipy.optimize import OptimizeResult
 import dlntorch as dln
 from dlntorch.reference import l1_minimizer as module
 from dlntorch.reference import vertex as solver
+from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.faces import find_face
 from dlntorch.reference.l1_minimizer import certify, l1_minimizer
 from dlntorch.reference.standard_form import StandardForm
@@ -26,7 +27,9 @@ def no_highs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_highs")
-def test_without_highs_the_least_norm_solution_comes_with_how_far_its_dual_is_from_its_signs() -> None:
+def test_without_highs_the_least_norm_solution_comes_with_how_far_its_dual_is_from_its_signs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     problem = gaussian(4, 10, 0)
     A, y = problem.A.numpy(), problem.y.numpy()
     vertex = solve_vertex(A, y)
@@ -36,6 +39,11 @@ def test_without_highs_the_least_norm_solution_comes_with_how_far_its_dual_is_fr
     wrong = np.abs(tau - np.sign(vertex.x)).max()  # ten signs, four numbers in λ
     assert wrong > 0.1
     assert vertex.infeasibility == pytest.approx(max(wrong, np.abs(tau).max() - 1), rel=1e-12)
+    found = l1_minimizer(problem)  # the path needs no HiGHS
+    assert found.status is Status.CONVERGED
+    assert "basis_pursuit" in found.reason
+    assert found.value == pytest.approx(float(basis_pursuit(A, y).value), rel=1e-12)
+    monkeypatch.setattr(module, "polished_vertex", lambda *_: vertex)
     found = l1_minimizer(problem)
     assert found.status is Status.FAILED
     assert "HiGHS failed (gave up)" in found.reason
@@ -98,6 +106,7 @@ def test_a_pair_that_is_not_optimal_fails_and_the_worst_condition_is_named(monke
     lam = 0.75 * good.lam
     bad = Vertex(good.x, lam, form.A.T @ lam, good.ties, good.noise, good.near, good.residual, 0.25)
     monkeypatch.setattr(module, "solve_vertex", lambda *_: bad)
+    monkeypatch.setattr(module, "polished_vertex", lambda *_: bad)
     found = l1_minimizer(problem)
     assert found.status is Status.FAILED
     assert "hold only to 2.5e-01 (asked 1e-10)" in found.reason
