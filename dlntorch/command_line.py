@@ -352,9 +352,10 @@ def _draw_ensemble(result: Any) -> Mapping[str, Path]:
 def _can_draw() -> bool:
     from dlntorch.report import INSTALL, can_draw
 
-    if not can_draw():
-        print_warning(f"there are no figures and no page, which need matplotlib: {INSTALL}")
-    return can_draw()
+    if can_draw():
+        return True
+    print_warning(f"there are no figures and no page, which need matplotlib: {INSTALL}")
+    return False
 
 
 def _redirect_resumed_run() -> None:

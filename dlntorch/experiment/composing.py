@@ -82,7 +82,7 @@ class SweepLoader(ConfigLoader):
                 named.append((key, None))
         job = master.hydra.job
         where = (str(self._inner.get_search_path()), str(job.config_name), *master.hydra.overrides.hydra)
-        return (*where, str(job.config.override_dirname), tuple(named))
+        return (*where, tuple(named))
 
     def load_configuration(self, *arguments: Any, **named: Any) -> DictConfig:
         return self._inner.load_configuration(*arguments, **named)

@@ -99,9 +99,8 @@ def l1_minimizer(problem: Problem) -> L1Minimizer:
         The vertex with its dual, certificate and uniqueness; numerical failure is a status, never an exception.
     """
     form = StandardForm.of(problem)
-    vertex, why = _solve(form)
+    vertex, certificate, why = _solve(form)
     face = find_face(form.A, form.y, vertex)
-    certificate = certify(form, vertex)
     status, reasons = Status.CONVERGED, [form.reason, why]
     psi = form.psi(vertex.x)
     if vertex.message:
@@ -137,19 +136,21 @@ def l1_minimizer(problem: Problem) -> L1Minimizer:
     )
 
 
-def _solve(form: StandardForm) -> tuple[Vertex, str]:
-    """HiGHS's vertex, or that of the path where HiGHS's does not meet the conditions; and a word about it.
+def _solve(form: StandardForm) -> tuple[Vertex, Certificate, str]:
+    """HiGHS's vertex, or that of the path where HiGHS's misses the conditions; the conditions, and a word about it.
 
     HiGHS takes entries of A below 1e-9 for zeros, however well-conditioned A is.
     """
     vertex = solve_vertex(form.A, form.y)
-    if not vertex.message and certify(form, vertex).holds():
-        return vertex, ""
+    certificate = certify(form, vertex)
+    if not vertex.message and certificate.holds():
+        return vertex, certificate, ""
     found = basis_pursuit(form.A, form.y)
     other = polished_vertex(form.A, form.y, found.x.numpy(), found.dual.numpy())
-    if certify(form, other).holds():
-        return other, "HiGHS finds no vertex that meets the optimality conditions; this one is basis_pursuit's"
-    return vertex, ""
+    better = certify(form, other)
+    if better.holds():
+        return other, better, "HiGHS finds no vertex that meets the optimality conditions; this one is basis_pursuit's"
+    return vertex, certificate, ""
 
 
 def certify(form: StandardForm, vertex: Vertex) -> Certificate:

@@ -84,14 +84,13 @@ def solve_vertex(A: np.ndarray, y: np.ndarray) -> Vertex:
 
 def polished_vertex(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray) -> Vertex:
     """A minimiser and its dual vector found elsewhere, polished and described like those of :func:`solve_vertex`."""
-    x = _polish_primal(A, y, x)
-    lam, tau, ties = _polish_dual(A, lam, x, np.flatnonzero(x))
-    return _described(A, y, x, lam, tau, ties, "")
+    return _described(A, y, *_polished(A, y, x, lam), "")
 
 
 def _described(
     A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, tau: np.ndarray, ties: np.ndarray, message: str
 ) -> Vertex:
+    """A primal-dual pair with what its quality is judged by."""
     support = np.flatnonzero(x)
     off = np.ones(x.shape[0], dtype=bool)
     off[ties] = False
@@ -117,8 +116,7 @@ def _refined(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray) -> tu
     Data far below HiGHS's absolute tolerance are invisible to it. The programme for the correction of (x, λ), times
     the inverse of what the conditions miss, has the same form and shows them (Gleixner, Steffy and Wolter).
     """
-    x = _polish_primal(A, y, x)
-    lam, tau, ties = _polish_dual(A, lam, x, np.flatnonzero(x))
+    x, lam, tau, ties = _polished(A, y, x, lam)
     for _ in range(_REFINEMENTS):
         miss = float(np.linalg.norm(y - A @ x))
         excess = float(max(0.0, np.abs(tau).max() - 1))
@@ -130,9 +128,16 @@ def _refined(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray) -> tu
         new_x, new_lam, message = _highs(A, y, x, lam, primal, dual)
         if message:
             break
-        x = _polish_primal(A, y, new_x)
-        lam, tau, ties = _polish_dual(A, new_lam, x, np.flatnonzero(x))
+        x, lam, tau, ties = _polished(A, y, new_x, new_lam)
     return x, lam, tau, ties
+
+
+def _polished(
+    A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """x polished, and λ, Aᵀλ and the ties that belong to it."""
+    x = _polish_primal(A, y, x)
+    return x, *_polish_dual(A, lam, x, np.flatnonzero(x))
 
 
 def _highs(
