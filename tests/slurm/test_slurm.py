@@ -29,7 +29,7 @@ from tests.slurm.cluster import CPUS, Cluster, install, why_not
 pytestmark = pytest.mark.slurm
 
 #: A run that lasts a few seconds, long enough to be disturbed, and ends by its step budget.
-STEPS = 20_000_000
+STEPS = 12_000_000
 COMMON = ("alpha=1e-2", "tol=0", "references=false", "logger=none", "trainer.progress=false")
 
 
@@ -135,8 +135,8 @@ def wait(ready: Callable, what: str, seconds: float = 300):
     return value
 
 
-def start_again_now(cluster: Cluster, job: str, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """A requeued job waits for two minutes; let it start at once."""
+def start_again_now(cluster: Cluster, job: str, *changes: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """A requeued job waits for two minutes; let it start at once, with changes to it."""
 
     def pending() -> bool:
         meanwhile()
@@ -144,7 +144,7 @@ def start_again_now(cluster: Cluster, job: str, meanwhile: Callable[[], None] = 
 
     wait(pending, f"job {job} to be requeued")
     time.sleep(2)  # started in the very second of its end, the job was once given the exit status of its first half
-    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    cluster.run("scontrol", "update", f"JobId={job}", *changes, "StartTime=now")
 
 
 def same(theta: tuple[torch.Tensor, torch.Tensor], run: dln.RunResult) -> bool:
@@ -160,6 +160,23 @@ def processes(cluster: Cluster, job: str) -> list[int]:
             found.append(int(line.split()[0]))
     assert found, f"job {job} has no Python process"
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def near_its_limit(cluster, tmp_path_factory):
+    """A sweep whose job is near its time limit, and its id; first, since SLURM looks at limits every 30 s only.
+
+    Stopped in mid-training, the job cannot end before its limit, which is then brought to one or two minutes from now.
+    """
+    options = ("hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=85")
+    sweep = Sweep(cluster, tmp_path_factory.mktemp("limit") / "sweep", 4, *options)
+    sweep.checkpoint()
+    job = sweep.job()
+    for pid in processes(cluster, job):
+        os.kill(pid, signal.SIGSTOP)  # SLURM wakes it for the signal before the limit
+    ran = cluster.run("squeue", "-h", "-o", "%M", "-j", job).strip()  # [hours:]minutes:seconds
+    cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={int(ran.split(':')[-2]) + 2}")
+    return sweep, job
 
 
 def test_an_array_through_the_launcher_equals_runs_here(cluster, tmp_path):
@@ -178,6 +195,31 @@ def test_an_array_through_the_launcher_equals_runs_here(cluster, tmp_path):
         assert torch.equal(run.theta_minus, here.theta_minus)
 
 
+def test_a_killed_job_is_resumed_when_the_sweep_is_run_again(cluster, undisturbed, tmp_path):
+    sweep = Sweep(cluster, tmp_path / "sweep", 2)
+    job = sweep.job()
+    sweep.checkpoint(after=1000)
+    for pid in processes(cluster, job):
+        os.kill(pid, signal.SIGKILL)
+    assert sweep.finish() == 3, sweep.output
+    assert "ended without a result" in sweep.output
+    sweep.start()
+    expected = undisturbed(2)  # while the job runs
+    assert sweep.finish() == 0, sweep.output
+    assert "1 cut and resumed" in sweep.output
+    assert same(sweep.theta(), expected)
+
+
+def test_a_job_goes_on_past_its_time_limit(cluster, undisturbed, near_its_limit):
+    sweep, job = near_its_limit
+    # with the limit that it has now, its second half would be signalled as soon as it starts
+    start_again_now(cluster, job, "TimeLimit=9")
+    expected = undisturbed(4)
+    assert sweep.finish() == 0, sweep.output
+    assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
+    assert same(sweep.theta(), expected)
+
+
 def test_a_preempted_job_is_requeued_and_goes_on(cluster, undisturbed, tmp_path):
     sweep = Sweep(cluster, tmp_path / "sweep", 1)
     job = sweep.job()
@@ -192,23 +234,10 @@ def test_a_preempted_job_is_requeued_and_goes_on(cluster, undisturbed, tmp_path)
     hold()
     cluster.run("sbatch", "-p", "high", "-c", str(CPUS), "-o", "/dev/null", "--wrap", "sleep 1")
     start_again_now(cluster, job, meanwhile=hold)
+    expected = undisturbed(1)
     assert sweep.finish() == 0, sweep.output
     assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
-    assert same(sweep.theta(), undisturbed(1))
-
-
-def test_a_killed_job_is_resumed_when_the_sweep_is_run_again(cluster, undisturbed, tmp_path):
-    sweep = Sweep(cluster, tmp_path / "sweep", 2)
-    job = sweep.job()
-    sweep.checkpoint(after=1000)
-    for pid in processes(cluster, job):
-        os.kill(pid, signal.SIGKILL)
-    assert sweep.finish() == 3, sweep.output
-    assert "ended without a result" in sweep.output
-    sweep.start()
-    assert sweep.finish() == 0, sweep.output
-    assert "1 cut and resumed" in sweep.output
-    assert same(sweep.theta(), undisturbed(2))
+    assert same(sweep.theta(), expected)
 
 
 def test_a_plain_batch_script_is_requeued_on_sigusr1(cluster, undisturbed, tmp_path):
@@ -221,27 +250,11 @@ def test_a_plain_batch_script_is_requeued_on_sigusr1(cluster, undisturbed, tmp_p
     wait((folder / "checkpoints" / "last.ckpt").exists, "training to begin")
     cluster.run("scancel", "--signal=USR1", "--full", job)
     start_again_now(cluster, job)
+    expected = undisturbed(3)
     going = re.compile("JobState=(PENDING|RUNNING|COMPLETING|CONFIGURING)")
     wait(lambda: not going.search(cluster.run("scontrol", "show", "job", job)), "the end of the job")
     shown = cluster.run("scontrol", "show", "job", job)
     assert "JobState=COMPLETED" in shown, shown + (tmp_path / "log").read_text()
     assert json.loads((folder / "summary.json").read_text())["status"] == "max_steps"
     run = dln.load_run(folder)
-    assert same((run.theta_plus, run.theta_minus), undisturbed(3))
-
-
-def test_a_job_goes_on_past_its_time_limit(cluster, undisturbed, tmp_path):
-    # stopped in mid-training, the job cannot end before its limit, which is then brought near: to one or two minutes from
-    # now, since SLURM looks at limits every 30 s
-    options = ("hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=85")
-    sweep = Sweep(cluster, tmp_path / "sweep", 4, *options)
-    sweep.checkpoint()
-    job = sweep.job()
-    for pid in processes(cluster, job):
-        os.kill(pid, signal.SIGSTOP)  # SLURM wakes it for the signal before the limit
-    ran = cluster.run("squeue", "-h", "-o", "%M", "-j", job).strip()  # [hours:]minutes:seconds
-    cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={int(ran.split(':')[-2]) + 2}")
-    start_again_now(cluster, job)
-    assert sweep.finish() == 0, sweep.output
-    assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
-    assert same(sweep.theta(), undisturbed(4))
+    assert same((run.theta_plus, run.theta_minus), expected)
