@@ -51,7 +51,27 @@ _HOME = {
     "train_ensemble": "dlntorch.experiment",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    "DiagonalLinearNetwork",
+    "EnsembleResult",
+    "InputError",
+    "Problem",
+    "RunResult",
+    "Status",
+    "Trajectory",
+    "__version__",
+    "basis_pursuit",
+    "flow_limit",
+    "integrate_flow",
+    "l1_minimizer",
+    "load_ensemble",
+    "load_problem",
+    "load_run",
+    "predict_rate",
+    "selected_minimizer",
+    "train",
+    "train_ensemble",
+]
 
 
 def __getattr__(name: str) -> Any:

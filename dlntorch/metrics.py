@@ -13,6 +13,9 @@ from dlntorch.problem import Problem, norm
 
 __all__ = ["distance", "hessian_vector", "l1_gap", "power_iteration", "sharpness"]
 
+#: Up to so many entries of A the Lanczos method is compiled; above, torch's matrix products are faster.
+COMPILED_ENTRIES = 40_000
+
 
 def distance(psi: Tensor, reference: Tensor) -> Tensor:
     """‖ψ − ψ_ref‖₂, shape (...)."""
@@ -93,10 +96,24 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
     sign = torch.tensor([[1.0], [-1.0]], dtype=theta.dtype, device=theta.device)
     growth = theta ** (p - 2)
     slope, bend = p * sign * theta * growth, p * (p - 1) * sign * g[:, None] * growth
-    v = starting_direction(problem.n, problem.dtype, problem.device).reshape(2, -1).expand_as(theta)
-    previous, beta = torch.zeros_like(theta), torch.zeros_like(theta[:, :1, :1])
+    start = starting_direction(problem.n, problem.dtype, problem.device).reshape(2, -1)
+    count = min(iterations, 2 * problem.n)
+    usual = problem.dense and problem.dtype == torch.float64 and problem.device.type == "cpu"
+    lanczos = _compiled_lanczos if usual and problem.m * problem.n <= COMPILED_ENTRIES else _lanczos
+    diagonal, beside = lanczos(problem, slope, bend, start, count)
+    matrix = torch.diag_embed(diagonal)
+    if count > 1:
+        upper = torch.diag_embed(beside[:, :-1], 1)
+        matrix = matrix + upper + upper.mT
+    return torch.linalg.eigvalsh(matrix).abs().amax(dim=1).reshape(theta_plus.shape[:-1])
+
+
+def _lanczos(problem: Problem, slope: Tensor, bend: Tensor, start: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The tridiagonal matrices of ``count`` Lanczos steps from ``start`` (2, n): what is on and beside their diagonals."""
+    A = problem.operator
+    v, previous, beta = start.expand_as(slope), torch.zeros_like(slope), torch.zeros_like(slope[:, :1, :1])
     diagonal, beside = [], []
-    for _ in range(min(iterations, 2 * problem.n)):
+    for _ in range(count):
         image = slope * A.rmatvec(A.matvec((slope * v).sum(dim=1)))[:, None]
         image.addcmul_(bend, v, value=-1)
         size = torch.linalg.vector_norm(image, dim=(1, 2), keepdim=True)
@@ -109,8 +126,16 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
         previous, v = v, torch.where(beta > 0, image / beta, 0.0)
         diagonal.append(along)
         beside.append(beta)
-    tridiagonal = torch.diag_embed(torch.cat(diagonal, dim=1)[..., 0])
-    if len(beside) > 1:
-        upper = torch.diag_embed(torch.cat(beside[:-1], dim=1)[..., 0], 1)
-        tridiagonal = tridiagonal + upper + upper.mT
-    return torch.linalg.eigvalsh(tridiagonal).abs().amax(dim=1).reshape(theta_plus.shape[:-1])
+    return torch.cat(diagonal, dim=1)[..., 0], torch.cat(beside, dim=1)[..., 0]
+
+
+def _compiled_lanczos(
+    problem: Problem, slope: Tensor, bend: Tensor, start: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """:func:`_lanczos` for a small dense A in float64 on the CPU."""
+    from dlntorch.lanczos import tridiagonal
+
+    diagonal, beside = (slope.new_empty(len(slope), count) for _ in range(2))
+    tensors = (problem.A.contiguous(), slope.contiguous(), bend.contiguous(), start, diagonal, beside)
+    tridiagonal(*(tensor.numpy() for tensor in tensors))
+    return diagonal, beside

@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.dynamics.dual_kernels import misfit, moved_far
+from dlntorch.dynamics.dual_kernels import misfit, moved_far, theta_at
 from dlntorch.potentials import h_inverse_uv
 from dlntorch.problem import Problem
 from dlntorch.validation import InputError, check_alpha, check_depth
 
 __all__ = [
     "DualField",
+    "Point",
     "dual_scale",
+    "point_by_torch",
     "psi_of_nu",
     "psi_slope_of_theta",
     "relaxation_time",
@@ -117,6 +119,21 @@ def residual_norm_by_torch(field: Any, x: np.ndarray) -> float:
     return float(
         torch.linalg.vector_norm(field.residual(torch.as_tensor(x, dtype=field.y.dtype, device=field.y.device)))
     )
+
+
+class Point(NamedTuple):
+    """What is kept of a flow at one time: θ± (n,), ‖y − Aψ‖₂, and whether the state is in the flow's domain at all."""
+
+    inside: bool
+    theta_plus: Tensor
+    theta_minus: Tensor
+    residual_norm: float
+
+
+def point_by_torch(field: Any, x: np.ndarray) -> Point:
+    """The point of a field at a state, where the field lives."""
+    state = torch.as_tensor(x, dtype=field.y.dtype, device=field.y.device)
+    return Point(field.inside(state), *field.theta(state), float(torch.linalg.vector_norm(field.residual(state))))
 
 
 class DualField:
@@ -213,15 +230,28 @@ class DualField:
         self.evaluations += 1
         return math.sqrt(self._misfit(x)[1])
 
+    def point(self, x: np.ndarray) -> Point:
+        """θ and the size of the residual at x; not counted as an evaluation."""
+        if self.amplitude == 0.0 or self.y.device.type != "cpu":
+            return point_by_torch(self, x)
+        A, y, B, u, v = self._base()
+        plus, minus = np.empty_like(u), np.empty_like(v)
+        inside, square = theta_at(A, y, B, u, v, self.smallest_slack, self.alpha, self.p, x, plus, minus)
+        return Point(bool(inside), torch.from_numpy(plus), torch.from_numpy(minus), math.sqrt(square))
+
     def _misfit(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """(y − Aψ, its squared norm) at x, where α^p is a float and the field on the CPU."""
+        A, y, B, u, v = self._base()
+        r = np.empty_like(y)
+        return r, misfit(A, y, B, u, v, self.smallest_slack, self.amplitude, self.power, x, r)
+
+    def _base(self) -> tuple[np.ndarray, ...]:
+        """(Aᵀ, y, B, u, v) of the present base as the compiled functions take them."""
         if self._arrays is None:
             # transposed, so that the columns of A are contiguous like the rows of B
             columns = np.ascontiguousarray(self.A.numpy().T)
             self._arrays = (columns, *(tensor.numpy() for tensor in (self.y, self.B.contiguous(), self.u, self.v)))
-        A, y, B, u, v = self._arrays
-        r = np.empty_like(y)
-        return r, misfit(A, y, B, u, v, self.smallest_slack, self.amplitude, self.power, x, r)
+        return self._arrays
 
     def jacobian(self, x: Tensor) -> Tensor:
         """d(dx/dT)/dx = −R A D B with D = dψ/dτ, shape (m, m)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from numba import njit
 
-__all__ = ["misfit", "moved_far"]
+__all__ = ["misfit", "moved_far", "theta_at"]
 
 # Sums may be reordered and products fused, and nothing else: differences of u and v keep their digits.
 _SUMS = {"reassoc", "contract", "nsz"}
@@ -52,3 +52,30 @@ def moved_far(B, u, v, x):
         if ratio < 0.5 or ratio > 2:
             return True
     return False
+
+
+@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
+def theta_at(A, y, B, u, v, smallest, alpha, p, x, plus, minus):
+    """θ± = α(slack)^{−1/(p−2)} at τ = τ_base + Bx, p > 2; (whether both slacks exceed ``smallest``, ‖y − Aψ‖₂²)."""
+    n, m = B.shape
+    inside = True
+    r = y.copy()
+    for j in range(n):
+        b = B[j]
+        change = 0.0
+        for i in range(m):
+            change += b[i] * x[i]
+        up, down = u[j] - change, v[j] + change
+        if not (up > smallest and down > smallest):
+            inside = False
+            up, down = max(up, smallest), max(down, smallest)
+        plus[j] = alpha * up ** (-1 / (p - 2))
+        minus[j] = alpha * down ** (-1 / (p - 2))
+        psi = plus[j] ** p - minus[j] ** p
+        a = A[j]
+        for i in range(m):
+            r[i] -= a[i] * psi
+    square = 0.0
+    for i in range(m):
+        square += r[i] * r[i]
+    return inside, square

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.dynamics.dual import DualField, residual_norm_by_torch, velocity_by_torch
+from dlntorch.dynamics.dual import DualField, Point, point_by_torch, residual_norm_by_torch, velocity_by_torch
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status, Trajectory
 from dlntorch.validation import (
@@ -162,9 +162,9 @@ def flow_path(
         atol = rtol if moving or explicit_theta else max(rtol * _expected_slack(full, p, alpha), 1e-300)
     from dlntorch.dynamics.flow_solver import Session
 
-    session = Session(field, max_evaluations, stop_norm, moving, atol)
     horizon = torch.as_tensor(times, dtype=torch.float64, device=place)
     scaled = horizon * field.scale
+    session = Session(field, max_evaluations, stop_norm, moving, atol)
     start = torch.zeros(field.size, dtype=torch.float64, device=place)
     if times[0] == 0 or session.stop_norm is not None:
         _start(session, start, bool(times[0] == 0))
@@ -215,6 +215,10 @@ class ThetaField:
         """‖y − Aψ‖₂ at z; counts as an evaluation."""
         return residual_norm_by_torch(self, x)
 
+    def point(self, x: np.ndarray) -> Point:
+        """θ and ‖y − Aψ‖₂ at z; not counted as an evaluation."""
+        return point_by_torch(self, x)
+
 
 def _chosen_method(method: str | None, coordinates: str, n: int) -> str:
     """The method asked for, or the default; never one that forms a Jacobian of more than 2·2000 parameters."""
@@ -253,8 +257,10 @@ def _run_implicit(session: Any, method: str, start: Tensor, grid: Tensor, rtol: 
     """One call of torchdiffeq's scipy solver; the session records the outputs."""
     from torchdiffeq import odeint
 
+    from dlntorch.dynamics.flow_lsoda import leaping
     from dlntorch.dynamics.flow_solver import hooked
 
+    solver = leaping(session, grid.cpu().numpy()) if method == "LSODA" else hooked(method, session)
     if not session.moving:
         rtol = _SMALLEST_RTOL  # the absolute tolerance rules
     with warnings.catch_warnings():
@@ -267,7 +273,7 @@ def _run_implicit(session: Any, method: str, start: Tensor, grid: Tensor, rtol: 
                 rtol=max(rtol, _SMALLEST_RTOL),
                 atol=max(atol, 1e-15),
                 method="scipy_solver",
-                options={"solver": hooked(method, session)},
+                options={"solver": solver},
             )
         except (ValueError, ArithmeticError) as error:  # scipy's checks for finite matrices
             session.status = Status.FAILED

@@ -1,7 +1,8 @@
 """scipy's ODE methods with what a gradient flow needs added: budgets, a stop at a residual, coordinates that move.
 
 torchdiffeq's ``scipy_solver`` passes any subclass of :class:`scipy.integrate.OdeSolver` on to scipy, so these classes
-are ordinary torchdiffeq methods. :func:`hooked` makes one from a scipy method; a :class:`Session` is what it reports to.
+are ordinary torchdiffeq methods. :func:`hooked` makes one from scipy's BDF or Radau (LSODA: :mod:`.flow_lsoda`); a
+:class:`Session` is what it reports to.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scipy.integrate import BDF, LSODA, DenseOutput, OdeSolver, Radau
+from scipy.integrate import BDF, DenseOutput, OdeSolver, Radau
 from scipy.optimize import brentq
 from torch import Tensor
 
+from dlntorch.dynamics.dual import Point
 from dlntorch.trajectory import Status
 
-__all__ = ["IMPLICIT", "Field", "Session", "hooked"]
+__all__ = ["Field", "Recorder", "Session", "hooked"]
 
-IMPLICIT: dict[str, type[OdeSolver]] = {"BDF": BDF, "LSODA": LSODA, "Radau": Radau}
+_METHODS: dict[str, type[OdeSolver]] = {"BDF": BDF, "Radau": Radau}
 
 #: Up to this m the moving coordinates take a new Jacobian at every step: a tenth fewer evaluations, and more accurate.
 FRESH_JACOBIAN = 100
@@ -39,9 +41,7 @@ class Field(Protocol):
     def __call__(self, _: Any, x: Tensor) -> Tensor: ...
     def velocity(self, x: np.ndarray) -> np.ndarray: ...
     def residual_norm(self, x: np.ndarray) -> float: ...
-    def theta(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
-    def residual(self, x: Tensor) -> Tensor: ...
-    def inside(self, x: Tensor) -> bool: ...
+    def point(self, x: np.ndarray) -> Point: ...
 
 
 class Session:
@@ -70,6 +70,7 @@ class Session:
         self.reason = ""
         self.accepted = np.zeros(field.size)
         self.relaxed = 0.0
+        self.largest_residual = LARGEST_GROWTH * float(torch.linalg.vector_norm(field.y))
 
     def jacobian(self, _: float, x: np.ndarray) -> np.ndarray:
         """The Jacobian at x; at the last accepted point instead where x, a prediction, lies at or beyond the pole.
@@ -95,17 +96,17 @@ class Session:
 
     def record(self, time: float, x: np.ndarray) -> None:
         """Keep θ at an output time; a state outside the domain ends the path."""
-        state = self.tensor(x)
-        if self.status is Status.FAILED or not self.field.inside(state):
+        point = self.field.point(x)
+        if self.status is Status.FAILED or not point.inside:
             self.status, self.reason = Status.FAILED, "the solver accepted a point beyond the pole |τ| = 1"
             return
         # the loss never grows along the flow, from ‖y‖²/2 at ψ = 0: such a point is an error of the solver
-        size = float(torch.linalg.vector_norm(self.field.residual(state)))
-        if not size <= LARGEST_GROWTH * float(torch.linalg.vector_norm(self.field.y)):
-            self.status, self.reason = Status.FAILED, f"the solver accepted a point of residual {size:.3g}"
+        if not point.residual_norm <= self.largest_residual:
+            self.status = Status.FAILED
+            self.reason = f"the solver accepted a point of residual {point.residual_norm:.3g}"
             return
         self.times.append(float(time))
-        self.thetas.append(self.field.theta(state))
+        self.thetas.append((point.theta_plus, point.theta_minus))
 
     def norm(self, x: np.ndarray) -> float:
         """‖y − Aψ‖₂ at a state; costs one evaluation."""
@@ -128,7 +129,7 @@ class Session:
             self.status = Status.CONVERGED
 
 
-class _Recorder(DenseOutput):
+class Recorder(DenseOutput):
     """A dense output that tells the session which states were asked for."""
 
     def __init__(self, inner: Any, session: Session) -> None:
@@ -158,9 +159,9 @@ class _Held(DenseOutput):
 
 def hooked(method: str, session: Session) -> type[OdeSolver]:
     """A scipy method that reports to ``session``; to be passed as ``options={"solver": …}`` to torchdiffeq."""
-    base: Any = IMPLICIT[method]
+    base: Any = _METHODS[method]
     arguments: dict[str, Any] = {}
-    if hasattr(session.field, "jacobian") and method != "LSODA":
+    if hasattr(session.field, "jacobian"):
         arguments["jac"] = session.jacobian
 
     class Hooked(base):
@@ -288,6 +289,6 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             return session.field.distance_to_limit(session.tensor(self.y)) <= 0.1 * session.tolerance
 
         def _dense_output_impl(self) -> DenseOutput:
-            return _Recorder(self.held or super()._dense_output_impl(), session)
+            return Recorder(self.held or super()._dense_output_impl(), session)
 
     return Hooked
