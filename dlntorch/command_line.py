@@ -165,7 +165,7 @@ def _run_packs(points: list[tuple[DictConfig, Path]]) -> set[int]:
 def _sweep_settings(config: DictConfig, folder: Path) -> dict[str, Any] | None:
     """The settings of a point of a sweep, None where they cannot be resolved."""
     try:
-        settings = _plain_settings(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+        settings = _plain_settings(config)
     except (InputError, OmegaConfBaseException):
         return None
     settings.pop("experiment", None)
@@ -215,10 +215,15 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
 
 
 def _plain_settings(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    if not isinstance(plain, dict):
-        raise InputError(f"the configuration must be a mapping, got {type(plain).__name__}")
-    return {str(key): value for key, value in plain.items()}
+    """The settings, resolved, without Hydra's own node, which the configurations of a sweep carry."""
+    settings: dict[str, Any] = {}
+    for key in config:
+        if key != "hydra":
+            value = config[key]
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+            settings[str(key)] = value
+    return settings
 
 
 def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | None]:

@@ -29,27 +29,39 @@ T = TypeVar("T")
 _PR_SET_PDEATHSIG = 1
 
 
-def forked(work: Callable[[int], T], count: int, processes: int | None = None) -> list[T]:
+def forked(
+    work: Callable[[int], T],
+    count: int,
+    processes: int | None = None,
+    meanwhile: Callable[[], object] | None = None,
+) -> list[T]:
     """``[work(0), …, work(count − 1)]``.
 
     Args:
         work: Called with each number; what it returns can be pickled, and it changes nothing that is used afterwards.
         count: How many there are.
         processes: By default one for each core, with two pieces of work each at least; 1 forks nothing.
+        meanwhile: Called here while children do all the work, instead of a share of it.
     """
     processes = min(available_cores(), count // 2) if processes is None else min(processes, count)
     # forking is not safe elsewhere; and a child has none of torch's threads, for which it would wait for ever
-    if processes < 2 or sys.platform != "linux" or torch.get_num_threads() > 1:
+    forks = sys.platform == "linux" and torch.get_num_threads() == 1
+    here = 0 if meanwhile is not None and available_cores() > 1 else 1  # shares of the work that are done here
+    if not forks or processes - here < 1:
+        if meanwhile is not None:
+            meanwhile()
         return [work(i) for i in range(count)]
     shares = [range(part, count, processes) for part in range(processes)]
     children: list[tuple[int, int]] = []
     found: dict[int, T] = {}
     try:
         with suppress(OSError):  # no more processes, or files: what is missing is done below
-            for share in shares[1:]:
+            for share in shares[here:]:
                 children.append(_start(work, share))
-        for i in shares[0]:
-            found[i] = work(i)
+        if meanwhile is not None:
+            meanwhile()
+        for share in shares[:here]:
+            found |= {i: work(i) for i in share}
         for _, pipe in children:
             with os.fdopen(os.dup(pipe), "rb") as answer, suppress(EOFError, pickle.UnpicklingError):
                 found |= pickle.load(answer)

@@ -192,9 +192,9 @@ class IdempotentLauncher(Launcher):
         with open_dict(config):
             config.hydra.job.id = str(number)
             config.hydra.job.num = number
-        # the folders may refer to hydra.*, which only the current configuration resolves
+        # the folders may refer to hydra.*, which only the current configuration resolves; set_config would copy it
         before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(config)
+        HydraConfig.instance().cfg = config  # type: ignore[assignment]
         try:
             folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
         finally:

@@ -22,7 +22,7 @@ from dlntorch.validation import InputError
 __all__ = ["packs", "run_pack"]
 
 #: Points of one batched run: what a crash can cost, and what is held in memory at once.
-LARGEST = 64
+LARGEST = 128
 
 #: Rules that are ready before training: the others choose their steps by a run of their own.
 RULES = ("relative", "constant", "stable")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from typing import Any
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.forked import forked
+from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.references import References, references_of_many
 from dlntorch.experiment.result import RunResult
 from dlntorch.experiment.run import Plan, numeric_threads, plan_run, run_identity, write_result
@@ -32,7 +34,7 @@ from dlntorch.validation import InputError
 
 __all__ = ["Trained", "plan_together", "problems_of", "run_ensemble", "train_together"]
 
-#: More networks than these are not predicted one by one before they are trained.
+#: The networks of an ensemble are predicted one by one before they are trained, unless there are more than these.
 PREDICTED_NETWORKS = 64
 
 
@@ -122,7 +124,10 @@ def train_together(
 
 
 def plan_together(
-    configs: Sequence[Mapping[str, Any]], problems: Sequence[Problem] | None = None, predict: bool | None = None
+    configs: Sequence[Mapping[str, Any]],
+    problems: Sequence[Problem] | None = None,
+    predict: bool | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> list[Plan]:
     """Plans of many runs, with the work that they share done once.
 
@@ -130,11 +135,15 @@ def plan_together(
         configs: One resolved configuration for each run; the references are computed where ``references`` is true.
         problems: Their problems, where they have been made already.
         predict: Whether to predict steps and time; by default for up to 64 networks.
+        meanwhile: Called here while other processes plan, where they can.
 
     Raises:
         InputError: as for one run.
     """
     made = problems_of(configs) if problems is None else list(problems)
+    if meanwhile is not None:
+        (plans,) = forked(lambda _: _without_problems(plan_together(configs, made, predict)), 1, 1, meanwhile)
+        return [replace(plan, problem=problem) for plan, problem in zip(plans, made, strict=True)]
     settings = [RunSettings.from_config(problem, config) for problem, config in zip(made, configs, strict=True)]
     references: list[References | None] = [None] * len(settings)
     for wanted in (True, False):
@@ -149,12 +158,16 @@ def plan_together(
         return plan_run(configs[i], made[i], references[i], predicts)
 
     def without_data(i: int) -> Any:
-        return replace(plan(i), problem=None, references=None)
+        return replace(plan(i), problem=None, references=None)  # which are here already
 
     if not predicts or any(one.device.type != "cpu" for one in settings):
         return [plan(i) for i in range(len(configs))]
     sent = forked(without_data, len(configs))
     return [replace(one, problem=made[i], references=references[i] or References()) for i, one in enumerate(sent)]
+
+
+def _without_problems(plans: Sequence[Plan]) -> list[Any]:
+    return [replace(plan, problem=None) for plan in plans]
 
 
 def problems_of(configs: Sequence[Mapping[str, Any]]) -> list[Problem]:
@@ -218,12 +231,13 @@ def _run_in(
     draw: Callable[[RunResult], Mapping[str, Path]],
 ) -> list[RunResult]:
     """:func:`run_ensemble` in open folders."""
-    from dlntorch.callbacks import CheckpointCallback, SignalCallback, make_progress_bar
-    from dlntorch.training.fit import fit_descent
-
     problems = problems_of(configs)
     with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
-        trained = Trained(plan_together(configs, problems))
+        importing = None if "lightning.pytorch" in sys.modules else partial(import_libraries, "none")
+        trained = Trained(plan_together(configs, problems, True, importing))
+        from dlntorch.callbacks import CheckpointCallback, SignalCallback, make_progress_bar
+        from dlntorch.training.fit import fit_descent
+
         if places is not None:
             _open_folders(configs, places, trained)
 

@@ -66,17 +66,30 @@ def _chebyshev_by_highs(tau: np.ndarray, G: np.ndarray) -> np.ndarray | None:
     return np.asarray(found.eqlin.marginals) if found.status == 0 else None
 
 
-def fourth_order_constant(N: np.ndarray, size: np.ndarray, log_unit: float) -> tuple[np.ndarray, bool]:
-    """σ∘C_S of ψ_α(∞) − W = C α⁴ + …, where no nonzero column is off S, and whether it overflows.
+def fourth_order_constant(N: np.ndarray, size: np.ndarray, log_unit: float) -> tuple[np.ndarray, bool, float]:
+    """σ∘C_S of ψ_α(∞) − W = C α⁴ + …, where no nonzero column is off S, whether it overflows, and where it is seen.
 
-    The selector's slope asinh(ψ/2α²) is log(ψ/α²) + α⁴/ψ² + …, so Nᵀ(C_S/W + 1/W²) = 0 with C_S in the null space.
+    The selector's slope asinh(ψ/2α²) is log(ψ/α²) + α⁴/ψ² − (3/2)α⁸/ψ⁴ + …. With ψ = W + C α⁴ + E α⁸ its first two
+    orders on the null space are Nᵀ(C/W + 1/W²) = 0 and Nᵀ(E/W − C²/2W² − 2C/W³ − 3/2W⁴) = 0. The slope of log‖ψ − W‖
+    in log α then is 4 up to 4α⁴‖E‖/‖C‖.
+
+    Returns:
+        C_S; whether it overflows; and the α below which the slope is within 0.01 of 4, the error below 1 % of each W_i,
+        and α⁴ below 1 % of each W_i², where the expansion of the slope begins to converge.
     """
     if N.shape[1] == 0:
-        return np.zeros(size.size), False
+        return np.zeros(size.size), False, np.inf
     C = newton_projection(N, 1 / size, size**-2)
+    E = newton_projection(N, 1 / size, -((C / size) ** 2) / 2 - 2 * C / size**3 - 1.5 / size**4)
+    first, second = float(np.linalg.norm(C)), float(np.linalg.norm(E))
+    if first <= 1e-14 * float(np.linalg.norm(1 / size)):  # rounding: W is stationary to this order
+        return C, False, np.inf
+    with np.errstate(divide="ignore"):
+        fourth_powers = (_SLOPE_TOLERANCE / 4 * first / second, *(_SMALL * size / np.abs(C)), *(_SMALL * size**2))
+    alpha = float(np.exp(np.log(min(fourth_powers)) / 4 + log_unit / 2))
     with np.errstate(over="ignore"):
         C = C * np.exp(-log_unit)
-    return C, not bool(np.all(np.isfinite(C)))
+    return C, not bool(np.all(np.isfinite(C))), alpha
 
 
 def slope_reached_at(

@@ -248,14 +248,12 @@ def _at_depth_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinim
 
 def _fourth_order(form: StandardForm, g: _Geometry, chosen: SelectedMinimizer) -> Rate:
     """Depth 2 with nothing off the support: the error is that of 2 sinh τ against exp τ on S alone."""
-    C_S, overflow = fourth_order_constant(g.N, g.size, g.log_unit)
+    C_S, overflow, alpha = fourth_order_constant(g.N, g.size, g.log_unit)
     if overflow:
         why = "the constant exceeds the largest float64"
         return Rate(2.0, 4.0, None, why, None, None, 0.0, None, None, chosen.status, chosen.reason, chosen)
     C = _assemble(form, chosen, g, np.zeros(g.off.size), C_S)
     constant = _size(C)
-    # the terms left out are (α²/W)² smaller
-    alpha = np.inf if constant == 0 else float(np.exp(0.5 * (np.log(0.1 * g.size.min()) + g.log_unit)))
     return Rate(2.0, 4.0, constant, "", form.like(C), None, 0.0, None, alpha, chosen.status, chosen.reason, chosen)
 
 
