@@ -7,7 +7,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,6 +18,7 @@ from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.measure import GROUP, Measurer
 from dlntorch.training.module import SGDModule
+from dlntorch.training.recorder import Recorder
 from dlntorch.validation import DataWarning
 
 __all__ = ["CheckpointCallback", "EnsembleCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
@@ -34,6 +35,24 @@ def _descent(module: pl.LightningModule) -> Descent:
     if not isinstance(descent, Descent):
         raise TypeError("this callback accompanies one network, got an ensemble")
     return descent
+
+
+class _Sender:
+    """Sends rows to loggers. One that raises is left out from then on, with one warning: the run folder has it all too."""
+
+    def __init__(self) -> None:
+        self._broken: list[Any] = []
+
+    def send(self, loggers: Sequence[Any], row: Mapping[str, float], step: int) -> None:
+        for logger in loggers:
+            if logger in self._broken:
+                continue
+            try:
+                logger.log_metrics(row, step=step)
+            except Exception as error:
+                self._broken.append(logger)
+                text = f"the logger {type(logger).__name__} failed and is left out: {' '.join(str(error).split())}"
+                warnings.warn(text, DataWarning, stacklevel=3)
 
 
 class MetricsCallback(pl.Callback):
@@ -58,7 +77,8 @@ class MetricsCallback(pl.Callback):
         self.seconds = 0.0
         self._measured_step = -1
         self._cost = 0.0  # of the last group, the best guess of the next one's
-        self._broken: list[Any] = []
+        self._recorder: Recorder | None = None
+        self._sender = _Sender()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         descent = _descent(pl_module)
@@ -70,6 +90,7 @@ class MetricsCallback(pl.Callback):
 
     def flush(self, trainer: pl.Trainer, descent: Descent, multiple: int = 1) -> None:
         """Measure and log the snapshots not measured yet, a multiple of ``multiple`` of them."""
+        self._recorder = descent.recorder
         snapshots = descent.recorder.snapshots
         if not snapshots or snapshots[-1].step <= self._measured_step:
             return
@@ -83,26 +104,20 @@ class MetricsCallback(pl.Callback):
             self.columns.setdefault(name, []).append(values)
         for i, snapshot in enumerate(waiting):
             if snapshot.step > self.logged_step:
-                self._log(trainer, {name: float(values[i]) for name, values in measured.items()}, snapshot.step)
+                row = {name: float(values[i]) for name, values in measured.items()}
+                self._sender.send(trainer.loggers, row, snapshot.step)
                 self.logged_step = snapshot.step
         self._measured_step = waiting[-1].step
         self._cost = time.perf_counter() - began
         self.seconds += self._cost
 
-    def _log(self, trainer: pl.Trainer, row: dict[str, float], step: int) -> None:
-        for logger in trainer.loggers:
-            if logger in self._broken:
-                continue
-            try:
-                logger.log_metrics(row, step=step)
-            except Exception as error:
-                self._broken.append(logger)
-                text = f"the logger {type(logger).__name__} failed and is left out: {' '.join(str(error).split())}"
-                warnings.warn(text, DataWarning, stacklevel=2)
-
     def history(self) -> dict[str, np.ndarray]:
-        """All measured columns, one entry for each recorded step."""
-        return {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        """All measured columns, one entry for each step that the recorder still has: a long record is thinned."""
+        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        if not columns or self._recorder is None:
+            return columns
+        kept = np.isin(columns["step"], self._recorder.column("step"))
+        return {name: values[kept] for name, values in columns.items()}
 
 
 class CheckpointCallback(pl.Callback):
@@ -166,6 +181,7 @@ class EnsembleCallback(pl.Callback):
     def __init__(self, every_seconds: float = 2.0) -> None:
         self.every_seconds = every_seconds
         self._last = time.monotonic()
+        self._sender = _Sender()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if time.monotonic() - self._last >= self.every_seconds:
@@ -187,8 +203,7 @@ class EnsembleCallback(pl.Callback):
             "steps_per_second": ensemble.steps / ensemble.wall_seconds if ensemble.wall_seconds > 0 else 0.0,
             "largest_residual": max(residuals),
         }
-        for logger in trainer.loggers:
-            logger.log_metrics({k: v for k, v in row.items() if math.isfinite(v)}, step=ensemble.steps)
+        self._sender.send(trainer.loggers, {k: v for k, v in row.items() if math.isfinite(v)}, ensemble.steps)
 
 
 class SignalCallback(pl.Callback):
@@ -196,6 +211,7 @@ class SignalCallback(pl.Callback):
 
     Where the program had no handler of its own, the run then ends as ``interrupted``. Where it had one (submitit's,
     which requeues the job and exits), that one is called once the checkpoint is whole; if it returns, training goes on.
+    What the program ignored (SIGINT, for a script's background jobs) stays ignored.
     Lightning's own handlers may save in the middle of a step; they are replaced while training runs, and the handlers
     from before are put back afterwards. A second SIGINT interrupts at once.
 
@@ -219,9 +235,9 @@ class SignalCallback(pl.Callback):
         self._install()
 
     def _install(self) -> None:
-        for number in self._before:
-            try:
-                signal.signal(number, self._handle)
+        for number, before in self._before.items():
+            try:  # those ignored too, where Lightning has put its own handler
+                signal.signal(number, signal.SIG_IGN if before is signal.SIG_IGN else self._handle)
             except ValueError:  # not in the main thread: signals cannot reach this run
                 return
 

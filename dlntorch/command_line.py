@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,10 +31,20 @@ from dlntorch.experiment.again import compare_runs, repeated_settings, resumed_s
 from dlntorch.experiment.configuration import check_complete, check_keys
 from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
 from dlntorch.experiment.launcher import idempotent_launchers, register_resolvers
-from dlntorch.experiment.points import objective
+from dlntorch.experiment.points import (
+    PointState,
+    check_code,
+    clear_failure,
+    objective,
+    point_state,
+    read_summary,
+    same_point,
+    write_failure,
+)
 from dlntorch.messages import defect, hydra_message, mistake, print_warning
+from dlntorch.problems.formats import one_line
 from dlntorch.trajectory import Status
-from dlntorch.validation import DataWarning, InputError, check_count
+from dlntorch.validation import DataWarning, InputError, check_count, check_flag
 
 __all__ = ["leave", "run_point", "supervised"]
 
@@ -88,7 +99,7 @@ def leave(status: int, script: str) -> NoReturn:
 
 def _sweeps() -> bool:
     """Whether this process was started for a sweep."""
-    return any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
+    return any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in sys.argv[1:])
 
 
 def run_point(config: DictConfig) -> float | None:
@@ -104,17 +115,6 @@ def run_point(config: DictConfig) -> float | None:
 
 def _sweep_point(config: DictConfig, folder: Path) -> float | None:
     """A point of a sweep: skipped where it is done, resumed where it was cut; what went wrong is kept beside it."""
-    from dlntorch.experiment.points import (
-        PointState,
-        check_code,
-        clear_failure,
-        objective,
-        point_state,
-        read_summary,
-        same_point,
-        write_failure,
-    )  # fmt: skip
-
     try:
         check_code(folder.parent)
         plain = _plain_settings(config)
@@ -139,18 +139,21 @@ def _sweep_point(config: DictConfig, folder: Path) -> float | None:
 def _run_packs(points: list[tuple[DictConfig, Path]]) -> set[int]:
     """Run those points together that are faster so; returns their numbers, the others are run one by one."""
     from dlntorch.experiment.packing import packs, run_pack
-    from dlntorch.experiment.points import clear_failure
 
     configs = [_sweep_settings(config, folder) for config, folder in points]
     ran: set[int] = set()
-    for pack in packs([config or {} for config in configs]):
+    with _quiet():
+        found = packs([config or {} for config in configs])
+    for pack in found:
         folders = [points[i][1] for i in pack]
         began = time.perf_counter()
         try:
             with _quiet():
                 whole = run_pack([configs[i] or {} for i in pack], folders, _draw)
-        except (InputError, OSError) as error:  # each point then says it for itself
-            print_warning(f"{len(pack)} points are run one by one, since together they could not be ({error})")
+        except Exception as error:  # each point then says it for itself
+            print_warning(
+                f"{len(pack)} points are run one by one, since together they could not be ({one_line(error)})"
+            )
             continue
         if not whole:
             raise KeyboardInterrupt
@@ -169,7 +172,9 @@ def _sweep_settings(config: DictConfig, folder: Path) -> dict[str, Any] | None:
     except (InputError, OmegaConfBaseException):
         return None
     settings.pop("experiment", None)
-    if isinstance(settings["logger"], dict) and settings["logger"].get("group", "") is None:  # of W&B, which has one
+    if (
+        isinstance(settings.get("logger"), dict) and settings["logger"].get("group", "") is None
+    ):  # of W&B, which has one
         settings["logger"]["group"] = folder.parent.name
     return settings
 
@@ -230,32 +235,43 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     settings = _plain_settings(config)
     settings.pop("experiment", None)
     check_keys(settings)
+    check_complete(settings)
     if _served_as_shard(settings["trainer"]["shards"], folder):
         return 0, None
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     settings = _sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
     check_keys(settings)  # those of a saved configuration too
     check_complete(settings)
-    if settings["pack"] not in ("auto", True, False):
-        raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
+    _check_switches(settings)
     with _quiet():
         from dlntorch.experiment import plan_run
         from dlntorch.experiment.console import plan_table
         from dlntorch.experiment.members import is_ensemble
 
+        may_start_anew = sweep or config["resume"] == "auto"
         if is_ensemble(settings):
             if settings["trainer"]["shards"] != 1:
                 raise InputError(f"trainer.shards must be 1 with an ensemble, got {settings['trainer']['shards']}")
-            return max(_run_ensemble(settings, folder), _compared(settings, config["repeat"], folder)), None
+            outcome = _run_ensemble(settings, folder, sweep, may_start_anew)
+            return max(outcome, _compared(settings, config["repeat"], folder)), None
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
             _drop_if_empty(folder)
             return 0, None
-        result = _run_one(settings, folder, may_start_anew=sweep or config["resume"] == "auto")
+        result = _run_one(settings, folder, may_start_anew)
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
     outcome = max(3 if result.status.ended_badly else 0, _compared(settings, config["repeat"], folder))
     return outcome, objective(result.summary)
+
+
+def _check_switches(settings: Mapping[str, Any]) -> None:
+    """Refuse what is neither true nor false: Hydra reads ``no`` as a word, and every word would count as true."""
+    for name in ("dry_run", "debug"):
+        check_flag(name, settings[name])
+    check_flag("callbacks.figures", settings["callbacks"]["figures"])
+    if settings["pack"] not in ("auto", True, False):
+        raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
 
 
 def _sweep_point_settings(settings: dict[str, Any], config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:
@@ -299,19 +315,24 @@ def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> An
     from dlntorch.experiment.console import announce, conclude
 
     with PlanAhead(settings) as make_plan:
-        try:
-            result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
-        except CheckpointError as error:
-            if not may_start_anew:
-                raise
-            print_warning(f"{error}: this run starts anew")
-            settings["resume"] = None
-            result = run_experiment(settings, folder, announce=announce, draw=_draw, make_plan=make_plan)
+        run = partial(run_experiment, folder=folder, announce=announce, draw=_draw, make_plan=make_plan)
+        result = _resumed_or_anew(run, settings, may_start_anew)
     conclude(result)
     return result
 
 
-def _run_ensemble(settings: Mapping[str, Any], folder: Path) -> int:
+def _resumed_or_anew(run: Callable[[dict[str, Any]], Any], settings: dict[str, Any], may_start_anew: bool) -> Any:
+    """Run; a run that goes on by itself starts anew where its checkpoint is of no use."""
+    try:
+        return run(settings)
+    except CheckpointError as error:
+        if not may_start_anew:
+            raise
+        print_warning(f"{error}: this run starts anew")
+        return run({**settings, "resume": None})
+
+
+def _run_ensemble(settings: dict[str, Any], folder: Path, sweep: bool, may_start_anew: bool) -> int:
     """Several networks in one run; see ``ensemble`` in ``conf/train.yaml``."""
     from dlntorch.experiment import plan_ensemble, run_ensemble_experiment
     from dlntorch.experiment.ensemble_console import announce_ensemble, conclude_ensemble, ensemble_plan_table
@@ -320,8 +341,11 @@ def _run_ensemble(settings: Mapping[str, Any], folder: Path) -> int:
         ensemble_plan_table(plan_ensemble(settings), settings)
         _drop_if_empty(folder)
         return 0
-    result = run_ensemble_experiment(settings, folder, announce=announce_ensemble, draw=_draw_ensemble)
+    run = partial(run_ensemble_experiment, folder=folder, announce=announce_ensemble, draw=_draw_ensemble)
+    result = _resumed_or_anew(run, settings, may_start_anew)
     conclude_ensemble(result)
+    if result.status is Status.INTERRUPTED and sweep:
+        raise KeyboardInterrupt  # the signal was meant for the sweep
     return 3 if result.status.ended_badly else 0
 
 
@@ -347,7 +371,7 @@ def _draw(result: Any) -> Mapping[str, Path]:
 
 
 def _draw_ensemble(result: Any) -> Mapping[str, Path]:
-    if not _can_draw():
+    if not result.config["callbacks"]["figures"] or not _can_draw():
         return {}
     from dlntorch.report import write_ensemble_report
 

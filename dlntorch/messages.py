@@ -62,7 +62,4 @@ def hydra_message(error: Exception) -> str:
         group, name = option.groups()
         options = group_options(group)
         return f"{group} must be one of {', '.join(options)}, got {name!r}{nearest(name, options)}"
-    group = re.search(r"Could not override '([^']+)'", text)
-    if group:
-        return f"unknown key {group.group(1)!r}{nearest(group.group(1), known_keys())}"
     return text

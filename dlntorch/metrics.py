@@ -11,7 +11,7 @@ from torch import Tensor
 from dlntorch.operators import Operator, as_operator
 from dlntorch.problem import Problem, norm
 
-__all__ = ["distance", "hessian_vector", "l1_gap", "power_iteration", "sharpness"]
+__all__ = ["distance", "hessian_vector", "l1_gap", "power_iteration", "sharpness", "spread_norm", "starting_direction"]
 
 #: Up to so many entries of A the Lanczos method is compiled; above, torch's matrix products are faster.
 COMPILED_ENTRIES = 40_000
@@ -76,7 +76,7 @@ def spread_norm(operator: Operator, v: Tensor) -> float:
 
 
 def starting_direction(n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
-    """A fixed unit vector (2n,) with no special alignment: (1, √2 mod 1 …), the same on every machine."""
+    """A fixed unit vector (2n,) with no special alignment, ∝ frac(k√2) + 0.1, k = 1 … 2n, the same on every machine."""
     grid = torch.arange(1, 2 * n + 1, dtype=torch.float64, device=device)
     v = torch.frac(grid * 2**0.5) + 0.1
     return (v / torch.linalg.vector_norm(v)).to(dtype)

@@ -43,7 +43,10 @@ class DiagonalLinearNetwork(nn.Module):
         super().__init__()
         self.n = check_count("n", n)
         self.p = check_depth(p)
-        sizes = (batch,) if isinstance(batch, int) else tuple(batch)
+        try:
+            sizes = tuple(batch)  # type: ignore[arg-type]
+        except TypeError:
+            sizes = (batch,)
         self.batch = tuple(check_count("batch", size) for size in sizes)
         start = _initial(alpha, (*self.batch, self.n), check_dtype(dtype), check_device(device))
         self.register_buffer("alpha", start.clone())

@@ -149,8 +149,8 @@ def g(x: Any, p: float) -> Tensor:
     z, dtype = _as_tensor("x", x)
     if torch.isnan(z).any():
         raise InputError("x must not be NaN, got NaN")
-    zero = z == 0
-    size = torch.where(zero, torch.ones_like(z), z).abs()
+    zero, infinite = z == 0, torch.isinf(z)
+    size = torch.where(zero | infinite, torch.ones_like(z), z).abs()
     if depth == 2:
         value = size * (torch.log(size) - 1)
     else:
@@ -164,6 +164,8 @@ def g(x: Any, p: float) -> Tensor:
         low = float(power - Fraction(float(power)))
         far = size - (depth / 2) * torch.pow(size, float(power)) * torch.exp(low * torch.log(size))
         value = torch.where(near, -size * torch.expm1(torch.where(near, w, torch.zeros_like(w))), far)
+    # at ±∞ the difference is of two infinities, of which |x| is the larger
+    value = torch.where(infinite, z.abs(), value)
     return torch.where(zero, torch.zeros_like(value), value).to(dtype)
 
 
@@ -229,7 +231,7 @@ def _atanh(t: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return torch.where(t.abs() < 0.5, torch.atanh(t.clamp(-0.6, 0.6)), 0.5 * (torch.log(v) - torch.log(u)))
 
 
-def _log_cosh(a: Tensor) -> Tensor:
+def log_cosh(a: Tensor) -> Tensor:
     """log cosh a for any a, with relative accuracy at 0."""
     size = a.abs()
     near = 0.5 * torch.log1p(torch.sinh(size.clamp(max=1.0)) ** 2)
@@ -251,7 +253,7 @@ class _PowerPair(torch.autograd.Function):
         e = float(exponent)
         small = (e * a).abs() < 1
         x = torch.where(small, a, torch.zeros_like(a))
-        return torch.where(small, 2 * torch.sinh(e * x) * torch.exp(e * _log_cosh(x)), left - right)
+        return torch.where(small, 2 * torch.sinh(e * x) * torch.exp(e * log_cosh(x)), left - right)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:  # pyright: ignore
@@ -266,7 +268,7 @@ def _integral(t: Tensor, u: Tensor, v: Tensor, p: float) -> Tensor:
     j = float(exponent)
     a = _atanh(t, u, v)
     # u^{−j} + v^{−j} = 2 cosh(j a) cosh(a)^j.
-    log_mean = _log_cosh(j * a) + j * _log_cosh(a)
+    log_mean = log_cosh(j * a) + j * log_cosh(a)
     small = log_mean < 1
     near = 2 * torch.expm1(torch.where(small, log_mean, torch.zeros_like(log_mean)))
     far = _power(t, u, -1, exponent) + _power(t, v, 1, exponent) - 2
@@ -290,9 +292,9 @@ def _asinh_half_h(b: Tensor, k: float) -> tuple[Tensor, Tensor]:
     """asinh(h_p/2) at τ = tanh(b/k), b >= 0, and its slope in b (between 1 and 2): h_p = 2 sinh b cosh^k(b/k)."""
     near = b < 25  # beyond, asinh(h/2) = log h to the last bit, and h may overflow
     inner = torch.where(near, b, torch.zeros_like(b))
-    value = torch.asinh(torch.sinh(inner) * torch.exp(k * _log_cosh(inner / k)))
+    value = torch.asinh(torch.sinh(inner) * torch.exp(k * log_cosh(inner / k)))
     outer = torch.where(near, torch.ones_like(b), b)
-    log_h = outer + torch.log1p(-torch.exp(-2 * outer)) + k * _log_cosh(outer / k)
+    log_h = outer + torch.log1p(-torch.exp(-2 * outer)) + k * log_cosh(outer / k)
     value = torch.where(near, value, log_h)
     # d log h/db = coth b + tanh(b/k), and d asinh(h/2)/d log h = h/√(4 + h²) = tanh(value).
     tiny = b < 1e-8

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlntorch.experiment.configuration import config_directory, nearest
+from dlntorch.experiment.folder import WriteError
 from dlntorch.messages import defect, mistake
 from dlntorch.validation import InputError, check_count, check_flag
 
@@ -36,16 +37,19 @@ def main(arguments: Sequence[str]) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(USAGE)
         return 0
-    debug = any(argument.replace(" ", "") in ("debug=true", "debug=True") for argument in arguments)
+    debug = any(_is_debug(argument) for argument in arguments)
     try:
         return _run(list(arguments))
     except InputError as error:
         return mistake(str(error), debug)
     except OSError as error:
-        return mistake(
-            f"folder must be a folder that can be written, got {error.filename or ''!r} ({error.strerror or error})",
-            debug,
-        )
+        path = str(error.path) if isinstance(error, WriteError) else error.filename or ""
+        why = (
+            error.__cause__ if isinstance(error, WriteError) else error
+        )  # a WriteError names its path in its own words
+        why = getattr(why, "strerror", None) or why
+        key = "sweep" if "study=collect" in arguments else "folder"
+        return mistake(f"{key} must be a folder that can be written, got {path!r} ({why})", debug)
     except KeyboardInterrupt:
         print("interrupted; finished points are kept, and the same command continues", file=sys.stderr)
         return 3
@@ -53,12 +57,16 @@ def main(arguments: Sequence[str]) -> int:
         return defect(error, debug)
 
 
+def _is_debug(argument: str) -> bool:
+    return argument.replace(" ", "") in ("debug=true", "debug=True")
+
+
 def _run(arguments: list[str]) -> int:
     from dlntorch.studies import run_studies, studies_of_all, study_names, study_settings
 
-    if "study=collect" in arguments:
-        return _collect(arguments)
     chosen = _chosen_study(arguments)
+    if chosen == "collect":
+        return _collect(arguments)
     if chosen == "list":
         _list(study_names())
         return 0
@@ -88,7 +96,7 @@ def _run(arguments: list[str]) -> int:
 
 def _collect(arguments: Sequence[str]) -> int:
     """``study=collect sweep=FOLDER``."""
-    others = [argument for argument in arguments if argument not in ("study=collect", "debug=true")]
+    others = [argument for argument in arguments if not (argument.startswith("study=") or _is_debug(argument))]
     _check_drawing("collect")
     if len(others) != 1 or not others[0].startswith("sweep="):
         raise InputError(f"study=collect must have sweep=FOLDER and nothing else, got {' '.join(others) or 'nothing'}")
@@ -125,7 +133,7 @@ def _chosen_study(arguments: Sequence[str]) -> str:
     from dlntorch.studies import study_names
 
     named = [argument.split("=", 1)[1].strip("'\"") for argument in arguments if argument.startswith("study=")]
-    options = (*study_names(), "all", "list")
+    options = (*study_names(), "all", "list", "collect")
     rule = f"study must be one of {', '.join(options)}"
     if not named:
         raise InputError(f"{rule}, got none; for example study={options[0]}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-import torch
 from torch import Tensor
 
 __all__ = ["Status", "Trajectory"]
@@ -81,15 +80,10 @@ class Trajectory:
     def __len__(self) -> int:
         return int(self.t.numel())
 
+    def __repr__(self) -> str:
+        span = f"t = {float(self.t[0]):.3g} to {float(self.t[-1]):.3g}" if len(self) else "none"
+        return f"Trajectory({len(self)} points, {span}, n = {self.psi.shape[-1]}, {self.status})"
+
     def final(self) -> Tensor:
         """The last ψ, shape (n,)."""
         return self.psi[-1]
-
-    def at_step(self, step: int) -> Tensor:
-        """ψ at a recorded gradient step; raises ``KeyError`` when that step was not recorded."""
-        if self.step is None:
-            raise KeyError("a flow has no steps")
-        (where,) = torch.nonzero(self.step == step, as_tuple=True)
-        if where.numel() == 0:
-            raise KeyError(f"step {step} was not recorded")
-        return self.psi[where[0]]

@@ -148,6 +148,9 @@ def check_device(device: Any) -> torch.device:
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, got {_shown(device)}")
     if found.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device must be available, got {_shown(str(device))}: torch finds no CUDA GPU here")
+    if found.type == "cuda" and found.index is not None and found.index >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise InputError(f"device must be available, got {_shown(str(device))}: torch finds {count} CUDA GPU(s) here")
     return found
 
 

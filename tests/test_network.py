@@ -91,8 +91,15 @@ def test_state_dict_loads_across_devices():
         ((3, 3, [0.1, 0.1]), r"alpha must broadcast to shape \(3,\)"),
         ((3, 3, "tiny"), "alpha must be a positive number"),
         ((3, 3, 0.1, (0,)), "batch must be an integer >= 1, got 0"),
+        ((3, 3, 0.1, 2.5), r"batch must be an integer >= 1, got 2\.5"),
+        ((3, 3, 0.1, None), "batch must be an integer >= 1, got None"),
     ],
 )
 def test_mistakes(arguments, message):
     with pytest.raises(InputError, match=message):
         dln.DiagonalLinearNetwork(*arguments)
+
+
+def test_a_batch_is_an_integer_of_any_library_or_a_shape():
+    for batch in (np.int64(4), 4.0, (4,), torch.Size([4]), np.array([4])):
+        assert dln.DiagonalLinearNetwork(3, 3, 0.1, batch=batch).theta_plus.shape == (4, 3)

@@ -243,3 +243,12 @@ def test_inverse_undoes_h(p, x):
     # h amplifies the half ulp of u by k: the condition number of h at τ.
     amplification = 1 + abs(math.log(abs(x) + 1)) + (p / (p - 2) * min(1, abs(float(tau))) if p > 2 else 1)
     assert abs(float(again) - x) <= 4 * ULP * amplification * abs(x) + 1e-300
+
+
+@pytest.mark.parametrize("p", [2, 2.5, 3, 50])
+def test_the_selector_is_infinite_at_infinity(p):
+    x = torch.tensor([-math.inf, math.inf, 1.0], dtype=torch.float64, requires_grad=True)
+    value = potentials.g(x, p)
+    assert value[:2].tolist() == [math.inf, math.inf]
+    value.sum().backward()
+    assert not bool(torch.isnan(x.grad).any())

@@ -574,3 +574,26 @@ def test_warnings_as_errors_are_not_taken_for_a_broken_file(tmp_path: Path) -> N
         assert isinstance(load_problem(tmp_path / "d.npz"), Problem)
     with pytest.raises(UserWarning, match="not over-parameterised"):
         load_problem(tmp_path / "d.npz")
+
+
+def test_an_operator_file_that_declares_a_huge_size_allocates_nothing(tmp_path: Path) -> None:
+    """Every product with the operator takes vectors of that size."""
+    transform = {"frequencies": np.array([1, 2]), "scale": np.array(1.0)}
+    for name in ("cosine", "fourier"):
+        declared = {f"{name}_{key}": value for key, value in {"n": np.array(2**36), **transform}.items()}
+        np.savez(tmp_path / "d.npz", y=np.ones(2 if name == "cosine" else 4), **declared)
+        words = f"a vector of the size in {name}_n takes {2**39} bytes, more than the limit"
+        assert words in reason(tmp_path / "d.npz")
+    csr = {"csr_data": np.ones(1), "csr_indices": np.zeros(1, int), "csr_indptr": np.array([0, 1])}
+    np.savez(tmp_path / "d.npz", y=np.ones(1), csr_shape=np.array([1, 2**36]), **csr)
+    assert "a vector of the size in csr_shape takes" in reason(tmp_path / "d.npz")
+    np.savez(tmp_path / "d.npz", y=np.ones(1), csr_shape=np.array([1, 20]), **csr)
+    assert load_problem(tmp_path / "d.npz").n == 20
+
+
+def test_the_numbers_of_a_text_are_counted_before_they_are_parsed(tmp_path: Path) -> None:
+    """'1,' is two bytes, and its number eight."""
+    (tmp_path / "d.csv").write_text(",".join("1" * 200) + "\n")
+    assert load_problem(tmp_path / "d.csv", max_bytes=1600).n == 199
+    line = reason(tmp_path / "d.csv", max_bytes=1599)
+    assert "its table takes 1600 bytes, more than the limit max_bytes = 1599" in line

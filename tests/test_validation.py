@@ -82,3 +82,12 @@ def test_devices_and_dtypes():
     for bad in ("float16", torch.int64, 3):
         with pytest.raises(InputError, match="dtype must be float64 or float32"):
             check_dtype(bad)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for good in ("cuda", "cuda:0"):
+        assert check_device(good) == torch.device(good)
+    with pytest.raises(InputError, match=r"device must be available, got 'cuda:3': torch finds 1 CUDA GPU\(s\) here"):
+        check_device("cuda:3")

@@ -42,6 +42,7 @@ _DRIFT = 2e-13  # distance of t from range(Aᵀ), relative to its largest entry,
 _NOTABLE = 1e-14  # an uncertainty above this may be the rounding of its own computation, and is refined
 _REFINEMENTS = 20
 _FLOOR = math.log(1e-250)  # of a/‖A⁺y‖_∞: below, √D leaves the range of float64
+_CEILING = math.log(1e300)  # of a: above, ψ and τ do not change any more, and a itself leaves the range
 
 
 @dataclass
@@ -110,29 +111,39 @@ class CentralPath:
 
     def points(self, log_targets: Sequence[float]) -> Iterator[PathPoint]:
         """The path at decreasing log a, each point warm-started from the one before."""
-        self._start(max(self.log_top, log_targets[0]))
+        ceiling = _CEILING - float(np.max(self.offset))
+        self._start(min(max(self.log_top, log_targets[0]), ceiling))
         step = _FIRST_STEP
         stuck = False
         for target in log_targets:
-            reachable = max(target, self.log_top + _FLOOR)
+            reachable = min(max(target, self.log_top + _FLOOR), ceiling)
             steps, converged, change = 0, not stuck, 0.0
             while self.log_a > reachable and not stuck:
-                saved = (self.psi.copy(), self.b.copy(), self.e.copy(), self.log_a)
+                saved = self._state()
                 last = self.log_a - step <= reachable + 1e-3 * step
                 goal = reachable if last else self.log_a - step
                 converged, change, used = self._solve_at(goal, _TIGHT if last else _LOOSE)
                 steps += used
                 if not converged:
                     self.psi, self.b, self.e, self.log_a = saved
+                    change = 0.0  # that of the point returned to is not the failed one's
                     step = min(step, saved[3] - goal) / 4
                     stuck = step < _SMALLEST_STEP
                     continue
                 step = min(2 * step, _LARGEST_STEP) if used <= 3 else step if used <= 8 else step / 1.5
             if steps == 0 and not stuck and self.fresh:
+                saved = self._state()
                 converged, change, steps = self._solve_at(self.log_a, _TIGHT)
                 stuck = not converged
+                if stuck:
+                    self.psi, self.b, self.e, self.log_a = saved
+                    change = 0.0
             self.fresh = False
             yield self._point(steps, converged, change)
+
+    def _state(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """What a solve changes, to come back to where it fails."""
+        return self.psi.copy(), self.b.copy(), self.e.copy(), self.log_a
 
     def _point(self, steps: int, converged: bool, change: float) -> PathPoint:
         _, residual, _, dual_residual, _ = self._checks()
@@ -171,7 +182,7 @@ class CentralPath:
         dl = goal - self.log_a
         old, new = self.log_a + self.offset, goal + self.offset
         self.log_a = goal
-        best, idle, self._mended = math.inf, 0, 0
+        best, idle, used, self._mended = math.inf, 0, 0, 0
         for used in range(1, _NEWTON_STEPS + 1):
             change, at_floor = self._step(old, new, dl)
             if not math.isfinite(change):
@@ -184,7 +195,7 @@ class CentralPath:
                 if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
                     return True, _PATIENCE * change, used  # rounding keeps it from settling
             dl, old = 0.0, new
-        return False, math.inf, _NEWTON_STEPS
+        return False, math.inf, used
 
     def _settled(self) -> bool:
         """Whether the residual and the distance of t from the range of Aᵀ are at their rounding levels.

@@ -24,7 +24,7 @@ _GOLDEN = 0.6180339887498949  # as in central_path_kernels.perturbations
 _FIRST_STEP, _LARGEST_STEP, _SMALLEST_STEP = math.log(20), math.log(1e10), 0.02
 _NEWTON_STEPS, _PATIENCE, _REFINEMENTS = 30, 6, 20
 _LOOSE, _NOISE, _TIGHT, _DRIFT, _NOTABLE = 0.25, 1e-3, 1e-9, 2e-13, 1e-14
-_FLOOR = math.log(1e-250)
+_FLOOR, _CEILING = math.log(1e-250), math.log(1e300)
 
 
 @dataclass
@@ -108,8 +108,9 @@ class BatchedPath:
     def points(self, log_targets: Sequence[float]) -> BatchedPoints:
         """The paths at decreasing log a."""
         targets = self.y.new_tensor(list(log_targets))
-        reachable = torch.maximum(targets, self.log_top[:, None] + _FLOOR)
-        state = self._start(torch.maximum(self.log_top, targets[0]))
+        ceiling = _CEILING - float(self.offset.max())
+        reachable = torch.maximum(targets, self.log_top[:, None] + _FLOOR).clamp(max=ceiling)
+        state = self._start(torch.maximum(self.log_top, targets[0]).clamp(max=ceiling))
         record = _Record(len(self.y), len(targets), state.psi)
         self._begin_level(state, reachable, torch.ones_like(state.last))
         rows = torch.arange(len(self.y), device=self.y.device)

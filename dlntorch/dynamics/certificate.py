@@ -120,7 +120,7 @@ class Certificate:
         alpha: Initialization, > 0, one for all coordinates.
 
     Raises:
-        InputError: p < 2 or alpha <= 0.
+        InputError: p < 2 or alpha <= 0, or numbers for which the bound's constants overflow.
 
     The cost of a step is one pass over A and a few powers. A compiled loop takes :meth:`arguments` and
     calls :func:`~dlntorch.dynamics.certificate_kernel.certificate_step` itself.
@@ -135,8 +135,14 @@ class Certificate:
         self.norms = np.linalg.norm(self.A, axis=0) * (1 + (m + 4) * _UNIT)
         self.spectral_norm = full.spectral_norm
         smallest = full.sigma_min - (m + n) * 2 * _UNIT * full.spectral_norm
-        largest = flow_bound(full, self.p, self.alpha) * (full.sigma_min / smallest) if smallest > 0 else math.inf
-        self.numbers = self._constants(largest)
+        try:
+            largest = flow_bound(full, self.p, self.alpha) * (full.sigma_min / smallest) if smallest > 0 else math.inf
+            self.numbers = self._constants(largest)
+        except (InputError, OverflowError):
+            raise InputError(
+                "p, alpha, A and y must leave the certificate's constants in the range of float64, "
+                f"got p={self.p:g}, alpha={self.alpha:g} and a spectral norm of {full.spectral_norm:g}"
+            ) from None
         self.state = np.zeros(10)
         self.state[layout.ALIVE] = 1.0
         self.path = np.zeros((3, n))

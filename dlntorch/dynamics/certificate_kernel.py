@@ -5,7 +5,7 @@ Every function here is pure float64 and allocates nothing but in the rare refres
 ``engine/kernels.py`` contains this code, and numba's cache of it does not notice an edit here: remove
 ``engine/__pycache__`` after one.
 
-Layout. ``data`` = (A, y, rows, norms): A (m, n) C-contiguous, y (m,), rows = 0 … m − 1, norms (n,) = ‖A_i‖₂.
+Layout. ``A`` (m, n) C-contiguous, ``y`` (m,), ``rows`` = 0 … m − 1, ``norms`` (n,) = ‖A_i‖₂.
 ``numbers`` (14,), constants: see ``P`` … ``WIDEN`` in :mod:`dlntorch.dynamics.certificate_box`.
 ``state`` (10,), carried from step to step: see ``E2`` … ``WAIT`` there.
 ``path`` (3, n), carried: rows 0 and 1 are τ̂ = c_p Aᵀŝ as a sum of two floats, row 2 is 1/D_ref of (7).

@@ -8,19 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["advance", "curve_value", "dual", "dual_variables", "log_cosh", "root_slopes"]
+from dlntorch.potentials import log_cosh
+
+__all__ = ["advance", "curve_value", "dual", "dual_variables", "root_slopes"]
 
 _EPS = float(torch.finfo(torch.float64).eps)
 _LOG2 = 0.6931471805599453
 _LONGEST = 100.0  # change of t in one step where the pole is far
 _INVERSE_STEPS = 30
-
-
-def log_cosh(x: Tensor) -> Tensor:
-    """log cosh x, to relative accuracy at 0."""
-    size = x.abs()
-    near = 0.5 * torch.log1p(torch.sinh(size.clamp(max=1.0)) ** 2)
-    return torch.where(size < 1, near, size + torch.log1p(torch.exp(-2 * size)) - _LOG2)
 
 
 def _stretch(b: Tensor, k_inverse: float) -> Tensor:

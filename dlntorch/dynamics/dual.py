@@ -42,9 +42,17 @@ __all__ = [
 _LARGEST_PSI = 1e100
 
 
+def _power(alpha: float, exponent: float) -> float:
+    """α^exponent, which must be a float."""
+    try:
+        return alpha**exponent
+    except OverflowError:
+        raise InputError(f"alpha must leave alpha^{exponent:g} in the range of float64, got {alpha:g}") from None
+
+
 def dual_scale(p: float, alpha: float) -> float:
     """c_p in τ = c_p ν: 4 at p = 2, p(p−2)α^{p−2} for p > 2."""
-    return 4.0 if p == 2 else p * (p - 2) * alpha ** (p - 2)
+    return 4.0 if p == 2 else p * (p - 2) * _power(alpha, p - 2)
 
 
 def theta_of_nu(nu: Tensor, p: float, alpha: float) -> tuple[Tensor, Tensor]:
@@ -70,9 +78,9 @@ def theta_of_psi(psi: Tensor, p: float, alpha: float) -> tuple[Tensor, Tensor]:
     """(θ₊, θ₋) of the flow at a given ψ, any shape: the pair on the curve θ₊^{2−p} + θ₋^{2−p} = 2α^{2−p} (θ₊θ₋ = α²)."""
     psi = psi.to(torch.float64)
     if p == 2:
-        half = torch.asinh(psi / (2 * alpha**2)) / 2
+        half = torch.asinh(psi / (2 * _power(alpha, 2))) / 2
         return alpha * torch.exp(half), alpha * torch.exp(-half)
-    _, u, v = h_inverse_uv(psi / alpha**p, p)
+    _, u, v = h_inverse_uv(psi / _power(alpha, p), p)
     return alpha * u ** (-1 / (p - 2)), alpha * v ** (-1 / (p - 2))
 
 
@@ -92,7 +100,7 @@ def relaxation_time(problem: Problem, p: float, alpha: float, psi_limit: Any) ->
         The time; ``inf`` where λ_min underflows.
 
     Raises:
-        InputError: p < 2, alpha <= 0, or ``psi_limit`` not of shape (n,) and finite.
+        InputError: p < 2, alpha <= 0, α^p or D beyond float64, or ``psi_limit`` not of shape (n,) and finite.
     """
     p, alpha = check_depth(p), check_alpha(alpha)
     psi = torch.as_tensor(getattr(psi_limit, "psi", psi_limit), dtype=torch.float64, device=problem.device)
@@ -100,6 +108,10 @@ def relaxation_time(problem: Problem, p: float, alpha: float, psi_limit: Any) ->
         raise InputError(f"psi_limit must be finite with shape ({problem.n},), got shape {tuple(psi.shape)}")
     plus, minus = theta_of_psi(psi, p, alpha)
     root = torch.sqrt(psi_slope_of_theta(plus, minus, p))
+    if not bool(torch.isfinite(root).all()):
+        raise InputError(
+            f"p, alpha and psi_limit must leave dψ/dν in the range of float64, got p={p:g}, alpha={alpha:g}"
+        )
     order = torch.argsort(root, descending=True)  # graded rows: largest first keeps the small singular values accurate
     A = problem.reduced().A.to(torch.float64)
     R = torch.linalg.qr((root[:, None] * A.mT)[order], mode="r").R

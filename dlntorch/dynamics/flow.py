@@ -15,6 +15,7 @@ Both go through ``torchdiffeq.odeint``: the implicit methods through its ``scipy
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
@@ -154,6 +155,11 @@ def flow_path(
     method = _chosen_method(method, coordinates, problem.n)
     place = problem.device if device is None else check_device(device)
     full = problem.reduced().to(device=place, dtype=torch.float64)
+    horizon = torch.as_tensor(times, dtype=torch.float64, device=place)
+    impossible = _out_of_range(p, alpha)
+    if impossible:
+        nothing = horizon.new_zeros((0, problem.n))
+        return FlowPath(horizon[:0], nothing, nothing.clone(), Status.FAILED, impossible, 0)
     field: Any = DualField(full, p, alpha) if coordinates == "dual" else ThetaField(full, p, alpha)
     stop_norm = None if stop_residual is None else stop_residual * float(torch.linalg.vector_norm(full.y))
     moving = coordinates == "dual" and method == "BDF"
@@ -162,13 +168,11 @@ def flow_path(
         atol = rtol if moving or explicit_theta else max(rtol * _expected_slack(full, p, alpha), 1e-300)
     from dlntorch.dynamics.flow_solver import Session
 
-    horizon = torch.as_tensor(times, dtype=torch.float64, device=place)
     scaled = horizon * field.scale
     session = Session(field, max_evaluations, stop_norm, moving, atol)
     start = torch.zeros(field.size, dtype=torch.float64, device=place)
-    if times[0] == 0 or session.stop_norm is not None:
-        _start(session, start, bool(times[0] == 0))
-    if session.stopped_at is None and times[-1] > 0:
+    _start(session, start, int((scaled == 0).sum()))
+    if session.status is None and scaled[-1] > 0:
         grid = torch.cat([torch.zeros_like(scaled[:1]), scaled[scaled > 0]])
         run = _run_implicit if method in IMPLICIT_METHODS else _run_explicit
         run(session, method, start, grid, rtol, atol)
@@ -243,13 +247,24 @@ def _expected_slack(problem: Problem, p: float, alpha: float) -> float:
     return (p - 2) * (size / alpha) ** (2 - p)
 
 
-def _start(session: Any, state: Tensor, wanted: bool) -> None:
-    """The point t = 0: recorded if wanted, and the end if the residual is small enough there."""
+def _out_of_range(p: float, alpha: float) -> str:
+    """Why the flow cannot be integrated: a number that it needs is 0 or infinite in float64; empty where none is."""
+    log_alpha, top = math.log(alpha), math.log(sys.float_info.max)
+    if p * log_alpha >= top:
+        return f"alpha^p = 10^{p * log_alpha / math.log(10):.6g} is out of the range of float64"
+    log_scale = 0.0 if p == 2 else (p - 2) * log_alpha + math.log(p) + math.log(p - 2)
+    if not math.log(sys.float_info.min) < log_scale < top:
+        return f"p(p-2)alpha^(p-2) = 10^{log_scale / math.log(10):.6g} is out of the range of float64"
+    return ""
+
+
+def _start(session: Any, state: Tensor, count: int) -> None:
+    """The point t = 0: recorded for the ``count`` outputs there, and the end if the residual is small enough there."""
     x = state.cpu().numpy()
     if session.reached(x):
-        session.stopped_at, session.status = 0.0, Status.CONVERGED
-        wanted = True
-    if wanted:
+        session.stop_at(0.0, x)
+        return
+    for _ in range(count):  # several where rescaled times underflow
         session.record(0.0, x)
 
 
@@ -304,9 +319,8 @@ def _run_explicit(session: Any, method: str, start: Tensor, grid: Tensor, rtol: 
             after: Tensor = odeint(counted, state, interval, options=on_time, **options)[-1]  # type: ignore[assignment]
             if session.reached(after.cpu().numpy()):
                 time, states = odeint(counted, state, interval, event_fn=gap, **options)  # type: ignore[misc]
-                session.stopped_at, session.status = float(time), Status.CONVERGED
                 last: Tensor = states[-1]
-                session.record(float(time), last.cpu().numpy())
+                session.stop_at(float(time), last.cpu().numpy())
                 return
         except _BudgetError:
             return
@@ -327,21 +341,23 @@ class _BudgetError(Exception):
 def _collect(session: Any, horizon: Tensor, p: float) -> FlowPath:
     """The recorded points as a path; output times are the user's own numbers, not rescaled ones."""
     count = len(session.times)
-    if session.stopped_at is None:
-        t = horizon[:count]
-        if session.status is None:
-            session.status = Status.MAX_TIME
-    else:
-        t = torch.cat([horizon[: count - 1], horizon.new_tensor([session.stopped_at / session.field.scale])])
+    t, thetas = horizon[:count], session.thetas
+    if session.status is None:
+        session.status = Status.MAX_TIME
+    if session.status is Status.CONVERGED:
+        time, *last = session.stop
+        end = horizon.new_tensor([time / session.field.scale])
+        t = torch.cat([t[t < end], end])  # in the user's unit an output just before may have been rounded to the same
+        thetas = [*thetas[: len(t) - 1], last]
     if session.status is Status.MAX_STEPS:
         session.reason += f" at the {count}th of {len(horizon)} times"
     n = session.field.A.shape[1]
-    plus, minus = zip(*session.thetas, strict=True) if count else ((), ())
+    plus, minus = zip(*thetas, strict=True) if thetas else ((), ())
     empty = horizon.new_zeros((0, n))
     return FlowPath(
         t=t,
-        theta_plus=torch.stack(plus) if count else empty,
-        theta_minus=torch.stack(minus) if count else empty.clone(),
+        theta_plus=torch.stack(plus) if thetas else empty,
+        theta_minus=torch.stack(minus) if thetas else empty.clone(),
         status=session.status,
         reason=session.reason,
         evaluations=session.field.evaluations,

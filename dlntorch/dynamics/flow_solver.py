@@ -8,7 +8,7 @@ are ordinary torchdiffeq methods. :func:`hooked` makes one from scipy's BDF or R
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,9 @@ from scipy.integrate import BDF, DenseOutput, OdeSolver, Radau
 from scipy.optimize import brentq
 from torch import Tensor
 
-from dlntorch.dynamics.dual import Point
 from dlntorch.trajectory import Status
 
-__all__ = ["Field", "Recorder", "Session", "hooked"]
+__all__ = ["Recorder", "Session", "hooked"]
 
 _METHODS: dict[str, type[OdeSolver]] = {"BDF": BDF, "Radau": Radau}
 
@@ -33,22 +32,11 @@ LARGEST_GROWTH = 2.0
 LARGEST_TOLERANCE = 1e-3
 
 
-class Field(Protocol):
-    """A right-hand side whose state x gives θ: the dual one in m numbers, or that of log θ in 2n numbers."""
-
-    evaluations: int
-
-    def __call__(self, _: Any, x: Tensor) -> Tensor: ...
-    def velocity(self, x: np.ndarray) -> np.ndarray: ...
-    def residual_norm(self, x: np.ndarray) -> float: ...
-    def point(self, x: np.ndarray) -> Point: ...
-
-
 class Session:
     """What one integration is allowed, and what it has found.
 
     Args:
-        field: The right-hand side.
+        field: The right-hand side: a ``DualField`` in m numbers or a ``ThetaField`` in 2n numbers.
         max_evaluations: Budget of its evaluations.
         stop_norm: ‖y − Aψ‖₂ at which to stop, or None.
         moving: Whether the coordinates follow the solution (dual field, BDF only).
@@ -65,7 +53,9 @@ class Session:
         self.tolerance = tolerance
         self.times: list[float] = []
         self.thetas: list[tuple[Tensor, Tensor]] = []
-        self.stopped_at: float | None = None
+        self.stop: tuple[float, Tensor, Tensor] | None = (
+            None  # (time, θ₊, θ₋), kept apart: outputs before it come later
+        )
         self.status: Status | None = None
         self.reason = ""
         self.accepted = np.zeros(field.size)
@@ -87,7 +77,9 @@ class Session:
         return torch.as_tensor(x, dtype=self.field.y.dtype, device=self.field.y.device)
 
     def spent(self) -> bool:
-        """Whether the budget is used up; notes the status if so."""
+        """Whether the integration is over: it has failed, or the budget is used up; notes the status in that case."""
+        if self.status is Status.FAILED:
+            return True
         if self.field.evaluations < self.max_evaluations:
             return False
         self.status = Status.MAX_STEPS
@@ -95,18 +87,32 @@ class Session:
         return True
 
     def record(self, time: float, x: np.ndarray) -> None:
-        """Keep θ at an output time; a state outside the domain ends the path."""
+        """Keep θ at an output time; a state that no flow has ends the path."""
+        found = self._theta(x)
+        if found is not None:
+            self.times.append(float(time))
+            self.thetas.append(found)
+
+    def stop_at(self, time: float, x: np.ndarray) -> None:
+        """End the path with θ at the time where the residual to stop at is reached."""
+        found = self._theta(x)
+        if found is not None:
+            self.stop, self.status = (float(time), *found), Status.CONVERGED
+
+    def _theta(self, x: np.ndarray) -> tuple[Tensor, Tensor] | None:
+        """θ± at a state; None, and the status, where the flow cannot be there or an earlier state was refused."""
+        if self.status is Status.FAILED:
+            return None
         point = self.field.point(x)
-        if self.status is Status.FAILED or not point.inside:
+        if not point.inside:
             self.status, self.reason = Status.FAILED, "the solver accepted a point beyond the pole |τ| = 1"
-            return
+            return None
         # the loss never grows along the flow, from ‖y‖²/2 at ψ = 0: such a point is an error of the solver
         if not point.residual_norm <= self.largest_residual:
             self.status = Status.FAILED
             self.reason = f"the solver accepted a point of residual {point.residual_norm:.3g}"
-            return
-        self.times.append(float(time))
-        self.thetas.append((point.theta_plus, point.theta_minus))
+            return None
+        return point.theta_plus, point.theta_minus
 
     def norm(self, x: np.ndarray) -> float:
         """‖y − Aψ‖₂ at a state; costs one evaluation."""
@@ -123,10 +129,7 @@ class Session:
         time = end
         if gap(start) > 0 > gap(end):
             time = float(brentq(gap, start, end, xtol=1e-14 * end, rtol=1e-14))  # type: ignore[arg-type]
-        self.stopped_at = time
-        self.record(time, path(time))
-        if self.status is None:
-            self.status = Status.CONVERGED
+        self.stop_at(time, path(time))
 
 
 class Recorder(DenseOutput):
@@ -139,7 +142,7 @@ class Recorder(DenseOutput):
     def _call_impl(self, t: np.ndarray) -> np.ndarray:
         x = self.inner(t)
         for time, state in zip(np.atleast_1d(t), x.reshape(x.shape[0], -1).T, strict=True):
-            if time > 0 and (self.session.stopped_at is None or time < self.session.stopped_at):
+            if time > 0 and (self.session.stop is None or time < self.session.stop[0]):
                 self.session.record(time, state)
         return x
 

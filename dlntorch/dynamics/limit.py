@@ -251,7 +251,7 @@ def _follow(
 
 def judge(point: PathPoint, target: float) -> tuple[Status, str]:
     """What float64 could tell at log(α^p) = ``target``."""
-    short = point.log_a > target + 1e-9 * abs(target)
+    short = abs(point.log_a - target) > 1e-9 * abs(target)
     rounding = max(point.residual, point.dual_residual)
     if point.converged and not short and point.uncertainty <= _DIGITS_LOST and rounding <= _RESIDUAL:
         return Status.CONVERGED, ""

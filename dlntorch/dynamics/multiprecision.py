@@ -271,7 +271,7 @@ class _Path:
             growth = slope * dt / psi + dl
             if growth > -max(abs(dl) / 2, mp.mpf("0.1")) or (abs(new) >= self.pole and dt * t > 0):
                 linear = psi * max(1 + growth, mp.mpf("0.1"))
-            elif abs(new) >= self.pole or new * t < 0:
+            elif new * t < 0:
                 linear = 2 * new_a * (self.k or 1) * new
         elif abs(new) >= self.pole or abs(dt) * (self.k or 1) > 1.5:
             linear = psi + slope * dt

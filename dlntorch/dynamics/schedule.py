@@ -96,6 +96,8 @@ def make_schedule(
             raise InputError(
                 f"schedule.{key} must be left out with schedule={name}, which uses {', '.join(uses)}; got {value!r}"
             )
+    if over != "end" and name != "certified":
+        raise InputError(f"schedule.over must be end with schedule={name}, which proves no bound, got {over!r}")
     if name == "constant":
         if eta is None:
             raise InputError("schedule.eta must be given with schedule=constant, got None")

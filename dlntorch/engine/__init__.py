@@ -1,4 +1,7 @@
-"""How steps are run: ``autograd`` (the reference), ``eager`` (by hand, any device), ``fused`` (compiled, CPU)."""
+"""How steps are run: ``autograd`` (the reference), ``eager`` (by hand, any device), ``fused`` (compiled, CPU), ``cuda``.
+
+``sharded`` is ``eager`` with the columns of A spread over processes; a run takes it where ``shards`` is above one.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,9 @@ class StepSizeScheduler(LRScheduler):
         """Continue from a saved state."""
         self.last_epoch = state_dict["last_epoch"]
         self._step_count = state_dict["step_count"]
-        self.rule.direction = state_dict["direction"]
+        direction = state_dict["direction"]
+        # a checkpoint may have been written on another device
+        self.rule.direction = None if direction is None else direction.to(self.optimizer.param_groups[0]["params"][0])
 
 
 class AutogradEngine(Engine):
@@ -112,7 +114,9 @@ class AutogradEngine(Engine):
             theta = (network.theta_plus.detach(), network.theta_minus.detach())
             eta = self.scheduler.propose(theta, g, rows)
             if not 0 < eta < math.inf:
-                progress.reason = f"the gradient is zero in floating point, and the step size is {eta}"
+                if not bool(torch.isfinite(g).all()):
+                    return Status.DIVERGED
+                progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
                 return Status.FAILED
             gradients = (_grad(network.theta_plus), _grad(network.theta_minus))
             proposed = [t - eta * d for t, d in zip(theta, gradients, strict=True)]

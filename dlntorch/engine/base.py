@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from dlntorch.trajectory import Status
 if TYPE_CHECKING:
     from dlntorch.dynamics.certificate import Certificate
 
-__all__ = ["Engine", "Progress", "Stopping", "first_improper"]
+__all__ = ["Engine", "Progress", "RecordingEngine", "Snapshot", "Stopping", "first_improper"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Progress:
         eta_min: The smallest step size so far (inf before the first).
         eta_max: The largest step size so far.
         residual: ‖Aψ − y‖₂ where it was last computed (inf before).
+        reason: Why the run ended, where its status alone does not tell.
     """
 
     step: int = 0
@@ -63,7 +64,7 @@ class Progress:
     eta_min: float = math.inf
     eta_max: float = 0.0
     residual: float = math.inf
-    reason: str = field(default="")
+    reason: str = ""
 
     def count(self, eta: float) -> None:
         """One more step, of size η."""

@@ -89,7 +89,7 @@ class BatchState:
 
 
 def power(x: Tensor, q: float) -> Tensor:
-    """x^q for x > 0: by repeated multiplication for integer q up to 8, exactly as compiled engines do."""
+    """x^q for x > 0: by repeated multiplication for integer q up to 8, beyond which torch's own power is faster."""
     if q == int(q) and 0 <= q <= 8:
         result = torch.ones_like(x)
         for _ in range(int(q)):

@@ -39,7 +39,9 @@ class GraphSteps:
     """Steps replayed as CUDA graphs of :data:`GRAPH_STEPS`; what is left over is run step by step."""
 
     def __init__(self, state: BatchState) -> None:
-        saved = {name: tensor.clone() for name, tensor in state.tensors().items()}
+        # A and y, which no step changes, may be most of the memory
+        changing = {name: tensor for name, tensor in state.tensors().items() if name not in ("A", "y")}
+        saved = {name: tensor.clone() for name, tensor in changing.items()}
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # libraries allocate at their first calls, which a capture must not contain
@@ -48,7 +50,7 @@ class GraphSteps:
         self.state, self.graph = state, torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             eager_steps(state, GRAPH_STEPS)
-        for name, tensor in state.tensors().items():
+        for name, tensor in changing.items():
             tensor.copy_(saved[name])
 
     def __call__(self, steps: int) -> None:

@@ -5,7 +5,6 @@ The same θ as ``autograd`` up to rounding; :mod:`dlntorch.engine.kernels` has t
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -74,8 +73,6 @@ class FusedEngine(RecordingEngine):
             WARM_ITERATIONS,
         ]
         self._counts = np.array(counts, dtype=np.int64)
-        self._seconds_per_step = 4e-9 * (self._A.size if self.batches is None else self.batches.batch_size * n) + 1e-6
-        self._compiled = False
         self._nothing_due = np.empty(0, np.int64), np.empty((0, 2, n), self._theta.dtype), np.empty((0, 2))
 
     def advance(self, steps: int) -> Status | None:
@@ -83,8 +80,6 @@ class FusedEngine(RecordingEngine):
         remaining = check_count("steps", steps, at_least=0)
         plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
         self._theta[0], self._theta[1] = plus, minus
-        self._compile()
-        before, start = self.progress.step, time.perf_counter()
         block = remaining if self.batches is None else max(1, ROWS_AHEAD // self.batches.batch_size)
         while True:
             left = max(1, self.stopping.max_steps - self.progress.step)  # draws no rows beyond the budget
@@ -95,7 +90,7 @@ class FusedEngine(RecordingEngine):
             if remaining == 0 or ending != kernels.RUNNING:
                 break
         plus[...], minus[...] = self._theta[0], self._theta[1]
-        return self._finished(ending, before, start)
+        return self._status(ending)
 
     def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Snapshot]]:
         """:meth:`advance` for full batches, keeping θ at the steps ``due``, increasing, where they are reached.
@@ -105,8 +100,6 @@ class FusedEngine(RecordingEngine):
         """
         plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
         self._theta[0], self._theta[1] = plus, minus
-        self._compile()
-        before, start = self.progress.step, time.perf_counter()
         kept, marks = np.empty((due.size, *self._theta.shape), self._theta.dtype), np.empty((due.size, 2))
         ending, count = self._run(steps, None, due, kept, marks)
         plus[...], minus[...] = self._theta[0], self._theta[1]
@@ -116,24 +109,7 @@ class FusedEngine(RecordingEngine):
             )
             for i in range(count)
         ]
-        return self._finished(ending, before, start), found
-
-    def _finished(self, ending: int, before: int, start: float) -> Status | None:
-        made = self.progress.step - before
-        if made:
-            self._seconds_per_step = (time.perf_counter() - start) / made
-        return self._status(ending)
-
-    def _compile(self) -> None:
-        """Compile the loop at the first call, so that no measured time contains it."""
-        if not self._compiled:
-            rows = None if self.batches is None else self.batches.rows(self.progress.step, 1)
-            self._run(0, rows, *self._nothing_due)
-            self._compiled = True
-
-    def suggested_block(self, seconds: float = 0.05) -> int:
-        """How many steps take about ``seconds``, by the speed of the last call (an estimate before the first)."""
-        return max(1, int(seconds / self._seconds_per_step))
+        return self._status(ending), found
 
     def _run(
         self, steps: int, chosen: np.ndarray | None, due: np.ndarray, kept: np.ndarray, marks: np.ndarray

@@ -22,6 +22,7 @@ from dlntorch.dynamics.schedule import RESEED
 
 __all__ = [
     "BAD_STEP",
+    "CONSTANT",
     "CONVERGED",
     "IMPROPER",
     "MAX_STEPS",

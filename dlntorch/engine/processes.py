@@ -88,7 +88,8 @@ def worker(rank: int | None = None, shards: int | None = None, port: int | None 
     """Serve rank 0's engine until it says stop; with a port of its store where rank 0 started this process."""
     from dlntorch.engine.sharded import serve
 
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):  # sent to all processes of a job; rank 0 decides what they mean
+    # they are sent to all processes of a job; rank 0 decides what they mean
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name) and not (name == "SIGTERM" and port is not None):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if port is not None and rank is not None and shards is not None:
@@ -117,7 +118,7 @@ def share(message: Any = None) -> Any:
 
 
 def send(message: Any, rank: int) -> None:
-    """A message of nested dictionaries and tuples, with its tensors beside it, to one process."""
+    """A message, its tensors at any depth of nested dictionaries beside it, to one process."""
     tensors: list[torch.Tensor] = []
     dist.send_object_list([_without_tensors(message, tensors)], dst=rank)
     for tensor in tensors:

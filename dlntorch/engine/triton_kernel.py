@@ -2,8 +2,9 @@
 
 Both products have a copy of A of their own, so that each sum runs inside a thread; with one copy, and sums across
 threads, the kernel was half as fast. Sizes are padded to powers of two in registers only; a padded θ is 1 and never
-counts. The arithmetic is that of :func:`dlntorch.engine.batched.step`, with sums in another order. Without a GPU the
-kernel runs in Triton's interpreter (TRITON_INTERPRET=1 before it is imported), which is how it is tested.
+counts. The arithmetic is that of :func:`dlntorch.engine.batched.step`, with sums in another order and real
+powers by exp and log. Without a GPU the kernel runs in Triton's interpreter (TRITON_INTERPRET=1 before it is
+imported), which is how it is tested.
 """
 
 # The kernel is Triton's language, compiled from this text; Python's types do not describe it.

@@ -105,12 +105,14 @@ def _saved(
     for override in overrides:
         name, _, value = override.lstrip("+").partition("=")
         root = name.split(".")[0]
+        if name == "trainer.shards" and settings["trainer"]["shards"] != shards:
+            raise InputError(f"{name} must be left out with {key}, which {does} ({shards}); got {value}")
         if root in free or root in FREE_GROUPS:
             saved[root] = settings[root]
         elif name != "dry_run":
             raise InputError(f"{name} must be left out with {key}, which {does}; got {value}")
-    if key == "repeat":  # shards are the only one of the trainer's keys that changes the order of a sum
-        saved["trainer"] = {**saved["trainer"], "shards": shards}
+    # the only one of the trainer's keys that changes what is computed: the order of a sum
+    saved["trainer"] = {**saved["trainer"], "shards": shards}
     saved["dry_run"] = settings["dry_run"]
     saved["repeat"] = None  # the folder that is written can itself be repeated
     return saved

@@ -84,6 +84,8 @@ def _pays(config: Mapping[str, Any]) -> bool:
 def _is_small(problem: Mapping[str, Any]) -> bool:
     """Whether a second copy of the problem costs nothing that anyone would notice."""
     path = problem.get("path")
+    if path is not None and not isinstance(path, str):  # which is said where the problem is made
+        return False
     if path is not None:
         return Path(path).is_file() and Path(path).stat().st_size <= 8 * ONE_THREAD_ENTRIES
     m, n = problem.get("m") or 1, problem.get("n") or 1

@@ -83,8 +83,8 @@ class SweepLoader(ConfigLoader):
             else:
                 named.append((key, None))
         job = master.hydra.job
-        where = (str(self._inner.get_search_path()), str(job.config_name), *master.hydra.overrides.hydra)
-        return (*where, tuple(named))
+        given = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)  # ${hydra.job.num} has no value yet
+        return (str(self._inner.get_search_path()), str(job.config_name), str(given), tuple(named))
 
     def load_configuration(self, *arguments: Any, **named: Any) -> DictConfig:
         return self._inner.load_configuration(*arguments, **named)

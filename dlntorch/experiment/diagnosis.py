@@ -21,6 +21,8 @@ __all__ = ["advice", "signatures", "time_to_come_within"]
 ILL_CONDITIONED = 1e6
 #: How far beyond the end of a run the flow is followed to see when it comes near its limit.
 DECADES = 16
+#: Steps are not advised to be smaller than this many times at once.
+MOST_TIMES = 1000
 
 
 def time_to_come_within(
@@ -54,10 +56,11 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
     if dominant == "discretization":
         if settings.batch_size is not None:
             return f"the steps: mini-batch noise and step size leave {size:.2g}; a larger batch or smaller steps would help"
-        factor = min(0.5, max(others / size, 1e-6))
+        fewer = max(2.0, min(size / others if others > 0 else math.inf, MOST_TIMES))
         kappa = summary["schedule"]["kappa"]
-        smaller = "a smaller eta" if kappa is None else f"schedule.kappa={kappa * factor:.1g}"
-        return f"the step size: descent is {size:.2g} from the flow, in proportion to the step; {smaller} would help"
+        smaller = "a smaller eta" if kappa is None else f"schedule.kappa={kappa / fewer:.1g}"
+        cost = f"at {fewer:.2g} times the steps"
+        return f"the step size: descent is {size:.2g} from the flow, in proportion to it; {smaller} would help, {cost}"
     if dominant == "finite_time":
         text = f"stopped early: the flow at t = {summary['time']:.3g} is {size:.2g} from its limit"
         target = max(others, 1e-12)

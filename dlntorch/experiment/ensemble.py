@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.ensemble_result import EnsembleResult, ensemble_summary, write_ensemble
 from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.imports import import_libraries
@@ -23,6 +24,7 @@ from dlntorch.experiment.together import Trained, plan_together, problems_of, tr
 from dlntorch.problem import Problem
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.prediction import Prediction
+from dlntorch.trajectory import Status
 from dlntorch.validation import check_choice, check_count, check_flag, check_number
 
 __all__ = ["plan_ensemble", "run_ensemble_experiment", "train_ensemble"]
@@ -111,9 +113,7 @@ def plan_ensemble(config: Mapping[str, Any], predict: bool | None = None) -> lis
     Raises:
         InputError: for lists of different lengths, problems of different shapes, and as for one run.
     """
-    configs = member_configs(config)
-    problems = problems_of(configs)
-    check_one_shape(problems)
+    configs, problems = _members(config)
     with numeric_threads("auto", problems[0]):
         return plan_together(configs, problems, predict)
 
@@ -138,6 +138,9 @@ def run_ensemble_experiment(
     check_choice("ensemble.wandb", asked["wandb"], ("one", "each"))
     threads = None if asked["threads"] == "auto" else check_count("ensemble.threads", asked["threads"])
     _, every, block = training_options(config)
+    from dlntorch.experiment.loggers import check_logger  # with Lightning's, which are there by now
+
+    check_logger(config["logger"])
     with contextlib.closing(RunFolder(folder)) as place:
         return _run_in(place, config, threads, every, block, announce, draw)
 
@@ -156,33 +159,61 @@ def _run_in(
     from dlntorch.experiment.ensemble_loggers import close_loggers, open_logger
     from dlntorch.training.fit import fit_descent
 
-    plans = plan_ensemble(config)
-    with numeric_threads("auto", plans[0].problem):
+    configs, problems = _members(config)
+    identity = _identity(configs, problems)
+    resumed = config["resume"] is not None and place.checkpoint.is_file()
+    state = place.read_checkpoint(identity) if resumed else {}
+    logged = state.get("logged_steps")  # of the networks' own loggers
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(numeric_threads("auto", problems[0]))
+        plans = plan_together(configs, problems, states=state.get("networks"))
         trained = Trained(plans)
-        resumed = config["resume"] is not None and place.checkpoint.is_file()
-        state = place.read_checkpoint(_identity(trained)) if resumed else None
-        place.write_config({**config, "resume": None})
+        (place.write_config if resumed else place.begin)({**config, "resume": None})
         _write_problems(place, plans)
         announce(plans)
-        logger = open_logger(config, place, resumed)
+        logger = stack.enter_context(open_logger(config, place, resumed))
+        signals: list[SignalCallback] = []  # of the last pass
+
+        def write_checkpoint(state: Mapping[str, Any]) -> None:
+            place.write_checkpoint({**state, "logged_steps": logged}, identity)
 
         def fit(ensemble: EnsembleDescent) -> None:
-            checkpoints = CheckpointCallback(lambda state: place.write_checkpoint(state, _identity(trained)), every)
-            used: list[Any] = [checkpoints, SignalCallback(checkpoints.save), EnsembleCallback()]
+            checkpoints = CheckpointCallback(write_checkpoint, every)
+            signals[:] = [SignalCallback(checkpoints.save)]
+            used: list[Any] = [checkpoints, *signals, EnsembleCallback()]
             if config["trainer"]["progress"]:
                 used.append(make_progress_bar(trained.predicted_steps))
             fit_descent(ensemble, used, logger)
 
-        budget = plans[0].settings.max_wall_seconds
         ensemble = train_together(
-            trained, fit, threads=threads, max_wall_seconds=budget, block_seconds=block, state=state
+            trained,
+            fit,
+            threads=threads,
+            max_wall_seconds=plans[0].settings.max_wall_seconds,
+            block_seconds=block,
+            state=state or None,
         )
         networks = tuple(trained.results())
-    summary = ensemble_summary(networks, ensemble.wall_seconds, ensemble.threads)
-    result = EnsembleResult(networks, summary, dict(config), place.path)
-    write_ensemble(place, result)
-    close_loggers(logger, result, draw(result))
+        summary = ensemble_summary(networks, ensemble.wall_seconds, ensemble.threads)
+        result = EnsembleResult(networks, summary, dict(config), place.path)
+        with signals[0].deferred():
+            write_ensemble(place, result)
+            figures = draw(result)
+            if result.status is Status.INTERRUPTED and signals[0].received == "SIGUSR1":
+                requeue_slurm_job()
+            logged = close_loggers(logger, result, figures, resumed, logged)
+            if logged is not None:
+                with contextlib.suppress(OSError):  # a resumed ensemble then logs some steps twice
+                    write_checkpoint(ensemble.state_dict())
     return result
+
+
+def _members(config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The configuration and the problem of every network."""
+    configs = member_configs(config)
+    problems = problems_of(configs)
+    check_one_shape(problems)
+    return configs, problems
 
 
 def _write_problems(place: RunFolder, plans: Sequence[Plan]) -> None:
@@ -194,10 +225,11 @@ def _write_problems(place: RunFolder, plans: Sequence[Plan]) -> None:
         RunFolder(place.path / "problems" / str(i)).write_problem(problem)
 
 
-def _identity(trained: Trained) -> dict[str, Any]:
-    """What an ensemble's checkpoint belongs to: how many networks, and a digest of what each of them is."""
+def _identity(configs: Sequence[Mapping[str, Any]], problems: Sequence[Problem]) -> dict[str, Any]:
+    """What an ensemble's checkpoint belongs to: how many networks, and a digest of what each of them is, as asked for."""
     each = [
-        run_identity(plan.problem, settings) for plan, settings in zip(trained.plans, trained.settings, strict=True)
+        run_identity(problem, RunSettings.from_config(problem, config))
+        for config, problem in zip(configs, problems, strict=True)
     ]
     digest = hashlib.sha256(json.dumps(each, sort_keys=True, default=str).encode()).hexdigest()
     return {"networks": len(each), "ensemble": digest}

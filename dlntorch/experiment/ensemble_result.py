@@ -171,19 +171,22 @@ def load_ensemble(folder: str | Path) -> EnsembleResult:
         histories = _read_histories(path / "trajectory.csv", len(summary["networks"]))
         known: dict[int, Problem] = {}
         networks = []
+        several = bool((arrays["problem"] > 0).any())
         for i, one in enumerate(summary["networks"]):
             number = int(arrays["problem"][i])
             if number not in known:
-                stored = problem_file(path, number)
+                stored = problem_file(path, number, several)
                 known[number] = load_problem(stored, name=one["problem"]["name"], max_bytes=array_limit(stored))
             networks.append(_network(one, arrays, i, known[number], histories[i]))
         return EnsembleResult(tuple(networks), summary, config, path)
 
 
-def problem_file(folder: Path, number: int) -> Path:
-    """Where the problem of this number is: ``problem.npz`` where all networks share it, else one folder for each."""
-    shared = folder / "problem.npz"
-    return shared if shared.is_file() else folder / "problems" / str(number) / "problem.npz"
+def problem_file(folder: Path, number: int, several: bool) -> Path:
+    """Where the problem of this number is: ``problem.npz`` where all networks share it, else one folder for each.
+
+    Told by the results, not by which file there is: the folder may have that of another run.
+    """
+    return (folder / "problems" / str(number) if several else folder) / "problem.npz"
 
 
 def _network(

@@ -20,7 +20,13 @@ from dlntorch import __version__
 from dlntorch.problem import Problem
 from dlntorch.validation import InputError
 
-__all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "problem_digest"]
+__all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "in_use", "problem_digest"]
+
+#: What a run, or an ensemble, makes of its data and settings; the summary first.
+_RESULTS = (
+    "summary.json", "result.npz", "trajectory.csv", "networks.csv", "report.html", "repeat.json", "figures/*.png",
+    "checkpoints/last.ckpt",
+)  # fmt: skip
 
 CHECKPOINT_FORMAT = 4  # with the wait until the next μ in a certificate
 
@@ -39,6 +45,7 @@ class WriteError(OSError):
     def __init__(self, path: Path, cause: OSError) -> None:
         super().__init__(cause.errno, f"{path} could not be written ({cause.strerror or cause})")
         self.path = path
+        self.filename = str(path)
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -108,6 +115,19 @@ def lock_folder(path: Path) -> int | None:
     return descriptor
 
 
+def in_use(path: Path) -> bool:
+    """Whether a process is running in a folder."""
+    try:
+        descriptor = lock_folder(path)
+    except FolderInUse:
+        return True
+    except OSError:  # there is none
+        return False
+    if descriptor is not None:
+        os.close(descriptor)
+    return False
+
+
 class RunFolder:
     """The files of one run, by name.
 
@@ -140,6 +160,17 @@ class RunFolder:
         """Let other processes have the folder."""
         if self._unlock is not None:
             self._unlock()
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Write ``config.yaml`` of a run that starts here, once all that another run has left is gone.
+
+        Otherwise a run that is cut would stand beside the results of the other one, as if they were its own. The summary
+        goes first: where it is, everything is.
+        """
+        for name in _RESULTS:
+            for left in sorted(self.path.glob(name)):
+                left.unlink(missing_ok=True)
+        self.write_config(config)
 
     @property
     def checkpoint(self) -> Path:
@@ -226,9 +257,10 @@ class RunFolder:
                 f"resume must have a checkpoint of dlntorch {__version__}, got one of {saved_version}; "
                 f"install dlntorch=={saved_version} to continue it, or start anew"
             )
-        for key, value in identity.items():
-            if saved.get(key) != value:
+        for key in {**identity, **saved}:
+            if saved.get(key) != identity.get(key):
                 raise CheckpointError(
-                    f"resume must continue the same run: its checkpoint has {key}={saved.get(key)!r}, got {value!r}"
+                    f"resume must continue the same run: its checkpoint has {key}={saved.get(key)!r}, "
+                    f"got {identity.get(key)!r}"
                 )
         return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)

@@ -40,7 +40,8 @@ def forked(
     Args:
         work: Called with each number; what it returns can be pickled, and it changes nothing that is used afterwards.
         count: How many there are.
-        processes: By default one for each core, with two pieces of work each at least; 1 forks nothing.
+        processes: By default one for each core, with two pieces of work each at least; 1 forks nothing, unless there is
+            something to do ``meanwhile``.
         meanwhile: Called here while children do all the work, instead of a share of it.
     """
     processes = min(available_cores(), count // 2) if processes is None else min(processes, count)

@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,10 +26,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.experiment.composing import SweepLoader
+from dlntorch.experiment.folder import in_use
 from dlntorch.experiment.points import (
-    WITHOUT_EFFECT,
     PointState,
     check_code,
+    is_telling,
     objective,
     point_name,
     point_state,
@@ -42,6 +40,7 @@ from dlntorch.experiment.points import (
     write_points,
 )
 from dlntorch.experiment.provenance import code_version
+from dlntorch.experiment.submitit_jobs import patient_submitit
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 
@@ -177,8 +176,8 @@ class IdempotentLauncher(Launcher):
             alone = [i for number, i in enumerate(todo) if number not in packed]
             returns = {i: self._run_here(points[i]) for i in alone}
         elif todo:
-            with _one_thread_each(), _patient_submitit():
-                launched = self.inner.launch([points[i].overrides for i in todo], initial_job_idx)
+            with _one_thread_each(), patient_submitit():
+                launched = self.inner.launch(self._numbered(points, todo), initial_job_idx)
             returns = dict(zip(todo, launched, strict=True))
             self.outcomes.extend(_exit_status(points[i].folder) for i in todo)
         for i, point in enumerate(points):
@@ -186,6 +185,18 @@ class IdempotentLauncher(Launcher):
                 self.outcomes.append(_exit_status(point.folder))
                 returns[i] = _saved_return(point)
         return [returns[i] for i in range(len(points))]
+
+    def _numbered(self, points: Sequence[_Point], todo: Sequence[int]) -> list[list[str]]:
+        """The overrides of the points to launch, which get the numbers of the first ones, whichever they are.
+
+        Where the user has folders named by these numbers (``hydra.sweep.subdir``), each point is told its own.
+        """
+        named_by_number = "hydra.job" in str(OmegaConf.to_container(self.config.hydra.sweep, resolve=False))
+        if not named_by_number or list(todo) == list(range(len(todo))):
+            return [points[i].overrides for i in todo]
+        sweep = Path(str(self.config.hydra.sweep.dir))
+        inside = [points[i].folder.relative_to(sweep) for i in todo]
+        return [[*points[i].overrides, f"hydra.sweep.subdir='{name}'"] for i, name in zip(todo, inside, strict=True)]
 
     def _compose(self, overrides: list[str], number: int) -> _Point:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
@@ -217,7 +228,7 @@ class IdempotentLauncher(Launcher):
 
 def _telling(overrides: Sequence[str]) -> list[str]:
     """The overrides that change what is computed."""
-    return [o for o in filter_overrides(overrides) if o.lstrip("+").split("=")[0].split(".")[0] not in WITHOUT_EFFECT]
+    return [o for o in filter_overrides(overrides) if is_telling(o.lstrip("+").split("=")[0])]
 
 
 def _announce(sweep: Path, points: Sequence[_Point]) -> None:
@@ -238,7 +249,9 @@ def _exit_status(folder: Path) -> int:
     if failure is not None:
         return int(failure.get("exit_status", 1))
     summary = read_summary(folder)
-    return 3 if summary is None or Status(summary["status"]).ended_badly else 0
+    if summary is None:
+        return 0 if in_use(folder) else 3  # it is left to the process that runs it
+    return 3 if Status(summary["status"]).ended_badly else 0
 
 
 def _saved_return(point: _Point) -> JobReturn:
@@ -258,66 +271,3 @@ def _one_thread_each() -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _patient_submitit() -> Iterator[None]:
-    """Wait for all jobs of an array, also when one of them ends without a result (cancelled, killed, node lost)."""
-    if "submitit" not in sys.modules and find_spec("submitit") is None:
-        yield
-        return
-    import submitit
-
-    class Patient(submitit.AutoExecutor):
-        def map_array(self, *arguments: Any) -> list[Any]:
-            return [_PatientJob(job) for job in super().map_array(*arguments)]
-
-    before = submitit.AutoExecutor
-    submitit.AutoExecutor = Patient  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        submitit.AutoExecutor = before  # type: ignore[misc]
-
-
-class _PatientJob:
-    """A submitit job whose loss is one line on standard error and an empty return."""
-
-    #: Seconds between looks at the queue, and how many of them have to miss a job before it counts as lost.
-    POLL, MISSED = 2.0, 3
-
-    def __init__(self, job: Any) -> None:
-        self.job = job
-
-    def results(self) -> list[JobReturn]:
-        try:
-            if self._ends_with_a_result():
-                return self.job.results()
-            text = "it left the queue (killed, cancelled, or its node was lost)"
-        except Exception as error:
-            text = " ".join(str(error).split())[:300]
-        print(f"error: job {self.job.job_id} ended without a result: {text}", file=sys.stderr, flush=True)
-        lost = JobReturn(status=JobStatus.COMPLETED)
-        lost.return_value = None
-        return [lost]
-
-    def _ends_with_a_result(self) -> bool:
-        """Wait for the job; submitit itself never sees the end of a killed one where SLURM keeps no accounts."""
-        if shutil.which("squeue") is None:
-            return True
-        missed = 0
-        while not self.job.paths.result_pickle.exists():
-            missed = 0 if _in_queue(self.job.job_id) else missed + 1
-            if missed > self.MISSED:
-                return False
-            time.sleep(self.POLL)
-        return True
-
-
-def _in_queue(job: str) -> bool:
-    """Whether SLURM still has a job, waiting or running; True where it does not answer."""
-    try:
-        done = subprocess.run(["squeue", "-h", "-o", "%T", "-j", job], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return True
-    return bool(done.stdout.strip()) or (done.returncode != 0 and "Invalid job id" not in done.stderr)

@@ -7,7 +7,8 @@ import netrc
 import os
 import secrets
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +19,32 @@ from lightning.pytorch.loggers import Logger
 from dlntorch.experiment.folder import atomic_write
 from dlntorch.validation import DataWarning, InputError, check_choice, check_number
 
-__all__ = ["finish_logger", "has_wandb_key", "log_history", "make_logger", "open_logger"]
+__all__ = [
+    "check_logger",
+    "finish_logger",
+    "has_wandb_key",
+    "log_history",
+    "logged_before",
+    "make_logger",
+    "open_logger",
+]
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
+
+
+def check_logger(config: Mapping[str, Any]) -> None:
+    """Refuse a group ``logger`` that no logger can be made of; for runs whose loggers are opened after training only."""
+    name = check_choice("logger", config["name"], LOGGERS)
+    if name == "tensorboard" and find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
+        raise InputError("logger=tensorboard must have tensorboard installed: pip install tensorboard")
+    if name != "wandb":
+        return
+    offline = config["offline"]
+    if offline not in ("auto", True, False):
+        raise InputError(f"logger.offline must be auto, true or false, got {offline!r}")
+    if offline is False and not has_wandb_key():
+        raise InputError("logger.offline must be auto or true where no W&B API key is (run `wandb login`), got False")
+    check_number("logger.timeout", config["timeout"], above=0)
 
 
 @contextlib.contextmanager
@@ -45,7 +69,8 @@ def make_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str
     A resumed run continues the W&B run that it began. W&B metrics are defined against the step and against t: every
     metric exists as ``x`` (axis ``step``) and as ``by_t/x`` (axis ``t``).
     """
-    name = check_choice("logger", config["name"], LOGGERS)
+    check_logger(config)
+    name = config["name"]
     if name == "none":
         return None
     if name == "csv":
@@ -53,12 +78,9 @@ def make_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str
 
         return CSVLogger(folder, name="", version="csv")
     if name == "tensorboard":
-        try:
-            from lightning.pytorch.loggers import TensorBoardLogger
+        from lightning.pytorch.loggers import TensorBoardLogger
 
-            return TensorBoardLogger(folder, name="", version="tensorboard")
-        except ModuleNotFoundError:
-            raise InputError("logger=tensorboard must have tensorboard installed: pip install tensorboard") from None
+        return TensorBoardLogger(folder, name="", version="tensorboard")
     return _wandb_logger(config, folder, run_config, resumed)
 
 
@@ -75,10 +97,6 @@ def has_wandb_key() -> bool:
 
 def _wandb_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], resumed: bool) -> Any:
     offline = config["offline"]
-    if offline not in ("auto", True, False):
-        raise InputError(f"logger.offline must be auto, true or false, got {offline!r}")
-    if offline is False and not has_wandb_key():
-        raise InputError("logger.offline must be auto or true where no W&B API key is (run `wandb login`), got False")
     online = offline is False or (offline == "auto" and has_wandb_key())
     os.environ.setdefault("WANDB_SILENT", "true")  # one closing table, not a page of W&B's own
     from lightning.pytorch.loggers import WandbLogger
@@ -110,7 +128,7 @@ def _wandb_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[s
 def _wandb_run(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], run_id: str, mode: Any) -> Any:
     import wandb
 
-    seconds = check_number("logger.timeout", config["timeout"], above=0)
+    seconds = float(config["timeout"])
     return wandb.init(
         project=config["project"],
         entity=config["entity"],
@@ -176,12 +194,18 @@ class _StepAndTimeLogger(Logger):
         self.inner.finalize(status)
 
 
-def log_history(logger: Any, history: Mapping[str, np.ndarray]) -> None:
-    """Log every recorded step of a finished run, as it would have been logged while the run went on."""
+def logged_before(config: Mapping[str, Any], step: Any) -> int:
+    """The last step that a resumed run's logger has already, from the one that its checkpoint names; −1 for none."""
+    return -1 if step is None or config["name"] == "csv" else int(step)  # csv starts its file anew
+
+
+def log_history(logger: Any, history: Mapping[str, np.ndarray], after: int = -1) -> None:
+    """Log a finished run's recorded steps past step ``after``, as they would have been logged while the run went on."""
     if logger is None:
         return
     for i, step in enumerate(history["step"]):
-        logger.log_metrics({name: float(values[i]) for name, values in history.items()}, step=int(step))
+        if step > after:
+            logger.log_metrics({name: float(values[i]) for name, values in history.items()}, step=int(step))
 
 
 def finish_logger(
@@ -190,15 +214,24 @@ def finish_logger(
     figures: Mapping[str, Path],
     exit_code: int,
     history: Mapping[str, np.ndarray] | None = None,
+    tables: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """Send what a finished run adds (summary, figures, tables of its path and error budget), and close the logger.
 
     A logger that fails here costs a warning only: all of this is in the run folder.
+
+    Args:
+        logger: What :func:`make_logger` made.
+        summary: The run's summary.
+        figures: Figures by name.
+        exit_code: 0 for a run that ended well.
+        history: The run's measured columns.
+        tables: Makes more W&B tables by name.
     """
     try:
         if isinstance(logger, _StepAndTimeLogger):
             logger.run.summary.update(dict(summary))
-            extra = _images(figures) | ({} if history is None else _tables(summary, history))
+            extra = _images(figures) | ({} if history is None else _tables(summary, history)) | dict(tables())
             if extra:
                 logger.run.log(extra)
             logger.run.finish(exit_code=exit_code)

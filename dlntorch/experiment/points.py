@@ -19,6 +19,7 @@ from typing import Any
 from dlntorch.experiment.folder import atomic_write
 from dlntorch.experiment.provenance import code_version
 from dlntorch.experiment.reading import DAMAGE, read_yaml
+from dlntorch.problems.formats import pair_files
 from dlntorch.validation import InputError
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PointState",
     "check_code",
     "clear_failure",
+    "is_telling",
     "objective",
     "point_id",
     "point_name",
@@ -62,6 +64,11 @@ class PointState(StrEnum):
     WAITING = "waiting"
 
 
+def is_telling(key: str) -> bool:
+    """Whether an override of ``key`` changes what is computed; an experiment's file does, under its own name."""
+    return key in ("experiment", "trainer.shards") or key.split(".")[0] not in WITHOUT_EFFECT
+
+
 def point_id(config: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits that identify a resolved configuration under this code.
 
@@ -70,7 +77,13 @@ def point_id(config: Mapping[str, Any]) -> str:
     kept = {key: _plain(value) for key, value in config.items() if key not in WITHOUT_EFFECT}
     problem = config.get("problem")
     path = problem.get("path") if isinstance(problem, Mapping) else None
-    content = json.dumps([code_version(), kept, _file_digest(path)], sort_keys=True, default=str)
+    ensemble, trainer = config.get("ensemble"), config.get("trainer")
+    members = ensemble.get("problem_path") if isinstance(ensemble, Mapping) else None
+    shards = trainer.get("shards", 1) if isinstance(trainer, Mapping) else 1
+    # what most points do not have is left out, so that these keep the folders they have
+    extra = [_file_digest(members)] if members is not None else []
+    extra += [f"{shards} shards"] if shards != 1 else []
+    content = json.dumps([code_version(), kept, _file_digest(path), *extra], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:10]
 
 
@@ -82,15 +95,21 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _file_digest(path: Any) -> str | None:
-    """SHA-256 of a data file (of both files of a pair A.npy,y.npy), None without one."""
-    if path is None:
+def _file_digest(named: Any) -> str | None:
+    """SHA-256 of what is read where a data file, or a list of them, is named; None without one."""
+    if named is None:
         return None
-    names = path if isinstance(path, Sequence) and not isinstance(path, str) else str(path).split(",")
-    try:
-        return "".join(_digest(Path(name), (stat := Path(name).stat()).st_mtime_ns, stat.st_size) for name in names)
-    except OSError:  # the run itself says what is wrong with it
-        return None
+    names = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
+    found = []
+    for name in names:
+        file = Path(str(name))
+        parts = pair_files(file).values() if file.suffix.lower() == ".npy" else [file]
+        for part in parts:
+            try:
+                found.append(_digest(part, (stat := part.stat()).st_mtime_ns, stat.st_size))
+            except OSError:  # a truth may be missing; of what must not be, the run itself says so
+                found.append("")
+    return "".join(found) or None
 
 
 @cache

@@ -157,7 +157,7 @@ def _share_sweep(problem: Problem, p: float, alphas: list[float], members: list[
 
     try:
         sweep = flow_limit(problem.to("cpu", "float64"), p, alphas)
-    except (ArithmeticError, RuntimeError, MemoryError):
+    except (ArithmeticError, RuntimeError, ValueError, MemoryError):
         sweep = None
     for references, alpha in members:
         references.reasons.pop("limit", None)
@@ -180,7 +180,7 @@ def _attempt(references: References, name: str, compute: Callable[[], T]) -> T |
     """The computed reference, or None with its reason noted when its status says that it failed."""
     try:
         result: Any = compute()
-    except (ArithmeticError, RuntimeError, MemoryError) as error:  # a numerical library gave up: the run goes on
+    except (ArithmeticError, RuntimeError, ValueError, MemoryError) as error:  # a library gave up: the run goes on
         references.reasons[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return None
     if getattr(result, "status", Status.CONVERGED) is Status.FAILED:
@@ -210,7 +210,7 @@ def flow_along(problem: Problem, p: float, alpha: float, times: np.ndarray) -> t
     for method in FLOW_METHODS:
         try:
             path = integrate_flow(problem, p, alpha, times, rtol=FLOW_RTOL, method=method)
-        except (ArithmeticError, RuntimeError) as error:
+        except (ArithmeticError, RuntimeError, ValueError) as error:
             why = f"{type(error).__name__}: {' '.join(str(error).split())}"
             continue
         if len(path) == len(times):

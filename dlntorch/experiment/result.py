@@ -47,6 +47,22 @@ class RunResult:
     config: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
+    def __repr__(self) -> str:
+        """One line: how the run ended, and its error budget."""
+        summary = self.summary
+        data = summary["problem"]
+        parts = ", ".join(
+            f"{name} {summary['budget'][name]:.2g}"
+            for name in ("discretization", "finite_time", "initialization")
+            if summary["budget"][name] is not None
+        )
+        distance = summary["distance_to_selected"]
+        error = "" if distance is None else f"; ‖ψ − W_p‖₂ = {distance:.2g}"
+        return (
+            f"RunResult({self.status} after {summary['steps']:,} steps: p = {summary['p']:g}, alpha = {summary['alpha']:g}, "
+            f"{data['name']} {data['m']}×{data['n']}{error}{f' ({parts})' if parts else ''})"
+        )
+
     def arrays(self) -> dict[str, np.ndarray]:
         """What ``result.npz`` holds."""
         path = self.trajectory

@@ -286,7 +286,7 @@ def _run_in(
             descent.load_state_dict(state)
             if config["logger"]["name"] != "csv":  # which starts its file anew
                 logged = int(state.get("logged_step", -1))
-        place.write_config({**config, "resume": None})
+        (place.begin if state is None else place.write_config)({**config, "resume": None})
         place.write_problem(problem)
         announce(plan)
         logger = stack.enter_context(open_logger(config["logger"], place.path, config, resumed))
@@ -324,7 +324,7 @@ def write_result(
 ) -> RunResult:
     """Write a finished run into its folder, draw it, and close its logger; returns the result with its folder.
 
-    ``summary.json`` comes last: where it is, everything is.
+    ``summary.json`` comes last, and comes too where drawing fails: where it is, all numbers are.
 
     Args:
         result: What to write.

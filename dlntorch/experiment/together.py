@@ -16,13 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dlntorch.dynamics.schedule import Schedule
 from dlntorch.experiment.assembly import measurer_of, run_result
+from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.forked import forked
 from dlntorch.experiment.imports import import_libraries
+from dlntorch.experiment.packing import PackFolders
 from dlntorch.experiment.references import References, references_of_many
 from dlntorch.experiment.result import RunResult
-from dlntorch.experiment.run import Plan, numeric_threads, plan_run, run_identity, write_result
+from dlntorch.experiment.run import Plan, numeric_threads, plan_run, training_options
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.experiment.steps import new_descent
 from dlntorch.problem import Problem
@@ -30,6 +33,7 @@ from dlntorch.problems import make_problem
 from dlntorch.training.certified import refined
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
+from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 
 __all__ = ["Trained", "plan_together", "problems_of", "run_ensemble", "train_together"]
@@ -128,6 +132,7 @@ def plan_together(
     problems: Sequence[Problem] | None = None,
     predict: bool | None = None,
     meanwhile: Callable[[], object] | None = None,
+    states: Sequence[Mapping[str, Any] | None] | None = None,
 ) -> list[Plan]:
     """Plans of many runs, with the work that they share done once.
 
@@ -136,13 +141,16 @@ def plan_together(
         problems: Their problems, where they have been made already.
         predict: Whether to predict steps and time; by default for up to 64 networks.
         meanwhile: Called here while other processes plan, where they can.
+        states: For each run the saved state that it goes on from, or None; a certified one keeps the (κ, c) it had come to.
 
     Raises:
         InputError: as for one run.
     """
     made = problems_of(configs) if problems is None else list(problems)
     if meanwhile is not None:
-        (plans,) = forked(lambda _: _without_problems(plan_together(configs, made, predict)), 1, 1, meanwhile)
+        (plans,) = forked(
+            lambda _: _without_problems(plan_together(configs, made, predict, states=states)), 1, 1, meanwhile
+        )
         return [replace(plan, problem=problem) for plan, problem in zip(plans, made, strict=True)]
     settings = [RunSettings.from_config(problem, config) for problem, config in zip(made, configs, strict=True)]
     references: list[References | None] = [None] * len(settings)
@@ -155,7 +163,10 @@ def plan_together(
     predicts = len(configs) <= PREDICTED_NETWORKS if predict is None else predict
 
     def plan(i: int) -> Plan:
-        return plan_run(configs[i], made[i], references[i], predicts)
+        state = None if states is None else states[i]
+        if state is None:
+            return plan_run(configs[i], made[i], references[i], predicts)
+        return _resumed_plan(configs[i], made[i], references[i], predicts, settings[i].schedule, state["schedule"])
 
     def without_data(i: int) -> Any:
         return replace(plan(i), problem=None, references=None)  # which are here already
@@ -164,6 +175,25 @@ def plan_together(
         return [plan(i) for i in range(len(configs))]
     sent = forked(without_data, len(configs))
     return [replace(one, problem=made[i], references=references[i] or References()) for i, one in enumerate(sent)]
+
+
+def _resumed_plan(
+    config: Mapping[str, Any],
+    problem: Problem,
+    references: References | None,
+    predicts: bool,
+    asked: Schedule,
+    saved: Mapping[str, Any],
+) -> Plan:
+    """The plan of a run that goes on with the saved numbers of its schedule."""
+    chosen = asked.with_steps(kappa=saved["kappa"], c=saved["c"]) if asked.name == "certified" else None
+    plan = plan_run(config, problem, references, predicts, chosen)
+    if asked.name == "theorem" and plan.settings.schedule.eta != saved["eta"]:
+        raise InputError(
+            "max_time must be left as it was when schedule=theorem is resumed, whose step size depends on it, "
+            f"got {plan.settings.stopping.max_time:g}"
+        )
+    return plan
 
 
 def _without_problems(plans: Sequence[Plan]) -> list[Any]:
@@ -194,7 +224,8 @@ def run_ensemble(
 
     θ, steps, status and record of every run are bitwise those of the run alone. References of one problem are shared:
     one linear programme, one W_p for each p, one sweep of the limit over all α of a p, which may differ from a limit
-    computed alone by its rounding. SIGINT, SIGTERM and SIGUSR1 end all runs that are still going as ``interrupted``.
+    computed alone by its rounding. SIGINT, SIGTERM and SIGUSR1 end all runs that are still going as ``interrupted``; SIGUSR1
+    requeues a SLURM job. All results are written before any is logged.
 
     Args:
         configs: Resolved configurations, as ``run_experiment`` takes one; nothing need be common to them. A run whose
@@ -231,59 +262,41 @@ def _run_in(
     draw: Callable[[RunResult], Mapping[str, Path]],
 ) -> list[RunResult]:
     """:func:`run_ensemble` in open folders."""
+    options = [training_options(config) for config in configs]
     problems = problems_of(configs)
     with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
+        folders = None if places is None else PackFolders(configs, problems, places)
+        states = None if folders is None else folders.read()
         importing = None if "lightning.pytorch" in sys.modules else partial(import_libraries, "none")
-        trained = Trained(plan_together(configs, problems, True, importing))
+        trained = Trained(plan_together(configs, problems, True, importing, states))
         from dlntorch.callbacks import CheckpointCallback, SignalCallback, make_progress_bar
         from dlntorch.training.fit import fit_descent
 
-        if places is not None:
-            _open_folders(configs, places, trained)
+        if folders is not None and states is not None:
+            folders.open(trained.descents, states)
+            del states
+        signals: list[SignalCallback] = []  # of the last pass
 
         def fit(ensemble: EnsembleDescent) -> None:
             callbacks: list[Any] = []
-            if places is None:
-                callbacks.append(SignalCallback())
+            if folders is None:
+                signals[:] = [SignalCallback()]
             else:
-                every = min(float(config["callbacks"]["checkpoint_seconds"]) for config in configs)
-                checkpoints = CheckpointCallback(partial(_checkpoint, places=places, trained=trained), every)
-                callbacks += [checkpoints, SignalCallback(checkpoints.save)]
+                checkpoints = CheckpointCallback(folders.write_checkpoints, min(every for _, every, _ in options))
+                callbacks.append(checkpoints)
+                signals[:] = [SignalCallback(checkpoints.save)]
+            callbacks += signals
             if progress:
                 callbacks.append(make_progress_bar(trained.predicted_steps))
             fit_descent(ensemble, callbacks)
 
-        block = max(float(config["trainer"]["block_seconds"]) for config in configs)
-        train_together(trained, fit, threads=threads, block_seconds=block)
+        train_together(trained, fit, threads=threads, block_seconds=max(block for _, _, block in options))
         results = trained.results()
-    if places is None:
+    if folders is None:
         return [replace(result, config=dict(config)) for result, config in zip(results, configs, strict=True)]
-    return [_close(result, config, place, draw) for result, config, place in zip(results, configs, places, strict=True)]
-
-
-def _open_folders(configs: Sequence[Mapping[str, Any]], places: Sequence[RunFolder], trained: Trained) -> None:
-    for config, place, plan, descent in zip(configs, places, trained.plans, trained.descents, strict=True):
-        if config["resume"] is not None and place.checkpoint.is_file():
-            descent.load_state_dict(place.read_checkpoint(run_identity(plan.problem, plan.settings)))
-        place.write_config({**config, "resume": None})
-        place.write_problem(plan.problem)
-
-
-def _checkpoint(state: Mapping[str, Any], places: Sequence[RunFolder], trained: Trained) -> None:
-    """Each network's part of the ensemble's state into its own folder, as if it had run alone."""
-    for one, place, plan, settings in zip(state["networks"], places, trained.plans, trained.settings, strict=True):
-        place.write_checkpoint(one, run_identity(plan.problem, settings))
-
-
-def _close(
-    result: RunResult,
-    config: Mapping[str, Any],
-    place: RunFolder,
-    draw: Callable[[RunResult], Mapping[str, Path]],
-) -> RunResult:
-    """Log a finished run's path through its own logger, and write it."""
-    from dlntorch.experiment.loggers import log_history, make_logger
-
-    logger = make_logger(config["logger"], place.path, config)
-    log_history(logger, result.history)
-    return write_result(result, config, place, logger, draw)
+    with signals[0].deferred():
+        written, figures = folders.write(results, draw)
+        if signals[0].received == "SIGUSR1" and any(one.status is Status.INTERRUPTED for one in written):
+            requeue_slurm_job()  # before the loggers, which may take longer than SLURM waits
+    folders.log(written, figures, trained.descents)
+    return written

@@ -12,7 +12,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -129,7 +129,12 @@ def _check_zip(archive: zipfile.ZipFile, limit: int) -> None:
 
 def read_npz(file: Path, limit: int) -> Mapping[str, Any]:
     """A, y and truth of a .npz."""
-    return read_arrays(file, limit, lambda members: _operator_keys(members) or _check_keys(members))
+    found = read_arrays(file, limit, lambda members: _operator_keys(members) or _check_keys(members))
+    for key in found:
+        if key.endswith(("_n", "_shape")):  # an operator's, which needs vectors of that size
+            for size in found[key].reshape(-1):
+                _check_bytes(f"a vector of the size in {key}", int(size) * 8, limit)
+    return found
 
 
 def read_arrays(
@@ -166,7 +171,7 @@ def pair_name(file: Path) -> str:
     return stem or file.absolute().parent.name or "problem"
 
 
-def _pair_files(file: Path) -> dict[str, Path]:
+def pair_files(file: Path) -> dict[str, Path]:
     """The three file names of the pair that ``file`` belongs to."""
     match = re.fullmatch(r"(.*[_.-]|)(A|y|truth)", file.stem)
     front = match.group(1) if match else f"{file.stem}_"
@@ -175,7 +180,7 @@ def _pair_files(file: Path) -> dict[str, Path]:
 
 def read_npy_pair(file: Path, limit: int) -> Mapping[str, Any]:
     """A, y and truth of a .npy pair."""
-    files = _pair_files(file)
+    files = pair_files(file)
     if file.exists() and file not in files.values():
         # Look at what was named first: an object array or a folder is the better reason than a missing partner.
         size = check_regular_file(file)
@@ -212,14 +217,23 @@ def _check_header(header: list[str]) -> None:
         raise FileProblem(f"its header calls column {names.index('y') + 1} y, but the last column is read as y")
 
 
+def _counted(lines: Iterable[str], limit: int) -> Iterator[str]:
+    """The lines, as long as the numbers that they may hold fit below the limit."""
+    count = 0
+    for line in lines:
+        count += line.count(",") + 1
+        _check_bytes("its table", 8 * count, limit)
+        yield line
+
+
 def read_csv(file: Path, limit: int) -> Mapping[str, Any]:
     """A and y of a comma-separated file."""
     _check_bytes("it", check_regular_file(file), limit)
-    rows: list[list[float]] = []
+    rows: list[np.ndarray] = []  # a list of floats would take four times the memory
     header: list[str] | None = None
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
+            reader = csv.reader(_counted(stream, limit), strict=True)
             for cells in reader:
                 if not any(cell.strip() for cell in cells):
                     continue
@@ -233,7 +247,7 @@ def read_csv(file: Path, limit: int) -> Mapping[str, Any]:
                 width = len(rows[0]) if rows else len(header) if header else len(cells)
                 if len(cells) != width:
                     raise FileProblem(f"line {reader.line_num} has {len(cells)} columns, not {width} as those before")
-                rows.append(_csv_numbers(cells, reader.line_num))
+                rows.append(np.array(_csv_numbers(cells, reader.line_num)))
     except UnicodeDecodeError:
         raise FileProblem("it is not text in UTF-8") from None
     except csv.Error as error:

@@ -13,7 +13,7 @@ import numpy as np
 from dlntorch.problem import Problem
 from dlntorch.validation import InputError, check_count, check_number
 
-__all__ = ["gaussian", "ill_conditioned", "rank_deficient", "sparse"]
+__all__ = ["gaussian", "ill_conditioned", "planted_values", "rank_deficient", "sparse"]
 
 _MOST_ENTRIES = 2**29  # of A: 4 GiB in float64
 

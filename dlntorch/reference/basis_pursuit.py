@@ -122,7 +122,7 @@ def _begin_together(
     """The path of all problems of one rank at once, on ``device``; None for those that have to begin by themselves."""
     found: list[Start | None] = [None] * len(scaled)
     groups: dict[tuple[int, ...], list[int]] = {}
-    right = [one.right_hand_side(side)[0] for one, side in zip(scaled, sides, strict=True)]
+    right = [one.right_hand_side(side) for one, side in zip(scaled, sides, strict=True)]
     for i, (one, b) in enumerate(zip(scaled, right, strict=True)):
         if np.any(b):
             groups.setdefault(one.reduced.shape, []).append(i)
@@ -138,9 +138,9 @@ def _begin_together(
 
 def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int, start: Start | None = None) -> Answer:
     """One right-hand side."""
-    b, distance = scaled.right_hand_side(y)
+    b = scaled.right_hand_side(y)
     if not np.any(b):
-        return scaled.zero_answer(distance)
+        return scaled.zero_answer()
     if scaled.path is None:
         scaled.path = PathProblem(scaled.reduced)
     outcome = follow(scaled.path, b, tol, max_iterations, start)
@@ -175,6 +175,10 @@ def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tupl
         except ValueError:
             raise InputError(
                 f"{name} must be a rectangular array of real numbers, got rows of unequal length"
+            ) from None
+        except (TypeError, RuntimeError) as error:  # what an array-like of another library says
+            raise InputError(
+                f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
             ) from None
         if raw.dtype.kind not in "fiub":
             raise InputError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")

@@ -181,8 +181,8 @@ def certify(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray) -> Ve
     return Vertex(x, dual, gap, float(np.linalg.norm(A @ x - y) / np.linalg.norm(y)))
 
 
-def push(A: np.ndarray, basis: Basis, x: np.ndarray) -> np.ndarray:
-    """Move the coordinates off the basis to zero along Ax = const., ‖x‖₁ never increasing; returns the new x.
+def push(A: np.ndarray, basis: Basis, x: np.ndarray) -> None:
+    """Move the coordinates off the basis to zero along Ax = const., ‖x‖₁ never increasing; what changes is the basis.
 
     A coordinate that has to grow, or that drives a basic one to zero first, takes that one's place in the basis.
     """
@@ -210,7 +210,6 @@ def push(A: np.ndarray, basis: Basis, x: np.ndarray) -> np.ndarray:
             x[columns[k]] = 0.0
             x[j] += t * move
             basis.replace(k, int(j), d)
-    return x
 
 
 def simplex(

@@ -64,9 +64,9 @@ def numerical_rank(M: np.ndarray, factor: float = 1.0) -> int:
     return int((s > factor * max(M.shape) * EPS * s[0]).sum())
 
 
-def find_face(A: np.ndarray, y: np.ndarray, vertex: Vertex) -> Face:
+def find_face(A: np.ndarray, vertex: Vertex) -> Face:
     """The face of all minimisers, from one optimal pair of the scaled problem."""
-    face = _face_on(A, y, vertex, vertex.ties)
+    face = _face_on(A, vertex, vertex.ties)
     if vertex.near > UNDECIDED_FACTOR * vertex.noise:
         return face
     # Some |A_iᵀλ| is not told from 1: the answer counts only if it stays the same when those are ties too.
@@ -84,7 +84,7 @@ def _undecided(face: Face, reason: str) -> Face:
     return replace(face, unique=None, reason=f"uniqueness is undecided: {reason}")
 
 
-def _face_on(A: np.ndarray, y: np.ndarray, vertex: Vertex, ties: np.ndarray) -> Face:
+def _face_on(A: np.ndarray, vertex: Vertex, ties: np.ndarray) -> Face:
     """The face supported on ``ties``."""
     x = vertex.x
     support = np.flatnonzero(x)

@@ -100,7 +100,7 @@ def l1_minimizer(problem: Problem) -> L1Minimizer:
     """
     form = StandardForm.of(problem)
     vertex, certificate, why = _solve(form)
-    face = find_face(form.A, form.y, vertex)
+    face = find_face(form.A, vertex)
     status, reasons = Status.CONVERGED, [form.reason, why]
     psi = form.psi(vertex.x)
     if vertex.message:
@@ -179,7 +179,7 @@ def _on_given_data(problem: Problem, psi: Tensor, dual: Tensor) -> float:
     tau = problem.A.double().mT @ dual.double()
     x = psi.double()
     size = given.spectral_norm * float(torch.linalg.vector_norm(x)) + float(torch.linalg.vector_norm(y))
-    residual = float(torch.linalg.vector_norm(A @ x - y)) / size
+    residual = float(torch.linalg.vector_norm(A @ x - y)) / size if size > 0 else 0.0  # y = 0 and ψ = 0
     on = x != 0
     wrong = float((tau[on] - torch.sign(x[on])).abs().max()) if bool(on.any()) else 0.0
     gap = abs(float(problem.y.double() @ dual.double()) / float(x.abs().sum()) - 1) if bool(on.any()) else 0.0

@@ -81,8 +81,8 @@ class ScaledProblem:
 
     # -- right-hand sides -------------------------------------------------------------------------------------------
 
-    def right_hand_side(self, y: np.ndarray) -> tuple[np.ndarray, float]:
-        """y in the path's coordinates, and the relative distance of y from range(A); sets this side's scale."""
+    def right_hand_side(self, y: np.ndarray) -> np.ndarray:
+        """y in the path's coordinates; sets this side's scale, and the relative distance of y from range(A)."""
         self.y = y
         mantissa, exponent = np.frexp(y[self.rows])
         exponent = exponent - self.exponent
@@ -94,7 +94,7 @@ class ScaledProblem:
         self.inconsistent = bool(np.any(y[outside] != 0))
         self.distance = 1.0 if self.inconsistent else 0.0
         if self._left is None:
-            return self.b, self.distance
+            return self.b
         projected = self._left.T @ self.b
         if self._left.shape[1] < self._left.shape[0]:
             off = float(np.linalg.norm(self.b - self._left @ projected) / (np.linalg.norm(self.b) or 1.0))
@@ -102,7 +102,7 @@ class ScaledProblem:
             slack = 10 * max(self.m, self.n) * self.eps * max(1.0, float(self._singular[0] / self._singular[-1]))
             if off > min(slack, 1e-3):
                 self.inconsistent, self.distance = True, max(off, self.distance)
-        return projected / self._singular, self.distance
+        return projected / self._singular
 
     def restore(self, x: np.ndarray, dual: np.ndarray) -> Answer:
         """The answer in the caller's coordinates, with its certificate evaluated against the caller's A and y."""
@@ -130,7 +130,7 @@ class ScaledProblem:
         answer.rounding = float(np.finfo(np.float64).eps * (np.abs(dual) @ np.abs(self.A)).max())
         return self._judge(answer)
 
-    def zero_answer(self, distance: float) -> Answer:
+    def zero_answer(self) -> Answer:
         """x = 0, for y = 0 or a y orthogonal to the range of A."""
         answer = Answer(np.zeros(self.n), np.zeros(self.m), primal_residual=1.0 if np.any(self.y) else 0.0)
         return self._judge(answer)

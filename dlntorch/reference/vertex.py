@@ -121,7 +121,8 @@ def _refined(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray) -> tu
         miss = float(np.linalg.norm(y - A @ x))
         excess = float(max(0.0, np.abs(tau).max() - 1))
         size = float(np.linalg.norm(A, 2) * np.linalg.norm(x) + np.linalg.norm(y))
-        if miss <= 64 * EPS * size and excess <= dual_noise(A, lam):
+        signs = bool(np.all(tau * x >= 0))  # polishing may have turned a small entry's
+        if miss <= 64 * EPS * size and excess <= dual_noise(A, lam) and signs:
             break
         primal = 1 / max(miss, EPS * size)
         dual = 1.0 if excess <= dual_noise(A, lam) else 1 / excess
@@ -168,6 +169,8 @@ def _highs(
 def _polish_primal(A: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Least squares on the support; entries that are zero up to rounding are dropped when the rest still solves."""
     support = np.flatnonzero(x)
+    if not support.size:
+        return x
     B = A[:, support]
     _U, s, Vt = np.linalg.svd(B, full_matrices=False)
     if s[-1] <= max(B.shape) * EPS * s[0]:  # not a basis: HiGHS's own values are as good as any

@@ -6,7 +6,7 @@ import html
 import math
 from typing import Any
 
-from dlntorch.report.chart import GUIDE, Chart, Panel, Series, look_of
+from dlntorch.report.chart import GUIDE, Chart, Heat, Panel, Series, look_of
 from dlntorch.report.style import DARK
 
 __all__ = ["interactive_html", "plotly_available", "plotly_script"]
@@ -53,22 +53,7 @@ def _figure(panel: Panel) -> Any:
 
     figure = go.Figure()
     if panel.heat is not None:
-        heat = panel.heat
-        figure.add_trace(
-            go.Heatmap(
-                x=list(heat.x),
-                y=list(heat.y),
-                z=[list(row) for row in heat.z],
-                zmin=heat.low,
-                zmax=heat.high,
-                colorscale=[
-                    [0.0, "#ffffff"],
-                    [1.0, "#000000"],
-                ],  # plotly's "Greys" runs one way in Python, the other in JS
-                colorbar={"title": {"text": heat.label, "side": "right"}, "thickness": 12},
-                hovertemplate=f"{panel.x} %{{x:.4g}}<br>{panel.y} %{{y:.4g}}<br>{heat.label} %{{z:.4g}}<extra></extra>",
-            )
-        )
+        figure.add_trace(_map(panel, panel.heat))
     named: set[str] = set()
     for series in panel.series:
         for edge in _band(panel, series):
@@ -106,13 +91,28 @@ def _figure(panel: Panel) -> Any:
     return figure
 
 
+def _map(panel: Panel, heat: Heat) -> Any:
+    import plotly.graph_objects as go
+
+    return go.Heatmap(
+        x=list(heat.x),
+        y=list(heat.y),
+        z=[list(row) for row in heat.z],
+        zmin=heat.low,
+        zmax=heat.high,
+        colorscale=[[0.0, "#ffffff"], [1.0, "#000000"]],  # plotly's "Greys" runs one way in Python, the other in JS
+        colorbar={"title": {"text": heat.label, "side": "right"}, "thickness": 12},
+        hovertemplate=f"{panel.x} %{{x:.4g}}<br>{panel.y} %{{y:.4g}}<br>{heat.label} %{{z:.4g}}<extra></extra>",
+    )
+
+
 def _ticks(panel: Panel, which: str) -> dict[str, Any]:
-    """Whole decades where there are more than two: plotly would label 2 and 5 between them."""
+    """Whole decades where there are more than two, else 1, 2 and 5: plotly alone would label every digit."""
     if getattr(panel, f"{which}_scale") == "linear":
         return {}
     found = [v for series in panel.series for v in _numbers(getattr(series, which), "log") if v is not None]
     decades = math.log10(max(found) / min(found)) if found else 0.0
-    return {"dtick": math.ceil(decades / 7)} if decades > 2 else {}
+    return {"dtick": math.ceil(decades / 7) if decades > 2 else "D2"}
 
 
 def _trace(panel: Panel, series: Series, first: bool) -> Any:

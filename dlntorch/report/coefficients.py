@@ -32,15 +32,14 @@ LABELLED = 14
 
 
 def draw_coefficients(title: str, data: RunData) -> Figure:
-    """ψᵢ(t), the support apart from the rest, with the minimiser's values at the right edge."""
+    """ψᵢ(t), the support apart from the rest, with the planted signal's values at the right edge."""
     t, psi = data.coefficients()
     psi = psi[t > 0]
     t = t[t > 0]
     if not t.size:
         return notice(title, data, nothing_yet(data) + " ψ = 0.")
     figure, (axes,) = new_figure(title, data.heading, heights=(3.5,))
-    minimizer = data.minimizer()
-    target = None if minimizer is None else minimizer[1]
+    target = data.truth()
     support = _support(psi[-1], 1e-2) if target is None else _support(target, 1e-6)
     order = np.argsort(-np.abs(psi).max(axis=0), kind="stable").tolist()
     inside = set(support.tolist())
@@ -52,14 +51,14 @@ def draw_coefficients(title: str, data: RunData) -> Figure:
         line = SERIES[rank % len(SERIES)]
         axes.plot(t, psi[:, i], color=line.color, linestyle=line.style, linewidth=1.7, marker=dot, markersize=5)
     if chosen:
-        what = f"{len(chosen)} largest at the end" if minimizer is None else f"support of {minimizer[0]}"
-        count = f" ({_of(chosen, support)})" if minimizer is not None else ""
-        label = f"{what}{count}, numbered from 0"
+        planted = f"support of the planted signal ({_of(chosen, support)})"
+        what = f"{len(chosen)} largest at the end" if target is None else planted
+        label = f"{what}, numbered from 0"
         axes.plot([], [], color=SERIES[0].color, linewidth=1.7, label=label)
     log_axis(axes, "x", [t], pad=0.0)
     ends = psi[-1] if target is None else target
     unit = _coefficient_axis(axes, data, psi if target is None else np.vstack([psi, target]), ends[chosen])
-    if minimizer is not None and chosen:
+    if target is not None and chosen:
         axes.plot(
             np.ones(len(chosen)),
             ends[chosen],
@@ -70,7 +69,7 @@ def draw_coefficients(title: str, data: RunData) -> Figure:
             markerfacecolor="white",
             clip_on=False,
             transform=axes.get_yaxis_transform(),
-            label=f"its values in {minimizer[0]}",
+            label="its values in the planted signal",
             zorder=4,
         )
     _name_lines(axes, chosen, ends)

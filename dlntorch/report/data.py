@@ -71,14 +71,10 @@ class RunData:
         finite = np.isfinite(t) & np.isfinite(psi).all(axis=1)
         return t[finite], psi[finite]
 
-    def minimizer(self) -> tuple[str, np.ndarray] | None:
-        """A saved reference vector to compare the coefficients with, and its name: W_p, else the planted signal."""
-        saved = getattr(self.result, "references", None) or {}
-        for key, name in (("selected", "W_p"), ("l1", "the ℓ₁ vertex")):
-            if key in saved:
-                return name, _numbers(saved[key])
+    def truth(self) -> np.ndarray | None:
+        """The planted signal, the one vector to compare the coefficients with that a run saves."""
         truth = self.result.problem.truth
-        return None if truth is None else ("the planted signal", truth.detach().cpu().double().numpy())
+        return None if truth is None else truth.detach().cpu().double().numpy()
 
     def budget_curves(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         """The three parts of the error along the run, and the reasons for those that are missing."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -13,7 +15,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["TIME", "draw_level", "has_time", "nothing_yet", "notice", "plot_series"]
+__all__ = ["TIME", "ReportFigure", "draw_level", "has_time", "nothing_yet", "notice", "plot_series"]
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ReportFigure(Generic[Result]):
+    """A figure of the report of a run or an ensemble.
+
+    Attributes:
+        title: What it shows.
+        caption: How to read it, for the page and for those who do not see it.
+        draw: Makes it, from the title and the result.
+    """
+
+    title: str
+    caption: str
+    draw: Callable[[str, Result], Figure]
+
 
 TIME = "t = Σ η  (time of the gradient flow)"
 

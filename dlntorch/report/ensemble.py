@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlntorch.experiment.ensemble_result import EnsembleResult, network_rows
 from dlntorch.report.axes import label_axes, linear_axis, log_axis
-from dlntorch.report.drawing import TIME, plot_series
+from dlntorch.report.chart import look_of
+from dlntorch.report.drawing import TIME, ReportFigure, plot_series
 from dlntorch.report.page import figures_html, one_line, page_html, section_html, table_html, yaml_text
 from dlntorch.report.style import GREY, PALE, SERIES, Line, finish_figure, format_number, new_figure, show_notice
 
@@ -19,19 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ENSEMBLE_FIGURES", "EnsembleFigure", "ensemble_heading", "render_ensemble_page"]
+__all__ = ["ENSEMBLE_FIGURES", "ensemble_heading", "render_ensemble_page"]
 
 #: Paths that are drawn in the figure of residuals.
 DRAWN_PATHS = 200
-
-
-@dataclass(frozen=True)
-class EnsembleFigure:
-    """A figure of the ensemble report: what it shows, how to read it, and what draws it."""
-
-    title: str
-    caption: str
-    draw: Callable[[str, EnsembleResult], Figure]
 
 
 def ensemble_heading(result: EnsembleResult) -> str:
@@ -66,9 +57,9 @@ def _abscissa(result: EnsembleResult) -> tuple[np.ndarray, str, bool]:
 
 
 def _depths(result: EnsembleResult) -> list[tuple[float, np.ndarray, Line]]:
-    """The first four depths, each with its networks and its look."""
+    """Every depth, with its networks and its look; looks repeat after six."""
     p = _numbers(result, lambda summary: summary["p"])
-    return [(depth, np.flatnonzero(p == depth), line) for depth, line in zip(np.unique(p), SERIES, strict=False)]
+    return [(depth, np.flatnonzero(p == depth), look_of(i)) for i, depth in enumerate(np.unique(p).tolist())]
 
 
 def _draw_axis(axes: Axes, x: np.ndarray, name: str, logarithmic: bool, y: list[np.ndarray], y_name: str) -> None:
@@ -210,20 +201,21 @@ def draw_steps(title: str, result: EnsembleResult) -> Figure:
     return figure
 
 
-ENSEMBLE_FIGURES: dict[str, EnsembleFigure] = {
-    "distances": EnsembleFigure(
+ENSEMBLE_FIGURES: dict[str, ReportFigure[EnsembleResult]] = {
+    "distances": ReportFigure(
         "Distance to W_p",
         "How far each network ends from the minimiser that its depth selects. The dotted line is the theorem's prediction, "
         "a slope of p in α for p > 2; networks above it have a larger error from the step size or from stopping early. The "
         "dashed floor is what α alone costs.",
         draw_distances,
     ),
-    "residual": EnsembleFigure(
+    "residual": ReportFigure(
         "Residuals",
-        "The residual of each network against time: every network stops by itself.",
+        "The residual against time: every network stops by itself. Of many networks the first and the last are named and "
+        f"the others grey; of more than {DRAWN_PATHS}, evenly spaced ones are drawn.",
         draw_residuals,
     ),
-    "steps": EnsembleFigure(
+    "steps": ReportFigure(
         "Steps",
         "SGD steps that each network took until it ended.",
         draw_steps,

@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from dlntorch.report.budget import draw_budget
 from dlntorch.report.coefficients import draw_coefficients
 from dlntorch.report.curves import draw_distances, draw_residual, draw_steps
 from dlntorch.report.data import RunData
+from dlntorch.report.drawing import ReportFigure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["RUN_FIGURES"]
 
-__all__ = ["RUN_FIGURES", "RunFigure"]
-
-
-@dataclass(frozen=True)
-class RunFigure:
-    """A figure of the run report.
-
-    Attributes:
-        title: What it shows.
-        caption: How to read it, for the page and for those who do not see it.
-        draw: Makes it.
-    """
-
-    title: str
-    caption: str
-    draw: Callable[[str, RunData], Figure]
-
-
-RUN_FIGURES: dict[str, RunFigure] = {
-    "distances": RunFigure(
+RUN_FIGURES: dict[str, ReportFigure[RunData]] = {
+    "distances": ReportFigure(
         "Distance to the references",
         "How far ψ is from each reference, against time. The dashed floor is what α alone costs: no longer run gets "
         "below it. The dotted line is the theorem's prediction of that floor. Curves that coincide are drawn as one.",
         draw_distances,
     ),
-    "residual": RunFigure(
+    "residual": ReportFigure(
         "Residual and ℓ₁ gap",
         "The residual, and the distance of ‖ψ‖₁ from the minimum, below it while ψ does not interpolate yet and above it "
         "where ψ interpolates with a larger norm.",
         draw_residual,
     ),
-    "coefficients": RunFigure(
+    "coefficients": ReportFigure(
         "Coefficients of the network",
         "Every coefficient against time: coordinates switch on one after the other. The support is highlighted, the other "
-        "coordinates are grey; triangles at the right edge are the reference's values, where one was saved.",
+        "coordinates are grey; triangles at the right edge are the planted signal's values, where there is one.",
         draw_coefficients,
     ),
-    "steps": RunFigure(
+    "steps": ReportFigure(
         "Step size, stability, positivity",
         "Above: the step size used, and the largest that is stable at that point. Below: the smallest parameter, which has "
         "to stay positive for descent to follow the flow.",
         draw_steps,
     ),
-    "budget": RunFigure(
+    "budget": ReportFigure(
         "Where the error comes from",
         "The three parts of the error against time. The shading below the largest part says which one dominates; the wide "
         "grey line is their sum, which bounds the distance to W_p.",

@@ -11,7 +11,16 @@ from dlntorch.report.data import RunData
 from dlntorch.report.figures import RUN_FIGURES
 from dlntorch.report.style import format_number
 
-__all__ = ["figures_html", "one_line", "page_html", "render_page", "section_html", "table_html", "yaml_text"]
+__all__ = [
+    "figures_html",
+    "one_line",
+    "page_html",
+    "picture_html",
+    "render_page",
+    "section_html",
+    "table_html",
+    "yaml_text",
+]
 
 Row = tuple[str, Any, str]
 
@@ -246,19 +255,29 @@ def section_html(title: str, body: str) -> str:
     return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
 
 
+def picture_html(image: bytes, alt: str, kind: str = "") -> str:
+    """A PNG inside the page, with its size, so that nothing moves while it is decoded.
+
+    Args:
+        image: The PNG.
+        alt: What it shows, for those who do not see it (escaped here).
+        kind: Its class in the style sheet.
+    """
+    width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")  # PNG header
+    style = f' class="{kind}"' if kind else ""
+    return (
+        f'<img{style} width="{width}" height="{height}" alt="{html.escape(one_line(alt), quote=True)}" '
+        f'src="data:image/png;base64,{base64.b64encode(image).decode()}">'
+    )
+
+
 def figures_html(figures: Mapping[str, Any], heading: str, images: Mapping[str, bytes]) -> str:
     """The section of figures, each with its caption; ``figures`` has a title and a caption for every name."""
     parts = ['<section class="figures">', "<h2>Figures</h2>"]
     for name, image in images.items():
         figure = figures[name]
-        width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")  # PNG header
-        alt = html.escape(one_line(f"{figure.title}. {heading}. {figure.caption}"), quote=True)
-        parts.append(
-            f'<figure id="{name}">'
-            f'<img width="{width}" height="{height}" alt="{alt}" '
-            f'src="data:image/png;base64,{base64.b64encode(image).decode()}">'
-            f"<figcaption>{html.escape(figure.caption)}</figcaption></figure>"
-        )
+        picture = picture_html(image, f"{figure.title}. {heading}. {figure.caption}")
+        parts.append(f'<figure id="{name}">{picture}<figcaption>{html.escape(figure.caption)}</figcaption></figure>')
     return "\n".join([*parts, "</section>"])
 
 

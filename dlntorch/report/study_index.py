@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
 
 from dlntorch.experiment.folder import atomic_write
-from dlntorch.report.page import page_html
+from dlntorch.report.page import page_html, picture_html
 from dlntorch.report.study_page import verdict_words
 from dlntorch.studies.base import Verdict
 from dlntorch.studies.runner import StudyResult
@@ -48,8 +47,7 @@ def _card(result: StudyResult, folder: Path) -> str:
     pictures = sorted((result.folder / "figures").glob("*.png"), key=lambda path: (path.stem != result.name, path.stem))
     picture = ""
     if pictures:
-        source = f"data:image/png;base64,{base64.b64encode(pictures[0].read_bytes()).decode()}"
-        picture = f'<img alt="first figure of {html.escape(result.name)}" src="{source}">'
+        picture = picture_html(pictures[0].read_bytes(), f"first figure of {result.name}")
     link = html.escape((result.folder / "report.html").relative_to(folder).as_posix(), quote=True)
     return (
         f'<article><h2><a href="{link}">{html.escape(result.name)}</a></h2>'

@@ -6,7 +6,6 @@ same figures as pictures.
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from dlntorch.experiment.folder import atomic_write
 from dlntorch.report.chart import Chart
 from dlntorch.report.chart_interactive import interactive_html, plotly_available, plotly_script
 from dlntorch.report.chart_static import draw_chart
-from dlntorch.report.page import page_html
+from dlntorch.report.page import page_html, picture_html
 from dlntorch.report.study_figures import study_charts
 from dlntorch.report.style import save_figure
 from dlntorch.studies.base import Claim, Verdict
@@ -110,13 +109,10 @@ def _yaml(settings: Mapping[str, object]) -> str:
 
 
 def _figure_html(chart: Chart, image: bytes, interactive: bool) -> str:
-    width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")  # PNG header
-    alt = html.escape(f"{chart.title}. {chart.caption}", quote=True)
-    source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
     return (
         f'<figure id="{chart.name}"><h3>{html.escape(chart.title)}</h3>'
         + (interactive_html(chart) if interactive else "")
-        + f'<img class="static" width="{width}" height="{height}" alt="{alt}" src="{source}">'
+        + picture_html(image, f"{chart.title}. {chart.caption}", "static")
         + f"<figcaption>{html.escape(chart.caption)}</figcaption></figure>"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,9 @@ import numpy as np
 from dlntorch.experiment.collect import collect_sweep, write_table
 from dlntorch.experiment.folder import atomic_write
 from dlntorch.report.axes import label_axes, log_axis
-from dlntorch.report.page import page_html, table_html
-from dlntorch.report.style import SERIES, finish_figure, format_number, new_figure, save_figure, show_notice
+from dlntorch.report.chart import look_of
+from dlntorch.report.page import page_html, picture_html, table_html
+from dlntorch.report.style import finish_figure, format_number, new_figure, save_figure, show_notice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def write_sweep_report(sweep: str | Path) -> list[Path]:
     figure = folder / "figures" / "sweep.png"
     image = save_figure(sweep_figure(rows, folder.name), figure)
     page = folder / "report.html"
-    atomic_write(page, _page(rows, folder.name, image).encode("utf-8", "replace"))
+    atomic_write(page, _page(rows, folder, image).encode("utf-8", "replace"))
     return [*paths, figure, page]
 
 
@@ -62,7 +62,7 @@ def sweep_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
         return figure
     depths = sorted({float(row["p"]) for row in done})
     for i, p in enumerate(depths):
-        line = SERIES[i % len(SERIES)]
+        line = look_of(i)
         here = [row for row in done if float(row["p"]) == p]
         alphas = sorted({float(row["alpha"]) for row in here})
         middle = [np.median([row["distance_to_selected"] for row in here if row["alpha"] == alpha]) for alpha in alphas]
@@ -80,11 +80,11 @@ def sweep_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
     return figure
 
 
-def _page(rows: Sequence[Mapping[str, Any]], name: str, image: bytes) -> str:
+def _page(rows: Sequence[Mapping[str, Any]], folder: Path, image: bytes) -> str:
+    name = folder.name
     states = Counter(str(row["state"]) for row in rows)
     words = ", ".join(f"{count} {state}" for state, count in states.most_common())
     statuses = Counter(str(row["status"]) for row in rows if row.get("status"))
-    source = base64.b64encode(image).decode()
     caption = "Small marks are points; lines join their medians over everything else that the sweep varies."
     sections = [
         f"<h1>Sweep {html.escape(name)}</h1>",
@@ -92,20 +92,20 @@ def _page(rows: Sequence[Mapping[str, Any]], name: str, image: bytes) -> str:
         "<section><h2>How runs ended</h2>"
         + table_html(("status", "points"), [(status, count, "") for status, count in statuses.most_common()])
         + "</section>",
-        f'<section class="figures"><h2>Figures</h2><figure><img alt="{caption}" src="data:image/png;base64,{source}">'
+        f'<section class="figures"><h2>Figures</h2><figure>{picture_html(image, caption)}'
         f"<figcaption>{caption}</figcaption></figure></section>",
-        '<section class="figures"><h2>Points</h2>' + _points(rows) + "</section>",
+        '<section class="figures"><h2>Points</h2>' + _points(rows, folder) + "</section>",
     ]
     return page_html(f"dlntorch: sweep {name}", sections)
 
 
-def _points(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line for each point, with a link to its own page where it has one."""
+def _points(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    """One line for each point, with a link to its own page where it has one: callbacks.figures=false writes none."""
     head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in ("point", *SHOWN.values()))
     lines = [f'<div style="overflow-x:auto;grid-column:1/-1"><table><thead><tr>{head}</tr></thead><tbody>']
     for row in rows:
         name = html.escape(str(row["overrides"] or row["point"]))
-        if row["state"] == "done":
+        if (folder / str(row["point"]) / "report.html").is_file():
             name = f'<a href="{html.escape(str(row["point"]), quote=True)}/report.html">{name}</a>'
         cells = "".join(_cell(row.get(key)) for key in SHOWN)
         note = f'<td class="meaning">{html.escape(str(row["reason"]))}</td>' if row["state"] == "failed" else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dlntorch.validation import InputError
+from dlntorch.validation import InputError, check_number
 
 __all__ = [
     "Claim",
@@ -21,6 +21,7 @@ __all__ = [
     "Verdict",
     "at_most",
     "column",
+    "depths_and_powers",
     "holds",
     "numbers",
     "pick",
@@ -48,8 +49,8 @@ class Claim:
 
     Attributes:
         claim: The statement, in words, with the parameters it is about.
-        predicted: A number, or words.
-        measured: A number, or words.
+        predicted: A finite number, words, or None where there is none.
+        measured: The same.
         verdict: Whether the measurement confirms it.
         rule: How that was decided, for example "within 0.02".
     """
@@ -86,7 +87,8 @@ def within(
 ) -> Claim:
     """A claim that ``measured`` is within ``tolerance`` (a share of ``predicted`` if ``relative``) of ``predicted``."""
     rule = f"within {100 * tolerance:.3g} %" if relative else f"within {tolerance:.3g}"
-    if predicted is None or measured is None or not (math.isfinite(predicted) and math.isfinite(measured)):
+    predicted, measured = _finite(predicted), _finite(measured)
+    if predicted is None or measured is None:
         return Claim(claim, predicted, measured, Verdict.UNDECIDED, f"{rule}; one of the two is not available")
     allowed = tolerance * abs(predicted) if relative else tolerance
     good = abs(measured - predicted) <= allowed
@@ -95,10 +97,16 @@ def within(
 
 def at_most(claim: str, measured: float | None, bound: float) -> Claim:
     """A claim that ``measured`` is at most ``bound``."""
-    if measured is None or not math.isfinite(measured):
+    measured = _finite(measured)
+    if measured is None:
         return Claim(claim, bound, measured, Verdict.UNDECIDED, "measured ≤ predicted; it is not available")
     good = measured <= bound
     return Claim(claim, bound, measured, Verdict.CONFIRMED if good else Verdict.NOT_CONFIRMED, "measured ≤ predicted")
+
+
+def _finite(value: float | None) -> float | None:
+    """None for NaN and infinities, which JSON has no word for: studies need not look before they compare."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def holds(claim: str, predicted: str, measured: str, good: bool | None, rule: str) -> Claim:
@@ -146,3 +154,26 @@ def numbers(settings: Settings, key: str, check: Callable[[str, Any], Any]) -> l
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise InputError(f"study.{key} must be a nonempty list, got {values!r}")
     return [check(f"study.{key}[{index}]", value) for index, value in enumerate(values)]
+
+
+def depths_and_powers(
+    settings: Settings, depths: str = "depths", powers: str = "powers", repeated: bool = False
+) -> list[tuple[float, float]]:
+    """Two settings that are lists of the same length: each p >= 2 with its αᵖ, at most 0.1.
+
+    Args:
+        settings: Of the study.
+        depths: The key of the p.
+        powers: The key of the αᵖ.
+        repeated: Whether a p may occur more than once; rows that only p tells apart would be mixed.
+
+    Raises:
+        InputError: naming the key and the value.
+    """
+    ps = numbers(settings, depths, lambda name, value: check_number(name, value, at_least=2))
+    sizes = numbers(settings, powers, lambda name, value: check_number(name, value, above=0, at_most=0.1))
+    if len(ps) != len(sizes):
+        raise InputError(f"study.{powers} must have one entry for each of the {len(ps)} depths, got {len(sizes)}")
+    if not repeated and len(set(ps)) < len(ps):
+        raise InputError(f"study.{depths} must be different numbers, got {settings[depths]}")
+    return list(zip(ps, sizes, strict=True))

@@ -20,10 +20,10 @@ from dlntorch.engine import RowBatches, Stopping, engine_class
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
-from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, pick, select
+from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, numbers, pick, select
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent, available_cores
-from dlntorch.validation import check_count, check_number
+from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY", "blas_floors"]
 
@@ -45,15 +45,24 @@ def points(settings: Settings) -> list[Point]:
     seconds = check_number("study.seconds", settings["seconds"], above=0, at_most=60)
     rounds = check_count("study.rounds", settings["rounds"], at_most=1000)
     p = check_number("study.p", settings["p"], at_least=2)
-    shapes = [(check_count("study.shapes", m), check_count("study.shapes", n)) for m, n in settings["shapes"]]
+    shapes = numbers(settings, "shapes", _shape)
+    if len(set(shapes)) < len(shapes):
+        raise InputError(f"study.shapes must be different pairs, got {settings['shapes']}")
     common = {"p": p, "seconds": seconds, "rounds": rounds}
     found: list[Point] = [{"kind": "engine", "m": m, "n": n, **common} for m, n in shapes]
     m, n = shapes[min(1, len(shapes) - 1)]
-    rows = [check_count("study.batches", batch, at_most=m) for batch in settings["batches"]]
+    rows = numbers(settings, "batches", lambda name, value: check_count(name, value, at_most=m))
     found += [{"kind": "batch", "m": m, "n": n, "batch": batch, **common} for batch in rows]
     m, n = shapes[0]
-    sizes = [check_count("study.networks", size) for size in settings["networks"]]
+    sizes = numbers(settings, "networks", check_count)
     return found + [{"kind": "ensemble", "m": m, "n": n, "networks": size, **common} for size in sizes]
+
+
+def _shape(name: str, value: Any) -> tuple[int, int]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise InputError(f"{name} must be a pair [m, n], got {value!r}")
+    m, n = (check_count(name, size) for size in value)
+    return m, n
 
 
 def compute(point: Point) -> list[Row]:

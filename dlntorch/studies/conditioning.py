@@ -27,6 +27,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
+from dlntorch.studies.measure import fitted_slope, norm
 from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY"]
@@ -59,8 +60,8 @@ def points(settings: Settings) -> list[Point]:
     if m >= n:
         raise InputError(f"study.m must be < study.n, got {m} and {n}")
     data = {"m": m, "n": n, "seed": check_count("study.seed", settings["seed"], at_least=0)}
-    decades = check_count("study.decades", settings["decades"], at_least=2, at_most=8)
-    smallest = check_count("study.smallest_power", settings["smallest_power"], at_most=60)
+    decades = check_count("study.decades", settings["decades"], at_least=3, at_most=8)  # slopes from 100 on
+    smallest = check_count("study.smallest_power", settings["smallest_power"], at_least=2, at_most=60)
     power = check_number("study.time_power", settings["time_power"], above=0, at_most=1)
     conditions = [10.0**exponent for exponent in range(decades + 1)]
     times = [(10.0, support) for support in supports] + [(c, supports[0]) for c in (1.0, conditions[-1])]
@@ -92,10 +93,10 @@ def _sweep(problem: Problem, p: float, smallest: int) -> list[Row]:
     alphas = powers ** (1 / p)
     limit, rate = flow_limit(problem, p, alphas), predict_rate(problem, p)
     selected = _truth(problem)  # planted: exact, without an LP
-    scale = _norm(selected)
+    scale = norm(selected)
     rows: list[Row] = []
     for index, (power, alpha) in enumerate(zip(powers, alphas, strict=True)):
-        distance = _norm(limit.psi[index] - selected)
+        distance = norm(limit.psi[index] - selected)
         digits = float(limit.uncertainty[index]) + 4 * np.finfo(float).eps
         rows.append(
             {
@@ -107,7 +108,7 @@ def _sweep(problem: Problem, p: float, smallest: int) -> list[Row]:
                 "exponent": None if rate.exponent is None else rate.exponent / p,
                 "predicted_next": rate.error(float(alpha)),
                 "asymptotic_below": None if rate.alpha_asymptotic is None else rate.alpha_asymptotic**p,
-                "selected_error": _norm(rate.selected.psi - selected),
+                "selected_error": norm(rate.selected.psi - selected),
             }
         )
     return rows
@@ -133,10 +134,6 @@ def _truth(problem: Problem) -> torch.Tensor:
     if problem.truth is None:
         raise LookupError("the problem of this study is planted")
     return problem.truth
-
-
-def _norm(vector: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(vector))
 
 
 # -- claims -------------------------------------------------------------------------------------------------------
@@ -170,32 +167,29 @@ def _exponents(rows: list[Row]) -> list[Claim]:
         last = last_resolved(mine)
         if last is None or last["asymptotic_below"] is None or last["power"] > last["asymptotic_below"]:
             continue
-        before = select(mine, power=_next_larger(mine, last["power"]))[0]
+        before = min((row for row in mine if row["power"] > last["power"]), key=lambda row: row["power"], default=None)
+        if before is None:
+            continue
         slope = math.log10(before["distance"] / last["distance"]) / math.log10(before["power"] / last["power"])
         label = f"p = 2, condition {condition:g}: slope in α² at {last['power']:.0e}"
         found.append(within(label, last["exponent"], slope, 0.03))
     return found
 
 
-def _next_larger(rows: Sequence[Row], power: float) -> float:
-    return min(row["power"] for row in rows if row["power"] > power)
-
-
 def _constants(p: float, rows: list[Row]) -> list[Claim]:
     conditions = [c for c in values_of(rows, "condition") if c >= 10]
     lasts = [last_resolved(select(rows, condition=c)) for c in conditions]
-    good = [row for row in lasts if row is not None]
+    good = [row for row in lasts if row is not None and row["predicted_next"] is not None]
     found = []
-    for row in (good[0], good[-1]):
+    for row in (*good[:1], *good[1:][-1:]):  # first and last
         unit = row["power"]
         label = f"p = {p:g}, condition {row['condition']:g}: ‖ψ − W‖/αᵖ at αᵖ = {unit:.0e} (→ {row['constant']:.4g})"
         found.append(within(label, row["predicted_next"] / unit, row["distance"] / unit, 0.02, relative=True))
     steep = [row for row in good if row["condition"] >= 100]
-    slope = np.polyfit(
-        np.log10(column(steep, "condition")), np.log10(column(steep, "distance") / column(steep, "power")), 1
-    )
+    sizes = column(steep, "distance") / column(steep, "power")
+    slope = fitted_slope(np.log10(column(steep, "condition")), np.log10(sizes))
     label = f"p = {p:g}: power of the condition in the constant, from 100 on"
-    return [*found, within(label, p / (p - 2), float(slope[0]), 0.02, relative=True)]
+    return [*found, within(label, p / (p - 2), slope, 0.02, relative=True)]
 
 
 def _digits(p: float, rows: list[Row]) -> Claim:
@@ -203,7 +197,7 @@ def _digits(p: float, rows: list[Row]) -> Claim:
     ends = [
         min(select(rows, condition=c), key=lambda row: row["power"]) for c in values_of(rows, "condition") if c >= 100
     ]
-    slope = float(np.polyfit(np.log10(column(ends, "condition")), np.log10(column(ends, "uncertainty")), 1)[0])
+    slope = fitted_slope(np.log10(column(ends, "condition")), np.log10(column(ends, "uncertainty")))
     if p == 2:
         return within(
             "p = 2: power of the condition in the digits lost (ψ has no pole to come near to)", 0.0, slope, 0.1

@@ -148,11 +148,11 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
             for key, what in (("error", "‖θ − θ(t)‖ at the end"), ("largest_error", "largest ‖ψ − ψ(t)‖ over the run")):
                 found.append(within(f"{name}, p = {p:g}: slope of {what} in κ", 1.0, _last_slope(mine, key), 0.02))
     certified = column(runs, "error") / column(runs, "certified")
-    found.append(at_most("error at the end over its certificate, largest of all runs", _finite(np.max(certified)), 1.0))
+    found.append(at_most("error at the end over its certificate, largest of all runs", float(np.max(certified)), 1.0))
     finest = select(runs, kappa=min(values_of(runs, "kappa")))
     sharp = column(finest, "certified") / column(finest, "error")
     label = f"certificate over the error at the end, κ = {finest[0]['kappa']:g}, largest of all runs"
-    found.append(at_most(label, _finite(np.max(sharp)), 1.1))
+    found.append(at_most(label, float(np.max(sharp)), 1.1))
     short = column(shorts, "error") / column(shorts, "epsilon_bar")
     short = short[np.isfinite(short)]
     worst = float(np.max(short)) if short.size else None
@@ -164,7 +164,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         label = (
             f"p = {p:g}: log₁₀ of the steps for ‖θ − θ(t)‖ ≤ {settings['epsilon']:g} (predicted: the theorem’s number)"
         )
-        found.append(at_most(label, _finite(log_needed), least))
+        found.append(at_most(label, log_needed, least))
     return found
 
 
@@ -179,10 +179,6 @@ def _last_slope(rows: Sequence[Row], key: str) -> float | None:
         return None
     first, second = good[:2]
     return math.log(second[key] / first[key]) / math.log(second["kappa"] / first["kappa"])
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 STUDY = Study(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from dlntorch.dynamics.dual import psi_slope_of_theta, relaxation_time, theta_of
 from dlntorch.dynamics.flow import flow_path
 from dlntorch.dynamics.limit import flow_limit
 from dlntorch.problem import Problem
+from dlntorch.studies.measure import unit_of_time
 
 __all__ = ["Drift", "end_drift", "lost_initialization", "mean_square_gradient"]
 
@@ -82,7 +82,7 @@ def lost_initialization(
     ``slowest`` is the flow's last time constant: after 20 of them nothing is left of the integral.
     """
     A, y = problem.A.numpy(), problem.y.numpy()
-    unit = math.log(1 / alpha) if p == 2 else alpha ** (2 - p)
+    unit = unit_of_time(p, alpha)
     grid = np.concatenate([[0.0], np.geomspace(1e-4 * unit, 5 * unit + 20 * slowest, times)])
     path = flow_path(problem, p, alpha, grid, rtol=1e-8)
     t, plus, minus = path.t.numpy(), path.theta_plus.numpy(), path.theta_minus.numpy()

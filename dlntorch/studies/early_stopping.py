@@ -8,11 +8,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from dlntorch.dynamics.dual import dual_scale
 from dlntorch.dynamics.flow import integrate_flow
 from dlntorch.experiment import train
 from dlntorch.problem import Problem
-from dlntorch.studies.saddles import saddle_path
+from dlntorch.studies.saddles import clock_rate, saddle_path
 
 __all__ = ["Target", "best_of_lasso", "best_of_path", "best_of_saddles", "lasso_available", "oracle_error"]
 
@@ -67,7 +66,7 @@ def best_of_path(
     The rescaled time is T = p(p−2)α^{p−2}t (p = 2: 2t/log(1/α)). SGD is looked at on its recorded steps. None where the
     path ended before the target's end.
     """
-    unit = 2 / math.log(1 / alpha) if p == 2 else dual_scale(p, alpha)
+    unit = clock_rate(p, alpha)
     if kappa is None:
         path = integrate_flow(problem, p, alpha, np.linspace(0.0, target.until, TIMES + 1)[1:] / unit, rtol=1e-5)
         complete = len(path.t) == TIMES

@@ -87,7 +87,8 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     for p in values_of(rows, "p"):
         kinks = sorted((row for row in select(rows, p=p) if "kink" in row), key=lambda row: row["eps"])
         decided = [row for row in kinks if row["kink"] is not None and row["predicted_kink"] < 1e-3]
-        worst = max((row["kink"] / row["predicted_kink"] for row in decided), key=lambda ratio: abs(np.log(ratio)))
+        ratios = [row["kink"] / row["predicted_kink"] for row in decided]
+        worst = max(ratios, key=lambda ratio: abs(np.log(ratio)), default=None)
         found.append(within(f"p = {p:g}: αᵖ at the kink over predicted, worst of {len(decided)} ε", 1.0, worst, 0.01))
         slope = last_slope(column(decided, "eps"), column(decided, "kink"))
         found.append(within(f"p = {p:g}: exponent of ε in the kink, p/(p−2)", p / (p - 2), slope, 0.01, relative=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +13,23 @@ from dlntorch.dynamics.limit import flow_limit
 from dlntorch.experiment import train
 from dlntorch.problem import Problem
 from dlntorch.problems.synthetic import gaussian, sparse
-from dlntorch.studies.base import Claim, Point, Row, Settings, Study, column, numbers, select, values_of, within
+from dlntorch.studies.base import (
+    Claim,
+    Point,
+    Row,
+    Settings,
+    Study,
+    column,
+    depths_and_powers,
+    numbers,
+    select,
+    values_of,
+    within,
+)
+from dlntorch.studies.measure import fitted_slope, unit_of_time
 from dlntorch.validation import InputError, check_count, check_number
 
-__all__ = ["STUDY", "unit_of_time"]
+__all__ = ["STUDY"]
 
 ABOUT = (
     "Finite time is the error that surprises people. Where the ℓ₁-minimiser has m nonzeros the flow ends exponentially, "
@@ -36,11 +48,8 @@ EXPONENTIAL = (1e-7, 1e-4)
 
 
 def points(settings: Settings) -> list[Point]:
-    depths = numbers(settings, "depths", lambda name, value: check_number(name, value, at_least=2))
-    powers = numbers(settings, "powers", lambda name, value: check_number(name, value, above=0, at_most=1))
+    pairs = depths_and_powers(settings)
     window = numbers(settings, "window", lambda name, value: check_number(name, value, above=0))
-    if len(powers) != len(depths):
-        raise InputError(f"study.powers must have one entry for each of the {len(depths)} depths, got {len(powers)}")
     if len(window) != 2 or not window[0] < window[1]:
         raise InputError(f"study.window must be two increasing numbers, got {window}")
     data = {key: check_count(f"study.{key}", settings[key]) for key in ("m", "n", "nonzeros")}
@@ -51,16 +60,16 @@ def points(settings: Settings) -> list[Point]:
         "times": check_count("study.times", settings["times"], at_least=20, at_most=10_000),
         "rtol": check_number("study.rtol", settings["rtol"], at_least=1e-13, at_most=1e-4),
     }
-    ends = check_number("study.exponential_power", settings["exponential_power"], above=0, at_most=1)
+    ends = check_number("study.exponential_power", settings["exponential_power"], above=0, at_most=0.1)
     sgd = {
         "power": check_number("study.sgd_power", settings["sgd_power"], above=0, at_most=1),
         "kappa": check_number("study.sgd_kappa", settings["sgd_kappa"], above=0, at_most=0.3),
         "max_steps": check_count("study.sgd_max_steps", settings["sgd_max_steps"]),
     }
     return [
-        *({"kind": "algebraic", "p": p, "power": a, **data, **grid} for p, a in zip(depths, powers, strict=True)),
-        *({"kind": "sgd", "p": p, **data, **grid, **sgd} for p in depths if p > 2),
-        *({"kind": "exponential", "p": p, "power": ends, **data, **grid} for p in depths),
+        *({"kind": "algebraic", "p": p, "power": a, **data, **grid} for p, a in pairs),
+        *({"kind": "sgd", "p": p, **data, **grid, **sgd} for p, _ in pairs if p > 2),
+        *({"kind": "exponential", "p": p, "power": ends, **data, **grid} for p, _ in pairs),
     ]
 
 
@@ -78,7 +87,7 @@ def compute(point: Point) -> list[Row]:
     if point["kind"] == "sgd":
         run = train(problem, p, alpha, kappa=point["kappa"], max_steps=point["max_steps"], tol=0, references=False)
         path, end = run.trajectory, run.summary["time"]
-    times = np.geomspace(0.1 * unit, end, point["times"])
+    times = np.geomspace(0.1 * min(unit, end), end, point["times"])  # SGD may end before the first jump
     rtol = min(point["rtol"], EXPONENTIAL[0] / 1e3) if point["kind"] == "exponential" else point["rtol"]
     flow = integrate_flow(problem, p, alpha, times, rtol=rtol)
     rows = _rows(problem, "flow", flow.t, flow.psi, limit.psi, shared)
@@ -99,11 +108,6 @@ def _rows(
     ]
 
 
-def unit_of_time(p: float, alpha: float) -> float:
-    """The time of the jumps: α^{2−p}, at p = 2 log 1/α."""
-    return math.log(1 / alpha) if p == 2 else alpha ** (2 - p)
-
-
 # -- claims -------------------------------------------------------------------------------------------------------
 
 
@@ -114,13 +118,13 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         mine = select(rows, kind="algebraic", p=p)
         inside = [row for row in mine if low <= row["t"] / row["unit"] <= high]
         label = f"p = {p:g}, {settings['nonzeros']} of m = {settings['m']} nonzeros: exponent of t at αᵖ = {mine[0]['power']:g}"
-        found.append(within(label, -1 / (2 - 2 / p), _fit(inside, "t"), 0.02))
+        found.append(within(label, -1 / (2 - 2 / p), _exponent(inside), 0.02))
     for p in values_of(rows, "p"):
         mine = select(rows, kind="exponential", p=p)
         low_end, high_end = EXPONENTIAL
         inside = [row for row in mine if low_end <= row["distance"] / row["scale"] <= high_end]
-        slope = _slope(column(inside, "t"), np.log(column(inside, "distance")))
-        time = None if slope is None else -1 / slope
+        slope = fitted_slope(column(inside, "t"), np.log(column(inside, "distance")), 4)
+        time = -1 / slope if slope else None
         found.append(
             within(f"p = {p:g}, m nonzeros: time for a factor e", mine[0]["relaxation"], time, 0.02, relative=True)
         )
@@ -135,13 +139,9 @@ def _sgd_claim(p: float, rows: list[Row]) -> Claim:
     return within(label, flow["distance"], end["distance"], 0.1, relative=True)
 
 
-def _fit(rows: Sequence[Row], key: str) -> float | None:
-    """Slope of log distance in log t, by least squares."""
-    return _slope(np.log(column(rows, key)), np.log(column(rows, "distance")))
-
-
-def _slope(x: np.ndarray, y: np.ndarray) -> float | None:
-    return float(np.polyfit(x, y, 1)[0]) if len(x) >= 4 else None
+def _exponent(rows: Sequence[Row]) -> float | None:
+    """Slope of log distance in log t; None with fewer than four points."""
+    return fitted_slope(np.log(column(rows, "t")), np.log(column(rows, "distance")), 4)
 
 
 STUDY = Study(

@@ -1,15 +1,16 @@
-"""What several studies measure with: slopes on logarithmic axes, and the flow integrated independently of the package."""
+"""What several studies measure with: slopes, norms, the unit of time, and the flow integrated independently of the package."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import torch
 from scipy.integrate import solve_ivp
 
 from dlntorch.problem import Problem
 
-__all__ = ["distance_to_unique", "last_slope", "local_slopes", "radau_limit"]
+__all__ = ["distance_to_unique", "fitted_slope", "last_slope", "local_slopes", "norm", "radau_limit", "unit_of_time"]
 
 
 def local_slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +24,23 @@ def last_slope(x: np.ndarray, y: np.ndarray) -> float | None:
         return None
     order = np.argsort(x)
     return float(local_slopes(x[order], y[order])[1][0])
+
+
+def fitted_slope(x: np.ndarray, y: np.ndarray, at_least: int = 2) -> float | None:
+    """The least-squares slope of y in x; None where points are too few, not finite, or one above the other."""
+    if len(x) < at_least or not np.all(np.isfinite(x) & np.isfinite(y)) or np.ptp(x) == 0:
+        return None
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def norm(vector: torch.Tensor) -> float:
+    """‖·‖₂."""
+    return float(torch.linalg.vector_norm(vector))
+
+
+def unit_of_time(p: float, alpha: float) -> float:
+    """The time of the jumps: α^{2−p}, at p = 2 log 1/α."""
+    return math.log(1 / alpha) if p == 2 else alpha ** (2 - p)
 
 
 def radau_limit(problem: Problem, p: float, alpha: float, rtol: float = 1e-11) -> np.ndarray | None:

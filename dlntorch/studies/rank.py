@@ -28,7 +28,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
-from dlntorch.studies.measure import last_slope, radau_limit
+from dlntorch.studies.measure import last_slope, norm, radau_limit
 from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY"]
@@ -81,7 +81,7 @@ def compute(point: Point) -> list[Row]:
         # the same AᵀA and Aᵀy, hence the same flow; that it ended is seen on the projection's residual
         projected = Problem(problem.A, _projection(problem))
         found = radau_limit(projected, p, alpha)
-        return [{"difference_from_limit": None if found is None else _norm(torch.as_tensor(found) - limit)}]
+        return [{"difference_from_limit": None if found is None else norm(torch.as_tensor(found) - limit)}]
     run = train(
         problem,
         p,
@@ -93,20 +93,20 @@ def compute(point: Point) -> list[Row]:
         tol=1e-9,
         references=False,
     )
-    floor = _norm(problem.y - _projection(problem))
+    floor = norm(problem.y - _projection(problem))
     path = run.trajectory
     rows: list[Row] = [
         {
             "curve": "residual",
             "t": float(t) * alpha ** (p - 2),
-            "residual": _norm(problem.residual(psi)),
-            "excess": _norm(_projection(problem) - problem.A @ psi),
+            "residual": norm(problem.residual(psi)),
+            "excess": norm(_projection(problem) - problem.A @ psi),
         }
         for t, psi in zip(path.t, path.psi, strict=True)
         if t > 0
     ]
-    distance = None if run.status.ended_badly else _norm(run.psi - limit)
-    scale = _norm(limit)
+    distance = None if run.status.ended_badly else norm(run.psi - limit)
+    scale = norm(limit)
     return [*rows, {"curve": "end", "difference_from_limit": distance, "scale": scale, "floor": floor, **_end(rows)}]
 
 
@@ -140,11 +140,11 @@ def _limit_rows(problem: Problem, p: float, decades: int, per_decade: int) -> li
     alphas = powers ** (1 / p)
     pair = equivalent_pair(problem)
     limit, selected, rate = flow_limit(problem, p, alphas), selected_minimizer(pair, p), predict_rate(pair, p)
-    other = _norm(selected_minimizer(problem, p).psi - selected.psi)
-    scale = _norm(selected.psi)
+    other = norm(selected_minimizer(problem, p).psi - selected.psi)
+    scale = norm(selected.psi)
     rows: list[Row] = []
     for index, (power, alpha) in enumerate(zip(powers, alphas, strict=True)):
-        error = _norm(limit.psi[index] - selected.psi)
+        error = norm(limit.psi[index] - selected.psi)
         noise = (float(limit.uncertainty[index]) + 16 * np.finfo(float).eps) * scale
         rows.append(
             {
@@ -156,14 +156,10 @@ def _limit_rows(problem: Problem, p: float, decades: int, per_decade: int) -> li
                 "constant": rate.constant,
                 "predicted_next": rate.error(float(alpha)),
                 "pairs_differ": other,
-                "residual": _norm(problem.residual(limit.psi[index])),
+                "residual": norm(problem.residual(limit.psi[index])),
             }
         )
     return rows
-
-
-def _norm(vector: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(vector))
 
 
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
@@ -196,17 +192,16 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     )
     ends = select(rows, method="sgd", curve="end")
     relative = column(ends, "difference_from_limit") / column(ends, "scale")
-    worst = float(np.max(relative))
     label = f"SGD (κ = {settings['sgd_kappa']:g}) on the rows as given against the limit of the pair, largest relative difference"
-    found.append(at_most(label, worst if np.isfinite(worst) else None, 0.02))
+    found.append(at_most(label, float(np.max(relative)), 0.02))
     excess = float(np.max(np.abs(column(ends, "residual") - column(ends, "floor"))))
     found.append(at_most("SGD: end of its residual against the distance of y, largest difference", excess, 1e-6))
     return found
 
 
-def _largest(rows: Sequence[Row], key: str) -> float | None:
-    values = column(rows, key)
-    return float(np.max(values)) if np.all(np.isfinite(values)) else None
+def _largest(rows: Sequence[Row], key: str) -> float:
+    """NaN where a row has none."""
+    return float(np.max(column(rows, key)))
 
 
 STUDY = Study(

@@ -23,6 +23,7 @@ from dlntorch.studies.base import (
     Study,
     at_most,
     column,
+    depths_and_powers,
     numbers,
     select,
     values_of,
@@ -70,7 +71,7 @@ def points(settings: Settings) -> list[Point]:
     measured = numbers(settings, "undersampling", lambda name, value: check_number(name, value, **share))
     sparsity = numbers(settings, "sparsity", lambda name, value: check_number(name, value, **share))
     trials = check_count("study.trials", settings["trials"], at_most=10_000)
-    methods = _depths(settings, "depths", "powers")
+    methods = depths_and_powers(settings, repeated=True)
     shared = {
         "n": n,
         "trials": trials,
@@ -86,20 +87,13 @@ def points(settings: Settings) -> list[Point]:
     return [*({**cell, **shared} for cell in cells), *_noise_points(settings)]
 
 
-def _depths(settings: Settings, depths: str, powers: str) -> list[tuple[float, float]]:
-    ps = numbers(settings, depths, lambda name, value: check_number(name, value, at_least=2))
-    sizes = numbers(settings, powers, lambda name, value: check_number(name, value, above=0, at_most=0.1))
-    if len(ps) != len(sizes):
-        raise InputError(f"study.{powers} must have one entry for each of the {len(ps)} depths, got {len(sizes)}")
-    return list(zip(ps, sizes, strict=True))
-
-
 def _noise_points(settings: Settings) -> list[Point]:
     shape = {key: check_count(f"study.noise_{key}", settings[f"noise_{key}"]) for key in ("m", "n", "k")}
     if not shape["k"] < shape["m"] < shape["n"]:
         raise InputError(f"study.noise_k must be < study.noise_m < study.noise_n, got {tuple(shape.values())}")
     levels = numbers(settings, "noise_levels", lambda name, value: check_number(name, value, above=0))
-    methods = ";".join(f"{p!r},{power!r}" for p, power in _depths(settings, "noise_depths", "noise_powers"))
+    pairs = depths_and_powers(settings, "noise_depths", "noise_powers", repeated=True)
+    methods = ";".join(f"{p!r},{power!r}" for p, power in pairs)
     count = check_count("study.noise_trials", settings["noise_trials"], at_most=10_000)
     return [
         {"kind": "noise", **shape, "noise": level, "seed": seed, "methods": methods, "lasso": lasso_available()}

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from dlntorch.experiment.folder import atomic_write
-from dlntorch.studies.base import Claim, Row, Study, Verdict
+from dlntorch.studies.base import Claim, Point, Row, Study, Verdict
 from dlntorch.studies.cache import PointCache, code_version
 from dlntorch.studies.catalogue import load_study, study_settings
 from dlntorch.studies.worker import Job, compute_all
@@ -118,12 +118,9 @@ def run_studies(
     for name, study in running.items():
         if study.complete:
             close(name)
-    jobs: list[Job] = [(name, study.points[i]) for name, study in running.items() for i in study.missing]
-    positions = {name: list(study.missing) for name, study in running.items()}
-    for (name, point), rows, seconds in compute_all(jobs, workers):
+    jobs: list[Job] = [(name, i, study.points[i]) for name, study in running.items() for i in study.missing]
+    for (name, where, _), rows, seconds in compute_all(jobs, workers):
         study = running[name]
-        where = next(i for i in positions[name] if study.points[i] == point)
-        positions[name].remove(where)
         study.add(where, rows, seconds)
         if progress is not None:
             progress(name, study.done, len(study.points))
@@ -138,16 +135,13 @@ class _Running:
     def __init__(self, name: str, settings: Mapping[str, Any], folder: Path, fresh: bool) -> None:
         self.name, self.settings, self.folder = name, settings, folder
         self.study = load_study(name)
-        self.points = self.study.points(settings)
+        self.points = _different(self.study.points(settings))
         folder.mkdir(parents=True, exist_ok=True)  # first of all: it fails where nothing could be written later
         self.cache = PointCache(folder / "points", name)
         self.rows: list[list[Row] | None] = [None if fresh else self.cache.load(point) for point in self.points]
         self.missing = tuple(i for i, rows in enumerate(self.rows) if rows is None)
+        self.done = len(self.points) - len(self.missing)
         self.seconds = 0.0
-
-    @property
-    def done(self) -> int:
-        return sum(rows is not None for rows in self.rows)
 
     @property
     def complete(self) -> bool:
@@ -156,6 +150,7 @@ class _Running:
     def add(self, where: int, rows: list[Row], seconds: float) -> None:
         self.cache.store(self.points[where], rows)
         self.rows[where] = rows
+        self.done += 1
         self.seconds += seconds
 
     def finish(self) -> StudyResult:
@@ -173,6 +168,11 @@ class _Running:
         )
         _write(result)
         return result
+
+
+def _different(points: list[Point]) -> list[Point]:
+    """Each point once: a value that a setting lists twice would double its rows."""
+    return list({json.dumps(point, sort_keys=True): point for point in points}.values())
 
 
 # -- files --------------------------------------------------------------------------------------------------------

@@ -14,10 +14,21 @@ from dlntorch.dynamics.flow import integrate_flow
 from dlntorch.problem import Problem
 from dlntorch.problems.synthetic import gaussian
 from dlntorch.reference.l1_minimizer import l1_minimizer
-from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, numbers, select, values_of, within
-from dlntorch.validation import InputError, check_count, check_number
+from dlntorch.studies.base import (
+    Claim,
+    Point,
+    Row,
+    Settings,
+    Study,
+    at_most,
+    depths_and_powers,
+    select,
+    values_of,
+    within,
+)
+from dlntorch.validation import InputError, check_count
 
-__all__ = ["STUDY", "Plateau", "saddle_path"]
+__all__ = ["STUDY", "Plateau", "clock_rate", "saddle_path"]
 
 ABOUT = (
     "At tiny α the flow is a sequence of jumps between saddles. A coordinate is invisible until its dual, τ_i = A_iᵀσ, "
@@ -68,15 +79,19 @@ def saddle_path(problem: Problem, most: int = 100) -> list[Plateau]:
     return found
 
 
+def clock_rate(p: float, alpha: float) -> float:
+    """dT/dt of the rescaled time: c_p = p(p−2)α^{p−2}, at p = 2 2/log(1/α)."""
+    return 2 / math.log(1 / alpha) if p == 2 else dual_scale(p, alpha)
+
+
 def points(settings: Settings) -> list[Point]:
-    depths = numbers(settings, "depths", lambda name, value: check_number(name, value, at_least=2))
-    powers = numbers(settings, "powers", lambda name, value: check_number(name, value, above=0, at_most=0.1))
-    if len(powers) != len(depths):
-        raise InputError(f"study.powers must have one entry for each of the {len(depths)} depths, got {len(powers)}")
+    pairs = depths_and_powers(settings)
     data = {key: check_count(f"study.{key}", settings[key]) for key in ("m", "n")}
+    if data["m"] >= data["n"]:  # the path would end at a residual that is not 0
+        raise InputError(f"study.m must be < study.n, got {data['m']} and {data['n']}")
     data["seed"] = check_count("study.seed", settings["seed"], at_least=0)
     times = check_count("study.times", settings["times"], at_least=50, at_most=10_000)
-    return [{"p": p, "power": power, **data, "times": times} for p, power in zip(depths, powers, strict=True)]
+    return [{"p": p, "power": power, **data, "times": times} for p, power in pairs]
 
 
 def compute(point: Point) -> list[Row]:
@@ -85,7 +100,7 @@ def compute(point: Point) -> list[Row]:
     alpha = point["power"] ** (1 / p)
     plateaus = saddle_path(problem)
     last = plateaus[-1].start
-    unit = 2 / math.log(1 / alpha) if p == 2 else dual_scale(p, alpha)
+    unit = clock_rate(p, alpha)
     clock = np.linspace(0, 1.25 * last, point["times"] + 1)[1:]
     # at p = 2 and such α the dual variable does not resolve the jumps in float64; log θ does
     coordinates = "theta" if p == 2 else "dual"

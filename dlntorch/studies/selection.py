@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import brentq
+from scipy.special import entr
 
 from dlntorch.dynamics.limit import flow_limit
 from dlntorch.problem import Problem
@@ -29,6 +29,8 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
+from dlntorch.studies.measure import norm
+from dlntorch.trajectory import Status
 from dlntorch.validation import check_count, check_number
 
 __all__ = ["STUDY"]
@@ -93,17 +95,23 @@ def compute(point: Point) -> list[Row]:
     chosen, rate = selected_minimizer(problem, p), predict_rate(problem, p)
     alpha = point["power"] ** (1 / p)
     limit = flow_limit(problem, p, alpha).psi
+    found = chosen.status is not Status.FAILED  # else psi is some minimiser, and not the selected one
     psi = chosen.psi.numpy()
-    share = psi / psi.sum()
     common = {
-        "distance": float(torch.linalg.vector_norm(limit - chosen.psi)),
+        "distance": norm(limit - chosen.psi) if found else None,
         "predicted": rate.error(alpha),
         "constant": rate.constant,
-        "entropy": float(-np.sum(share * np.log(share))),
+        "entropy": float(np.sum(entr(psi / psi.sum()))) if found else None,
     }
     exact = closed_form(point)
     return [
-        {"coordinate": i, "selected": float(psi[i]), "closed_form": float(exact[i]), "limit": float(limit[i]), **common}
+        {
+            "coordinate": i,
+            "selected": float(psi[i]) if found else None,
+            "closed_form": float(exact[i]),
+            "limit": float(limit[i]),
+            **common,
+        }
         for i in range(problem.n)
     ]
 
@@ -116,11 +124,18 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         found.append(at_most(f"{name}: Wₚ against its closed form, largest error over all p", float(error), 1e-9))
         found += _approach(name, select(mine, coordinate=0))
     first = select(rows, problem="mean", coordinate=0, power=max(values_of(rows, "power")))
-    entropies = [row["entropy"] for row in sorted(first, key=lambda row: row["p"])]
-    falls = all(after < before for before, after in pairwise(entropies))
-    span = f"{entropies[0]:.4f} → {entropies[-1]:.4f}"
+    known = [row for row in first if row["entropy"] is not None]
+    entropies = [row["entropy"] for row in sorted(known, key=lambda row: row["p"])]
+    falls = None if len(entropies) < 2 else all(after < before for before, after in pairwise(entropies))
+    span = f"{entropies[0]:.4f} → {entropies[-1]:.4f}" if entropies else "none found"
     found.append(
-        holds("mean: entropy of Wₚ falls as p grows, largest at p = 2", "falls", span, falls, "every difference < 0")
+        holds(
+            "mean: entropy of Wₚ falls as p grows, largest at p = 2",
+            "falls",
+            span,
+            falls,
+            f"each of {max(0, len(entropies) - 1)} differences < 0",
+        )
     )
     return found
 
@@ -130,7 +145,7 @@ def _approach(name: str, rows: list[Row]) -> list[Claim]:
     ratios = []
     for p in (p for p in values_of(rows, "p") if p >= 3):
         last = min(select(rows, p=p), key=lambda row: row["power"])
-        if last["predicted"]:
+        if last["predicted"] and last["distance"] is not None:
             ratios.append(last["distance"] / last["predicted"])
     if not ratios:
         return []

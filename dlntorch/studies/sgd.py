@@ -21,12 +21,14 @@ from dlntorch.studies.base import (
     Study,
     at_most,
     column,
+    depths_and_powers,
     numbers,
     select,
     values_of,
     within,
 )
 from dlntorch.studies.drift import Drift, end_drift
+from dlntorch.studies.measure import fitted_slope
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.trajectory import Status
@@ -60,10 +62,7 @@ ABOUT = (
 
 
 def points(settings: Settings) -> list[Point]:
-    depths = numbers(settings, "depths", lambda name, value: check_number(name, value, at_least=2))
-    powers = numbers(settings, "powers", lambda name, value: check_number(name, value, above=0, at_most=0.1))
-    if len(powers) != len(depths):
-        raise InputError(f"study.powers must have one entry for each of the {len(depths)} depths, got {len(powers)}")
+    pairs = depths_and_powers(settings)
     data = {key: check_count(f"study.{key}", settings[key], at_least=2) for key in ("m", "n")}
     if data["m"] >= data["n"]:
         raise InputError(f"study.m must be < study.n, got {data['m']} and {data['n']}")
@@ -79,7 +78,7 @@ def points(settings: Settings) -> list[Point]:
     }
     return [
         {"p": p, "power": power, "batch": batch, "kappas": ",".join(map(repr, sorted(set(kappas)))), **data, **how}
-        for p, power in zip(depths, powers, strict=True)
+        for p, power in pairs
         for batch in batches
     ]
 
@@ -155,7 +154,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
             if batch < settings["m"]:
                 found.append(_scatter(label, mine, 2.5 if batch == 1 else 1.5))
             if p == 2:
-                slope = _slope(*_summaries(mine, "effective", median))
+                slope = _exponent(*_summaries(mine, "effective", median))
                 found.append(within(f"{label}: exponent in κ of the distance to the limit from √(θ₊θ₋)", 2, slope, 0.1))
     return found
 
@@ -171,7 +170,7 @@ def _displacement(label: str, rows: list[Row]) -> list[Claim]:
     least = select(rows, kappa=min(values_of(rows, "kappa")))
     middle = median(least, "displacement")
     ratio = None if middle is None else middle / least[0]["predicted"]
-    slope = _slope(kappas[:2], medians[:2])
+    slope = _exponent(kappas[:2], medians[:2])
     return [
         within(f"{label}: exponent of the median displacement in κ", 1, slope, 0.05),
         within(f"{label}: median displacement over predicted, κ = {least[0]['kappa']:g}", 1, ratio, 0.02),
@@ -187,7 +186,7 @@ def _scatter(label: str, rows: list[Row], predicted: float) -> Claim:
     kappas, deviations = _summaries(rows, "displacement", deviation)
     x = np.log(kappas)
     error = 1 / math.sqrt(2 * (rows[0]["seeds"] - 1) * float(np.sum((x - x.mean()) ** 2)))
-    slope = _slope(kappas, deviations)
+    slope = _exponent(kappas, deviations)
     return within(f"{label}: exponent of the scatter over seeds in κ", predicted, slope, 0.1 + 3 * error)
 
 
@@ -198,10 +197,9 @@ def _summaries(rows: Sequence[Row], key: str, summary: Callable[..., float | Non
     return np.array(kappas), np.array([math.nan if value is None else value for value in found])
 
 
-def _slope(x: np.ndarray, y: np.ndarray) -> float | None:
-    """The least-squares slope of log y in log x."""
-    good = bool(np.all(np.isfinite(y) & (y > 0)))
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0]) if good else None
+def _exponent(kappas: np.ndarray, values: np.ndarray) -> float | None:
+    """The least-squares slope in log κ of the logarithm; None where a value is missing or 0."""
+    return fitted_slope(np.log(kappas), np.log(np.where(values > 0, values, math.nan)))
 
 
 def median(rows: Sequence[Row], key: str) -> float | None:

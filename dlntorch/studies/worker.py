@@ -17,8 +17,8 @@ from dlntorch.studies.catalogue import load_study
 
 __all__ = ["Job", "compute_all", "compute_point"]
 
-#: Study and point.
-Job = tuple[str, Point]
+#: Study, number of the point in it, and the point.
+Job = tuple[str, int, Point]
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -29,8 +29,9 @@ def compute_point(name: str, point: Point) -> list[Row]:
     return [{key: _plain(name, key, value) for key, value in row.items()} for row in rows]
 
 
-def timed_point(name: str, point: Point) -> tuple[list[Row], float]:
+def _timed(job: Job) -> tuple[list[Row], float]:
     """The rows of a point, and how many seconds they took."""
+    name, _, point = job
     began = time.perf_counter()
     rows = compute_point(name, point)
     return rows, time.perf_counter() - began
@@ -53,15 +54,15 @@ def compute_all(jobs: list[Job], workers: int) -> Iterator[tuple[Job, list[Row],
     """
     if workers == 1 or len(jobs) <= 1:  # none where all is in the cache
         with _single_thread():
-            for name, point in jobs:
-                yield (name, point), *timed_point(name, point)
+            for job in jobs:
+                yield job, *_timed(job)
         return
     before = set(multiprocessing.active_children())
     with (
         _environment(),
         ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_start) as pool,
     ):
-        futures: dict[Future[tuple[list[Row], float]], Job] = {pool.submit(timed_point, *job): job for job in jobs}
+        futures: dict[Future[tuple[list[Row], float]], Job] = {pool.submit(_timed, job): job for job in jobs}
         try:
             for future in as_completed(futures):
                 yield futures[future], *future.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from typing import Any
 
@@ -18,7 +19,11 @@ __all__ = ["fit_descent"]
 
 
 def fit_descent(descent: Descent | EnsembleDescent, callbacks: list[pl.Callback], logger: Any = None) -> None:
-    """Run a descent, or an ensemble of them, through a Lightning trainer, quietly."""
+    """Run a descent, or an ensemble of them, through a Lightning trainer, quietly.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C, as from any other loop; Lightning itself would exit, and ignore SIGINT from then on.
+    """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -35,4 +40,11 @@ def fit_descent(descent: Descent | EnsembleDescent, callbacks: list[pl.Callback]
             enable_model_summary=False,
             plugins=[LightningEnvironment()],  # one process; Lightning's own SLURM requeueing would save mid-step
         )
-        trainer.fit(SGDModule(descent), datamodule=ProblemDataModule(descent.problem))
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(SGDModule(descent), datamodule=ProblemDataModule(descent.problem))
+        except SystemExit as left:
+            if not isinstance(left.__context__, KeyboardInterrupt):
+                raise  # a handler's own, such as submitit's
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+            raise left.__context__ from None

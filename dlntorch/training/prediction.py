@@ -20,6 +20,8 @@ __all__ = ["Prediction", "predict_run", "step_sizes_along"]
 POINTS_PER_DECADE, DECADES_BELOW, DECADES_ABOVE = 24, 4, 14
 #: Relative residual from which on the decay is taken to be exponential.
 TAIL_FROM = 1e-3
+#: Times are floats up to so large a natural one.
+_LARGEST_TIME = 1e290
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,16 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
     """
     if tol == 0:
         return Prediction(None, None, "tol=0 never stops on the residual")
-    if not bool(torch.any(problem.y != 0)):
-        return Prediction(0.0, 0.0)
     exact = problem.to("cpu", "float64").reduced()
-    drive = float((exact.y @ exact.A).abs().max())
-    natural = alpha ** (2 - p) / (p * drive)
+    drive = float((exact.y @ exact.A).abs().max()) if exact.m else 0.0
+    if drive == 0:  # the part of y in the range of A is zero, and so is the limit
+        return Prediction(0.0, 0.0)
+    try:
+        natural = alpha ** (2 - p) / (p * drive)
+    except OverflowError:
+        natural = math.inf
+    if not 0 < natural < _LARGEST_TIME:
+        return Prediction(None, None, f"the flow's natural time α^(2−p)/(p max|Aᵀy|) = {natural:.1g} is out of range")
     count = POINTS_PER_DECADE * (DECADES_BELOW + DECADES_ABOVE)
     times = natural * np.logspace(-DECADES_BELOW, DECADES_ABOVE, count + 1)
     near = max(tol, TAIL_FROM)

@@ -180,3 +180,40 @@ def test_an_answer_whose_dual_equations_do_not_hold_is_not_converged() -> None:
         assert status is Status.BELOW_INPUT_PRECISION
         assert "the equations hold to 1.0e-06 only" in reason
     assert judge(PathPoint(one, none, one, -5.0, 1e-16, 1e-16, 1e-15, 3, True), -5.0) == (Status.CONVERGED, "")
+
+
+def test_where_newton_is_stuck_the_point_before_is_given_as_a_failure() -> None:
+    """The change of the solve that failed says nothing about the point that is returned to."""
+    path = path_of(problems.paper_random(), 3.0)
+    good = path._step
+
+    def step(old, new, dl):
+        if path.log_a > math.log(1e-3):
+            return good(old, new, dl)
+        path.psi[:] = np.nan
+        return math.nan, False
+
+    path._step = step
+    points = list(path.points([math.log(0.1), math.log(1e-4), math.log(1e-5)]))
+    assert [point.converged for point in points] == [True, False, False]
+    for point in points[1:]:
+        assert np.isfinite(point.psi).all()
+        assert point.log_a > math.log(1e-3)
+        assert judge(point, math.log(1e-4)) == (Status.FAILED, judge(points[2], math.log(1e-4))[1])
+    assert 0 < points[1].steps < 100  # what was solved, not the budget of every failure
+    assert points[2].steps == 0
+
+
+def test_a_start_that_fails_is_what_is_returned() -> None:
+    path = path_of(problems.paper_random(), 3.0)
+
+    def step(*_):
+        path.psi[:] = np.nan
+        return math.nan, False
+
+    path._step = step
+    for point in path.points([12.0, 11.0]):
+        assert not point.converged
+        assert point.log_a == 12.0
+        assert np.isfinite(point.psi).all()
+        assert judge(point, 12.0)[0] is Status.FAILED

@@ -111,3 +111,12 @@ def test_the_graded_equations_keep_a_row_that_is_a_hundred_and_eighty_decades_sm
     dt = solve(A.mT, root, torch.ones(3, dtype=torch.float64), r, torch.zeros_like(root))[0]
     expected = [1.1 / 1.49, 0.77 / 1.49, 3e-300 / 1e-180 / 1e-180]
     assert dt.tolist() == pytest.approx(expected, rel=1e-13)
+
+
+def test_a_batch_starts_where_a_is_a_float() -> None:
+    problem = problems.paper_random()
+    points = BatchedPath(problem.A[None], problem.y[None], 3.0).points([3 * math.log(1e150), 3 * math.log(0.1)])
+    assert points.converged.tolist() == [[True, True]]
+    assert points.log_a[0, 0] == pytest.approx(math.log(1e300))
+    minimum_norm = torch.linalg.pinv(problem.A) @ problem.y
+    assert torch.allclose(points.psi[0, 0], minimum_norm, rtol=1e-12, atol=1e-12)

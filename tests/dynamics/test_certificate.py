@@ -192,3 +192,9 @@ def test_bad_input() -> None:
         Certificate(problem, 3, 0)
     with pytest.raises(InputError, match=r"theta_plus must have shape \(5,\)"):
         Certificate(problem, 3, 0.1).update(np.ones(4), np.ones(5), 0.1)
+
+
+@pytest.mark.parametrize(("p", "alpha"), [(3, 1e150), (2, 1e160), (400, 10.0)])
+def test_constants_beyond_float64_are_named_as_those_of_the_theorem_are(p: float, alpha: float) -> None:
+    with pytest.raises(InputError, match="must leave the certificate's constants in the range of float64, got p="):
+        Certificate(problems.line(), p, alpha)

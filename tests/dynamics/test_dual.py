@@ -18,6 +18,7 @@ from dlntorch.dynamics.flow_solver import Session
 from dlntorch.dynamics.limit import flow_limit
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
+from dlntorch.validation import InputError
 from tests import problems
 
 
@@ -157,3 +158,9 @@ def test_the_compiled_field_is_the_one_in_torch(seed, p, log_alpha, size):
         assert field.needs_rebase(x) == bool((ratio < 0.5).any() or (ratio > 2).any())
         if field.inside(0.01 * x):
             field.rebase(0.01 * x)
+
+
+@pytest.mark.parametrize(("p", "alpha"), [(3, 1e150), (2, 1e155), (3, 1e80)])
+def test_an_alpha_beyond_float64_is_named(p: float, alpha: float) -> None:
+    with pytest.raises(InputError, match="alpha.* in the range of float64, got"):
+        relaxation_time(problems.line(), p, alpha, torch.ones(3))

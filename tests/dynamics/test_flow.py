@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from dlntorch.dynamics.dual import DualField, psi_of_nu, relaxation_time, theta_of_nu, theta_of_psi
+from dlntorch.dynamics.dual import DualField, Point, psi_of_nu, relaxation_time, theta_of_nu, theta_of_psi
 from dlntorch.dynamics.flow import flow_path, integrate_flow
+from dlntorch.dynamics.flow_solver import Session
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
@@ -289,3 +290,63 @@ def test_an_alpha_at_the_edge_of_float64_ends_in_a_status(p: float, alpha: float
     start = float(problem.loss(torch.zeros(10, dtype=torch.float64)))
     assert bool((path.loss <= start * (1 + 1e-8)).all())
     assert path.status is Status.MAX_TIME or path.reason
+
+
+@pytest.mark.parametrize("method", ["BDF", "Radau", "LSODA", "dopri5", "bosh3"])
+@pytest.mark.parametrize("coordinates", ["dual", "theta"])
+def test_outputs_in_the_step_of_the_stop_keep_their_times(method: str, coordinates: str) -> None:
+    """On a grid far denser than the steps, θ is that of its own time, and the stop comes last."""
+    problem, p, alpha, t = problems.paper_random(), 3, 0.2, np.linspace(0.0, 20.0, 401)
+    path = integrate_flow(
+        problem, p, alpha, t, coordinates=coordinates, method=method, rtol=1e-6, stop_residual=1e-2, atol=1e-7
+    )
+    assert path.status is Status.CONVERGED
+    assert 50 < len(path) < 400
+    assert bool((path.t.diff() > 0).all())
+    assert path.t[:-1].tolist() == t[: len(path) - 1].tolist()
+    assert float(problem.relative_residual(path.final())) == pytest.approx(1e-2, rel=1e-3)
+    assert relative_gap(path, integrate_flow(problem, p, alpha, path.t.numpy())) < 1e-3
+
+
+@pytest.mark.parametrize("coordinates", ["dual", "theta"])
+@pytest.mark.parametrize(
+    ("p", "alpha", "power"), [(200, 1e-3, "p-2"), (8, 1e-60, "p-2"), (3, 1e150, "p"), (2, 1e155, "p")]
+)
+def test_powers_of_alpha_beyond_float64_are_a_status(p: float, alpha: float, power: str, coordinates: str) -> None:
+    path = integrate_flow(problems.line(), p, alpha, [0.0, 1.0], coordinates=coordinates, stop_residual=1e-3)
+    assert path.status is Status.FAILED
+    assert f"alpha^{power if power == 'p' else '(p-2)'} = 10^" in path.reason
+    assert "out of the range of float64" in path.reason
+    assert path.psi.shape == (0, 3)
+
+
+def test_times_that_underflow_in_the_unit_of_the_flow_are_the_start() -> None:
+    path = integrate_flow(problems.line(), 3, 1e-100, [1e-300, 1e-250, 1.0])
+    assert path.t.tolist() == [1e-300, 1e-250, 1.0]
+    assert not bool(path.psi[:2].any())
+
+
+def test_a_failed_session_stays_failed_and_has_no_stop() -> None:
+    """Neither a spent budget nor a stop replaces the reason, and a refused stop leaves no time without θ."""
+    session = Session(DualField(Problem([[1.0, 0.0]], [1.0]), 2, 0.1), 10, 0.5, False, 1e-9)
+    beyond = np.array([np.arcsinh(-1.5 / (2 * 0.1**2))])  # residual 2.5‖y‖
+    session.locate(lambda _: beyond, 0.0, 1.0)
+    assert (session.status, session.stop) == (Status.FAILED, None)
+    reason = session.reason
+    session.field.evaluations = 20
+    assert session.spent()
+    assert (session.status, session.reason) == (Status.FAILED, reason)
+    session.stop_at(1.0, np.zeros(1))
+    session.record(1.0, np.zeros(1))
+    assert (session.status, session.stop, session.times) == (Status.FAILED, None, [])
+
+
+@pytest.mark.parametrize("method", ["BDF", "Radau", "LSODA", "dopri5"])
+def test_a_refused_output_ends_the_integration(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows it is not computed."""
+    whole = integrate_flow(problems.line(), 3, 0.1, [1.0, 30.0], method=method, rtol=1e-6)
+    monkeypatch.setattr(DualField, "point", lambda *_: Point(False, torch.ones(3), torch.ones(3), 0.0))
+    path = integrate_flow(problems.line(), 3, 0.1, [1.0, 30.0], method=method, rtol=1e-6)
+    assert path.status is Status.FAILED
+    assert "beyond the pole" in path.reason
+    assert path.evaluations < whole.evaluations

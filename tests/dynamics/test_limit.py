@@ -414,3 +414,13 @@ def test_any_problem(case):
 @given(any_case())
 def test_a_thousand_problems(case):
     check_any(case)
+
+
+@pytest.mark.parametrize(("p", "alpha"), [(2.0, 1e160), (3.0, 1e150), (50.0, 1e300)])
+def test_alpha_above_the_range_of_float64_is_the_minimum_norm_solution_and_said(p, alpha):
+    problem = problems.paper_random()
+    limit = flow_limit(problem, p, [alpha, 0.1])
+    assert limit.status == (Status.BELOW_INPUT_PRECISION, Status.CONVERGED)
+    assert "out of the range of float64; psi is given for alpha^p = 10^300" in limit.reason[0]
+    assert torch.allclose(limit.psi[0], torch.linalg.pinv(problem.A) @ problem.y, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(limit.psi[1], flow_limit(problem, p, 0.1).psi, rtol=1e-10, atol=1e-12)

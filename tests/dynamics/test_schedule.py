@@ -100,3 +100,11 @@ def test_the_fraction_of_the_stability_limit_may_be_as_large_as_is_said():
 def test_mistakes(arguments, message):
     with pytest.raises(InputError, match=message):
         make_schedule(**arguments)
+
+
+def test_over_is_for_the_schedule_that_proves_a_bound():
+    assert make_schedule("certified", over="all").over == "all"
+    for name, numbers in (("relative", {}), ("stable", {}), ("theorem", {}), ("constant", {"eta": 0.1})):
+        assert make_schedule(name, over="end", **numbers).over == "end"
+        with pytest.raises(InputError, match=f"schedule.over must be end with schedule={name}.*, got 'all'"):
+            make_schedule(name, over="all", **numbers)

@@ -16,6 +16,7 @@ from dlntorch.dynamics.certificate import Certificate
 from dlntorch.dynamics.powers import as_bits, as_float, power, split_exponent
 from dlntorch.dynamics.schedule import Schedule, make_schedule
 from dlntorch.engine import Engine, RowBatches, Stopping
+from dlntorch.engine.autograd import AutogradEngine
 from dlntorch.engine.eager import EagerEngine, gradient
 from dlntorch.engine.fused import FusedEngine
 from dlntorch.network import DiagonalLinearNetwork
@@ -289,7 +290,7 @@ def test_a_step_too_large_is_refused_and_theta_kept(kind: type[Engine], p: float
     assert np.array_equal(theta(engine), before)
 
 
-@pytest.mark.parametrize("kind", ENGINES)
+@pytest.mark.parametrize("kind", [*ENGINES, AutogradEngine])
 def test_an_overflowing_step_is_called_diverged(kind: type[Engine]) -> None:
     engine = make(kind, gaussian(6, 17, 12), 3, make_schedule("constant", eta=1e308), alpha=1e3)
     assert engine.advance(100) == Status.DIVERGED
@@ -299,7 +300,7 @@ def test_an_overflowing_step_is_called_diverged(kind: type[Engine]) -> None:
     assert np.all(theta(engine) == 1e150)
 
 
-@pytest.mark.parametrize("kind", ENGINES)
+@pytest.mark.parametrize("kind", [*ENGINES, AutogradEngine])
 def test_no_step_size_is_a_failure_with_its_reason(kind: type[Engine]) -> None:
     problem = Problem([[1.0, 2.0, 3.0]], [0.0])
     engine = make(kind, problem, 40, SCHEDULES["relative"], alpha=1e-30)
@@ -346,15 +347,6 @@ def test_too_large_constant_steps_end_with_the_last_proper_theta(seed: int, p: f
         assert end in (None, Status.LEFT_POSITIVE_ORTHANT, Status.DIVERGED)
         assert np.all(theta(engine) > 0)
         assert np.all(np.isfinite(theta(engine)))
-
-
-def test_suggested_block_takes_about_the_time_asked_for() -> None:
-    engine = make(FusedEngine, gaussian(20, 60, 13), 3, SCHEDULES["relative"], max_steps=10**9)
-    assert engine.suggested_block() >= 1
-    engine.advance(2000)
-    few, many = engine.suggested_block(0.01), engine.suggested_block(0.1)
-    assert many == pytest.approx(10 * few, rel=0.01)
-    assert 1000 < many < 10**6
 
 
 @pytest.mark.parametrize("steps", [-1, 1.5, "10", True])
@@ -415,3 +407,15 @@ def test_bits_order_positive_floats() -> None:
     values = [5e-324, 1e-300, 1.0, 1.5, 1e300, math.inf]
     assert all(there_and_back(a)[0] < there_and_back(b)[0] for a, b in pairwise(values))
     assert [there_and_back(v)[1] for v in values] == values
+
+
+def test_autograd_continues_a_power_iteration_in_the_precision_of_its_network() -> None:
+    """As on its device: a checkpoint may come from elsewhere."""
+    double, single = gaussian(6, 17, 12), gaussian(6, 17, 12).to(dtype="float32")
+    first = make(AutogradEngine, double, 3, SCHEDULES["stable"])
+    first.advance(3)
+    then = make(AutogradEngine, single, 3, SCHEDULES["stable"])
+    then.load_state_dict(first.state_dict())
+    assert then.scheduler.rule.direction.dtype is torch.float32
+    assert then.advance(3) is None
+    assert then.progress.step == 6

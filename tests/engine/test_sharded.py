@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 import torch
 
 import dlntorch as dln
+from dlntorch.callbacks import SignalCallback
 from dlntorch.dynamics.schedule import Schedule, make_schedule
-from dlntorch.engine import Engine, RowBatches, Stopping
+from dlntorch.engine import Engine, RowBatches, Stopping, processes
 from dlntorch.engine.eager import EagerEngine
 from dlntorch.engine.processes import shard_processes
 from dlntorch.engine.sharded import ShardedEngine
@@ -151,3 +153,15 @@ def test_the_command_line_spreads_a_run_over_processes(tmp_path, launcher):
     ours = dln.load_run(tmp_path / "run").theta_plus
     assert float(((ours - alone.theta_plus).abs() / alone.theta_plus).max()) < 1e-12
     assert np.isfinite(summary["residual"])
+
+
+def test_a_worker_leaves_the_signals_of_a_job_to_rank_zero(monkeypatch):
+    """Those that ``callbacks.SignalCallback`` takes; one that ends a worker would leave rank 0 waiting for it."""
+    ignored = {}
+    monkeypatch.setattr(processes.signal, "signal", lambda number, action: ignored.update({number: action}))
+    monkeypatch.setattr(processes.dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr("dlntorch.engine.sharded.serve", lambda: None)
+    processes.worker()
+    taken = {getattr(signal, name) for name in SignalCallback.SIGNALS}
+    assert {number for number, action in ignored.items() if action is signal.SIG_IGN} == taken

@@ -93,6 +93,12 @@ MISTAKES = [
     (["p=[3"], "p=[3"),
     (["pack=maybe"], "pack must be auto, true or false, got 'maybe'"),
     (["schedule=theorem"], "max_time must be given with schedule=theorem"),
+    (["~trainer.shards"], "trainer.shards must be given"),
+    (["~trainer"], "trainer must be given"),
+    (["dry_run=no"], "dry_run must be true or false, got 'no'"),
+    (["callbacks.figures=no"], "callbacks.figures must be true or false, got 'no'"),
+    (["problem.path=5"], "path must be"),
+    (["problem.path=[a.npy,b.npy]"], "path must be"),
 ]
 
 

@@ -54,6 +54,20 @@ def test_coarse_steps_name_a_smaller_kappa():
     result = dln.train(line(), 3, 1e-2)
     assert result.summary["budget"]["dominant"] == "discretization"
     assert "schedule.kappa=" in result.summary["advice"]
+    assert "times the steps" in result.summary["advice"]
+
+
+def test_what_is_printed_of_a_run_fits_a_terminal():
+    run = dln.train(line(), 3, 0.05)
+    budget = run.summary["budget"]
+    assert repr(run) == (
+        f"RunResult(converged after {run.summary['steps']:,} steps: p = 3, alpha = 0.05, line 2×3; "
+        f"‖ψ − W_p‖₂ = {run.summary['distance_to_selected']:.2g} (discretization {budget['discretization']:.2g}, "
+        f"finite_time {budget['finite_time']:.2g}, initialization {budget['initialization']:.2g}))"
+    )
+    assert repr(run.trajectory).startswith(f"Trajectory({len(run.trajectory)} points, t = 0 to ")
+    bare = dln.train(line(), 3, 0.05, references=False, max_steps=1)
+    assert repr(bare) == "RunResult(max_steps after 1 steps: p = 3, alpha = 0.05, line 2×3)"
 
 
 def test_a_certified_run_meets_its_epsilon_and_the_bound_is_true():

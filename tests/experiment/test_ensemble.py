@@ -15,7 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dlntorch as dln
+from dlntorch.experiment import ensemble as ensemble_module
+from dlntorch.experiment import loggers
+from dlntorch.experiment import run as run_module
 from dlntorch.experiment.members import zipped
+from dlntorch.problems import make_problem
 from dlntorch.report.ensemble import ENSEMBLE_FIGURES
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.validation import InputError
@@ -259,3 +263,140 @@ def test_a_csv_logger_for_each_network(command) -> None:
     for i in range(2):
         lines = (done.folder / "networks" / str(i) / "csv" / "metrics.csv").read_text().splitlines()
         assert len(lines) > 10
+
+
+# -- signals, and what goes on from a checkpoint ----------------------------------------------------------------------
+
+
+def hit(monkeypatch: pytest.MonkeyPatch, number: int, passes: int = 1) -> None:
+    """Send the process a signal early in the ``passes``-th pass of the next ensemble."""
+    made: list[EnsembleDescent] = []
+    advance = EnsembleDescent.advance
+
+    def watched(ensemble: EnsembleDescent):
+        if ensemble not in made:
+            made.append(ensemble)
+            if len(made) == passes:
+                ensemble.block_seconds = 1e-4
+                signal.raise_signal(number)
+        return advance(ensemble)
+
+    monkeypatch.setattr(EnsembleDescent, "advance", watched)
+
+
+def test_a_certified_ensemble_cut_in_its_second_pass_resumes_bitwise(command, monkeypatch, tmp_path: Path) -> None:
+    chosen = run_module.chosen_schedule
+
+    def coarse(problem, settings):
+        """Steps three times too long, so that the first pass misses ε."""
+        schedule = chosen(problem, settings)
+        return schedule.with_steps(kappa=3 * (schedule.kappa or 0.0), c=min(1.0, 3 * schedule.c))
+
+    monkeypatch.setattr(run_module, "chosen_schedule", coarse)
+    asked = ["ensemble.alpha=[0.1,0.12]", "schedule=certified", "schedule.epsilon=2e-3", "references=false", *SMALL]
+    whole = command(*asked, folder=tmp_path / "whole")
+    assert whole.status == 0, whole.err
+    with pytest.MonkeyPatch.context() as patch:
+        hit(patch, signal.SIGTERM, passes=2)
+        cut = command(*asked, folder=tmp_path / "cut")
+    assert cut.status == 3, cut.err
+    resumed = command(f"resume={cut.folder}", folder=cut.folder)
+    assert resumed.status == 0, resumed.err
+    left, right = dln.load_ensemble(cut.folder), dln.load_ensemble(whole.folder)
+    assert torch.equal(left.theta_plus, right.theta_plus)
+    assert [a.summary["schedule"] for a in left] == [b.summary["schedule"] for b in right]
+
+
+@pytest.mark.parametrize(("name", "requeued"), [("SIGUSR1", 1), ("SIGTERM", 0)])
+def test_sigusr1_requeues_the_job_once_all_is_written(command, monkeypatch, name: str, requeued: int) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ensemble_module, "requeue_slurm_job", lambda: asked.append("requeued"))
+    hit(monkeypatch, getattr(signal, name))
+    done = command("ensemble.alpha=[0.1,0.12]", "tol=0", *SMALL)
+    assert done.status == 3
+    assert (done.folder / "summary.json").is_file()
+    assert asked == ["requeued"] * requeued
+
+
+def test_a_signal_while_results_are_written_waits(command, monkeypatch) -> None:
+    write = ensemble_module.write_ensemble
+
+    def hit_first(*arguments) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(*arguments)
+
+    monkeypatch.setattr(ensemble_module, "write_ensemble", hit_first)
+    done = command("ensemble.alpha=[0.1,0.12]", "max_steps=20", *SMALL)
+    assert done.status == 3
+    assert len(dln.load_ensemble(done.folder)) == 2
+
+
+def test_one_problem_first_then_several_in_the_same_folder(command) -> None:
+    quick = ("max_steps=20", "callbacks.figures=false", "references=false", *SMALL)
+    first = command("ensemble.alpha=[0.1,0.2]", *quick)
+    assert first.status == 0, first.err
+    for seeds in ("[0,1]", "[5,5]", "[3,4]"):
+        done = command(f"ensemble.problem_seed={seeds}", *quick)
+        assert done.status == 0, done.err
+        for network, seed in zip(dln.load_ensemble(done.folder), json.loads(seeds), strict=True):
+            shape = network.problem
+            assert torch.equal(shape.A, make_problem(name="gaussian", m=shape.m, n=shape.n, seed=seed).A)
+
+
+# -- loggers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choice", ["one", "each"])
+def test_a_logger_that_cannot_be_is_refused_before_training(command, monkeypatch, tmp_path: Path, choice: str) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setattr(EnsembleDescent, "advance", None)
+    arguments = ["ensemble.alpha=[0.1,0.2]", f"ensemble.wandb={choice}", "logger=wandb", "logger.offline=false"]
+    done = command(*arguments, *SMALL)
+    assert done.status == 2
+    assert done.err.startswith("error: logger.offline must be auto or true where no W&B API key is")
+
+
+def test_networks_whose_loggers_fail_cost_one_warning(command, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no server")
+
+    monkeypatch.setattr(loggers, "make_logger", broken)
+    done = command("ensemble.alpha=[0.1,0.2]", "logger=csv", "max_steps=20", *SMALL)
+    assert done.status == 0
+    assert done.err == "warning: logger=csv failed and is left out for 2 of 2 runs: no server\n"
+
+
+def test_the_wandb_run_is_closed_where_training_fails(command, monkeypatch) -> None:
+    from wandb.sdk.wandb_run import Run
+
+    closed: list[int | None] = []
+    finish = Run.finish
+
+    def watched(run: Run, exit_code: int | None = None) -> None:
+        closed.append(exit_code)
+        finish(run, exit_code=exit_code)
+
+    def fail(_: EnsembleDescent) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Run, "finish", watched)
+    monkeypatch.setattr(EnsembleDescent, "advance", fail)
+    done = command("ensemble.alpha=[0.1,0.2]", "logger=wandb", "logger.offline=true", *SMALL)
+    assert done.status == 1
+    assert closed == [1]
+
+
+def test_a_resumed_ensemble_goes_on_with_its_networks_wandb_runs(command) -> None:
+    from tests.experiment.test_interruptions import rows_of, wandb_files
+
+    arguments = ["ensemble.alpha=[0.1,0.2]", "ensemble.wandb=each", "logger=wandb", "logger.offline=true", *SMALL]
+    for extra in ("max_steps=20", "max_steps=60"):
+        done = command(*arguments, extra, "resume=auto")
+        assert done.status == 0, done.err
+    for i, network in enumerate(dln.load_ensemble(done.folder)):
+        place = done.folder / "networks" / str(i)
+        assert {p.stem.removeprefix("run-") for p in wandb_files(place)} == {(place / "wandb/run_id.txt").read_text()}
+        steps = [row["step"] for file in wandb_files(place) for row in rows_of(file)]
+        assert steps == sorted(set(steps))  # each once, over both parts
+        assert set(network.history["step"]) <= set(steps)

@@ -41,6 +41,7 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch, passes: int, step: int) -> N
 
     def counted(*arguments: Any) -> Descent:
         made.append(new_descent(*arguments))
+        made[-1].block_seconds = 1e-6  # a longer block could go past the run's end
         return made[-1]
 
     def watched(descent: Descent) -> Any:

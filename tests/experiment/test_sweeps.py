@@ -89,6 +89,49 @@ def test_numbered_folders_of_the_users_own_are_checked_by_their_contents(sweep):
     assert dln.load_run(first.folder / "1").summary["p"] == 4
 
 
+def test_numbered_folders_keep_their_numbers_when_a_launcher_gets_only_some_points(sweep):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    options = ("hydra.sweep.subdir='${hydra.job.num}'", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    first = sweep("p=2,3", *options)
+    before = stamps(first.folder)["0"]
+    again = sweep("p=2,4", *options)
+    assert "2 points, 1 done already and skipped" in again.out
+    assert again.status == 0
+    assert [dln.load_run(first.folder / name).summary["p"] for name in ("0", "1")] == [2, 4]
+    assert stamps(first.folder)["0"] == before
+
+
+def test_a_run_that_is_cut_in_a_used_folder_does_not_take_the_old_results_for_its_own(sweep, monkeypatch):
+    options = ("hydra.sweep.subdir='${hydra.job.num}'",)
+    first = sweep("p=2,3", *options)
+
+    def cut(*_, **__):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlntorch.training.fit.fit_descent", cut)
+        assert sweep("p=2,4", *options).status == 1
+    assert not (first.folder / "1" / "summary.json").exists()
+    assert not (first.folder / "1" / "result.npz").exists()
+    assert sweep("p=2,4", *options).status == 0
+    assert dln.load_run(first.folder / "1").summary["p"] == 4
+
+
+def test_experiments_are_told_apart(sweep):
+    first = sweep("p=2,3", "experiment=planted")
+    assert "experiment=planted" in (first.folder / "points.json").read_text()
+
+
+def test_a_mistake_that_all_points_share_never_ends_the_sweep_as_a_defect(sweep):
+    for wrong, said in (
+        ("~logger", "logger must be given"),
+        ("trainer.block_seconds=abc", "trainer.block_seconds must"),
+    ):
+        done = sweep("p=2,3", wrong, "pack=auto")
+        assert done.status == 2, done.err
+        assert done.err.count(said) == 2
+
+
 def test_a_point_that_another_process_runs_is_left_to_it(sweep):
     from dlntorch.experiment.folder import RunFolder
 
@@ -123,6 +166,24 @@ def test_the_id_follows_the_data_file(tmp_path):
     one = points.point_id(config)
     np.savez(file, A=np.ones((1, 3)), y=np.ones(1))
     assert len({missing, one, points.point_id(config)}) == 3
+
+
+@pytest.mark.parametrize("name", ["d_A.npy", "d_y.npy", "d.npy"])
+def test_the_id_follows_both_files_of_a_pair_whichever_is_named(tmp_path, name):
+    np.save(tmp_path / "d_A.npy", np.ones((1, 2)))
+    np.save(tmp_path / "d_y.npy", np.ones(1))
+    single = {"p": 3, "problem": {"name": "file", "path": str(tmp_path / name)}}
+    several = {"p": 3, "problem": {}, "ensemble": {"problem_path": [str(tmp_path / name)]}}
+    before = [points.point_id(config) for config in (single, several)]
+    np.save(tmp_path / "d_y.npy", np.array([2.0, 1.0]))
+    after = [points.point_id(config) for config in (single, several)]
+    assert len({*before, *after}) == 4
+
+
+def test_the_id_follows_the_number_of_shards_and_nothing_else_of_the_trainer():
+    found = [points.point_id({"p": 3, "trainer": {"shards": k, "threads": t}}) for k, t in ((1, 1), (1, 2), (2, 1))]
+    assert found[0] == found[1] == points.point_id({"p": 3})
+    assert found[2] != found[0]
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)

@@ -14,6 +14,7 @@ from dlntorch.reference.basis_pursuit import BasisPursuitResult, _begin_together
 from dlntorch.reference.basis_pursuit_batched import starts
 from dlntorch.reference.scaling import ScaledProblem
 from dlntorch.trajectory import Status
+from dlntorch.validation import InputError
 from tests.problems import LINE, PLANE, RANDOM, gaussian
 
 KINDS = ("gaussian", "integer", "signs", "low_rank", "repeated", "columns", "rows")
@@ -459,3 +460,10 @@ def test_hopeless_conditioning_is_below_input_precision(seed: int) -> None:
 
 def test_public_name() -> None:
     assert dln.basis_pursuit is basis_pursuit
+
+
+def test_lists_of_tensors_that_require_gradients_are_refused_in_one_line():
+    entry = torch.ones((), requires_grad=True)
+    with pytest.raises(InputError, match="A must be an array of real numbers, got list: ") as error:
+        basis_pursuit([[entry, entry]], [1.0])
+    assert "\n" not in str(error.value)

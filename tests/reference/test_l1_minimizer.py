@@ -180,3 +180,10 @@ def test_entries_that_highs_takes_for_zeros_are_seen() -> None:
         assert found.value == pytest.approx(2, rel=1e-10)  # to which the conditions are asked to hold
         assert np.abs(A @ found.psi.numpy() - [2.0, small]).max() <= 1e-12
         assert np.abs(A.T @ found.dual.numpy()).max() <= 1 + 1e-10
+
+
+def test_nothing_to_fit_with_a_matrix_that_is_nearly_singular():
+    found = dln.l1_minimizer(dln.Problem([[1, 1, 0], [1, 1 + 1e-6, 0]], [0, 0]))
+    assert found.status is Status.CONVERGED
+    assert found.psi.tolist() == [0.0, 0.0, 0.0]
+    assert found.dual.tolist() == [0.0, 0.0]

@@ -128,8 +128,23 @@ def test_two_columns_of_a_minimiser_that_rounding_hardly_tells_apart_are_undecid
     A = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, apart, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
     lam, x = np.array([1.0, 0.0, 0.0]), np.array([1.0, 1.0, 0.0, 0.0])
     vertex = Vertex(x, lam, A.T @ lam, np.arange(4), dual_noise(A, lam), 1.0, 0.0, 0.0)
-    face = find_face(A, A @ x, vertex)
+    face = find_face(A, vertex)
     assert face.unique is unique
     assert face.support.tolist() == [0, 1]
     assert face.dimension == dimension
     assert ("undecided" in face.reason) == (unique is None)
+
+
+def test_nothing_is_polished_where_there_is_no_support() -> None:
+    assert _polish_primal(np.eye(2, 3), np.full(2, 1e-300), np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_wrong_sign_on_the_support_is_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feasible pair of a dual vector within its bounds is no minimiser where an entry has the other sign."""
+    A, y = np.array([[1.0, 1.0]]), np.array([1.0])
+    polished = iter([(np.array([2.0, -1.0]), np.ones(1), np.ones(2), np.arange(2))])
+    real = solver._polished
+    monkeypatch.setattr(solver, "_polished", lambda *arguments: next(polished, None) or real(*arguments))
+    x, *_ = solver._refined(A, y, np.array([2.0, -1.0]), np.ones(1))
+    assert np.abs(x).sum() == pytest.approx(1.0, abs=1e-12)
+    assert (x >= 0).all()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dlntorch.report.study_figures.benchmark import charts
-from dlntorch.studies import study_settings
+from dlntorch.studies import load_study, study_settings
 from dlntorch.studies.base import pick, select
 from dlntorch.studies.benchmark import claims
 from dlntorch.studies.catalogue import studies_of_all, study_names
+from dlntorch.validation import InputError
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +47,20 @@ def test_all_leaves_it_out():
     assert "benchmark" in study_names()
     assert "benchmark" not in studies_of_all()
     assert study_settings("benchmark")["name"] == "benchmark"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shapes": 5}, "study.shapes must be a nonempty list, got 5"),
+        ({"shapes": []}, "study.shapes must be a nonempty list, got []"),
+        ({"shapes": [5, 12]}, "study.shapes[0] must be a pair [m, n], got 5"),
+        ({"shapes": [[5, 12], [5, 12]]}, "study.shapes must be different pairs, got [[5, 12], [5, 12]]"),
+        ({"networks": []}, "study.networks must be a nonempty list, got []"),
+        ({"batches": 3}, "study.batches must be a nonempty list, got 3"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(changes, message):
+    with pytest.raises(InputError) as said:
+        load_study("benchmark").points(study_settings("benchmark", small=True, changes=changes))
+    assert str(said.value) == message

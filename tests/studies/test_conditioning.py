@@ -7,7 +7,10 @@ import pytest
 from scipy.optimize import linprog
 
 from dlntorch.problems.synthetic import ill_conditioned
+from dlntorch.report.study_figures.conditioning import charts
+from dlntorch.studies import Verdict, load_study, study_settings
 from dlntorch.studies.base import pick, select, values_of
+from dlntorch.validation import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -55,3 +58,34 @@ def test_a_row_of_the_sweep(result):
     row = pick(result.rows, kind="sweep", p=3, condition=100.0, power=1e-9)
     psi = flow_limit(problem, 3, 1e-3).psi
     assert row["distance"] == pytest.approx(float((psi - problem.truth).norm()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decades": 2}, "study.decades must be an integer >= 3 and <= 8, got 2"),
+        ({"smallest_power": 1}, "study.smallest_power must be an integer >= 2 and <= 60, got 1"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(changes, message):
+    with pytest.raises(InputError) as said:
+        load_study("conditioning").points(study_settings("conditioning", small=True, changes=changes))
+    assert str(said.value) == message
+
+
+def test_what_is_not_known_is_undecided_or_left_out(result):
+    """A tail that did not end; a constant beyond float64, as p close to 2 has it."""
+    unknown = {"measured_relaxation": None, "constant": None, "predicted_next": None}
+    rows = [row | {key: value for key, value in unknown.items() if key in row} for row in result.rows]
+    found = load_study("conditioning").claims(rows, result.settings)
+    tails = [claim for claim in found if "flow’s tail" in claim.claim]
+    assert tails
+    assert {(claim.measured, claim.verdict) for claim in tails} == {(None, Verdict.UNDECIDED)}
+    (slope,) = [claim for claim in found if "in the constant" in claim.claim]
+    assert (slope.measured, slope.verdict) == (None, Verdict.UNDECIDED)
+
+
+def test_the_figure_of_distances_shows_the_largest_condition(result):
+    _, distances, _ = charts(result.rows, result.settings)
+    for panel in distances.panels:
+        assert [panel.series[0].name, panel.series[-1].name] == ["condition 1", "condition 1e+06"]

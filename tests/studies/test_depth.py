@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlntorch.dynamics.limit import flow_limit
+from dlntorch.studies import Verdict
 from dlntorch.studies.base import select
 from dlntorch.studies.depth import PROBLEMS
 from tests import problems
@@ -30,3 +31,9 @@ def test_the_constant_is_that_of_multiprecision(result):
     off = np.abs(exact) < 1e-6
     assert row["constant"] >= np.linalg.norm(exact[off]) / 1e-12 * (1 - 1e-4)
     assert row["constant"] <= 3 * np.linalg.norm(exact[off]) / 1e-12
+
+
+def test_constants_beyond_float64_are_undecided(small):
+    found = small("depth", p_min=2.001, p_max=2.002, count=3, problems=["sparse"])
+    constants = [claim for claim in found.claims if "constant C(p)" in claim.claim or "d log C" in claim.claim]
+    assert [claim.verdict for claim in constants] == [Verdict.UNDECIDED] * 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from dlntorch.studies import Verdict
 from dlntorch.studies.base import select
 from dlntorch.studies.figure2 import kinks_of
 
@@ -48,3 +49,10 @@ def test_the_curves_do_not_wiggle(result):
         for eps in (0.1, 0.01):
             distances = [row["distance"] for row in select(result.rows, p=p, eps=eps) if "power" in row]
             assert np.all(np.diff(distances) < 0)
+
+
+def test_without_a_kink_that_is_small_enough_nothing_is_decided(small):
+    found = small("figure2", depths=[12], eps=[0.1], kink_eps=[0.01])
+    undecided = [claim for claim in found.claims if claim.verdict is Verdict.UNDECIDED]
+    assert ["worst of 0 ε" in claim.claim or "exponent of ε" in claim.claim for claim in undecided] == [True, True]
+    assert {claim.measured for claim in undecided} == {None}

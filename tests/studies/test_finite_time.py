@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 from dlntorch.dynamics.dual import theta_of_psi
 from dlntorch.dynamics.limit import flow_limit
 from dlntorch.problems.synthetic import gaussian
+from dlntorch.studies import load_study, study_settings
 from dlntorch.studies.base import select
 from dlntorch.validation import InputError
 
@@ -56,3 +57,21 @@ def test_the_exponent_is_that_of_one_coordinate(p):
 def test_every_depth_needs_its_power(small):
     with pytest.raises(InputError, match="study.powers must have one entry for each of the 2 depths, got 1"):
         small("finite_time", powers=[1e-9])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exponential_power": 1}, "study.exponential_power must be a finite real number > 0 and <= 0.1, got 1"),
+        ({"powers": [1, 1e-11]}, "study.powers[0] must be a finite real number > 0 and <= 0.1, got 1"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(changes, message):
+    with pytest.raises(InputError) as said:
+        load_study("finite_time").points(study_settings("finite_time", small=True, changes=changes))
+    assert str(said.value) == message
+
+
+def test_sgd_that_ends_before_the_first_jump_is_compared_all_the_same(small):
+    found = small("finite_time", depths=[3], powers=[1e-4], sgd_max_steps=100, times=20)
+    assert [claim for claim in found.claims if "SGD after 100 steps" in claim.claim]

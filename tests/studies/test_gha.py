@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlntorch.studies import Verdict
 from dlntorch.studies.base import select
 from dlntorch.studies.gha import _minimiser, _read, _round, rounded_away
 from dlntorch.validation import InputError
@@ -65,3 +66,12 @@ def test_more_bits_move_the_transition(small):
 def test_depth_must_be_above_two(small):
     with pytest.raises(InputError, match="study.p must be"):
         small("gha", p=2)
+
+
+def test_where_no_delta_is_rounded_away_nothing_is_decided_about_it(small):
+    found = small("gha", smallest_delta=5, run_deltas=[0.1], digits=[1])
+    undecided = [claim.claim for claim in found.claims if claim.verdict is Verdict.UNDECIDED]
+    assert len(undecided) == 2
+    assert "no such δ" in undecided[0]
+    assert "most favourable α" in undecided[1]
+    assert found.count(Verdict.NOT_CONFIRMED) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlntorch import study_command
+from dlntorch.experiment.folder import WriteError
 from dlntorch.studies import (
     Study,
     Verdict,
@@ -79,6 +80,12 @@ def test_a_finished_study_run_again_with_several_processes_computes_nothing(stud
     assert (again.computed, again.points) == (0, 3)
 
 
+def test_a_point_that_settings_name_twice_is_one(monkeypatch, tmp_path):
+    once = run_study("figure3", tmp_path / "once", small=True, changes={"depths": [2, 3], "count": 11})
+    twice = run_study("figure3", tmp_path / "twice", small=True, changes={"depths": [2, 3, 2], "count": 11})
+    assert (twice.points, twice.rows, twice.claims) == (once.points, once.rows, once.claims)
+
+
 def test_a_damaged_or_foreign_point_is_computed_again(study, tmp_path):
     run_study("figure3", tmp_path, changes={"count": 5})
     files = sorted((tmp_path / "points").iterdir())
@@ -145,6 +152,10 @@ def test_verdicts():
     assert within("a", 1.0, None, 0.02).verdict is Verdict.UNDECIDED
     assert at_most("a", 2.0, 1.0) == Claim("a", 1.0, 2.0, Verdict.NOT_CONFIRMED, "measured ≤ predicted")
     assert holds("a", "x", "y", None, "r").verdict is Verdict.UNDECIDED
+    for value in (float("nan"), float("inf")):
+        for claim in (within("a", 1.0, value, 0.02), within("a", value, 1.0, 0.02), at_most("a", value, 1.0)):
+            assert claim.verdict is Verdict.UNDECIDED
+            assert None in (claim.predicted, claim.measured)
     with pytest.raises(LookupError, match="found 2"):
         pick([{"a": 1}, {"a": 1}], a=1)
 
@@ -210,6 +221,23 @@ def test_a_claim_that_fails_is_exit_status_three(study, tmp_path, monkeypatch, c
     assert 'class="status bad"' in (tmp_path / "figure3" / "report.html").read_text()
 
 
+def test_a_side_that_is_not_finite_is_undecided_in_every_file(study, tmp_path, monkeypatch, capsys):
+    from dlntorch.report import study_page
+
+    monkeypatch.setattr(study_page, "study_charts", lambda *_: [])
+    nan = float("nan")
+    nothing = Study("s", ("a",), lambda _: [{"i": 0}], lambda _: [], lambda *_: [within("no number", nan, nan, 0.1)])
+    monkeypatch.setattr(runner, "load_study", lambda name: nothing)
+    monkeypatch.setattr(worker, "load_study", lambda name: nothing)
+    assert study_command.main(["study=figure3", f"folder={tmp_path}", "workers=1"]) == 0
+    assert "undecided" in capsys.readouterr().out
+    folder = tmp_path / "figure3"
+    (claim,) = json.loads((folder / "summary.json").read_text())["claims"]
+    assert (claim["predicted"], claim["measured"]) == (None, None)
+    assert "| no number | – | – | undecided |" in (folder / "table.md").read_text()
+    assert "0 of 1 claims confirmed, 1 undecided" in (folder / "report.html").read_text()
+
+
 def test_an_interruption_is_exit_status_three(study, tmp_path, capsys):
     study(fail_at=2)
     status = study_command.main(["study=figure3", "study.count=5", f"folder={tmp_path}", "workers=1"])
@@ -217,7 +245,30 @@ def test_an_interruption_is_exit_status_three(study, tmp_path, capsys):
     assert "the same command continues" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_named(study, tmp_path, monkeypatch, capsys):
+    def full(path, data):
+        cause = OSError(28, "No space left on device")
+        raise WriteError(path, cause) from cause
+
+    monkeypatch.setattr(runner, "atomic_write", full)
+    assert study_command.main(["study=figure3", "study.count=2", f"folder={tmp_path}", "workers=1"]) == 2
+    place = tmp_path / "figure3" / "data.csv"
+    rule = "error: folder must be a folder that can be written"
+    assert capsys.readouterr().err == f"{rule}, got '{place}' (No space left on device)\n"
+
+
+def test_a_sweep_is_collected_with_debug_in_either_spelling(tmp_path, monkeypatch, capsys):
+    from dlntorch.report import sweep
+
+    monkeypatch.setattr(sweep, "write_sweep_report", lambda folder: [folder])
+    for debug in ("debug=true", "debug=True"):
+        assert study_command.main(["study=collect", "sweep=here", debug]) == 0
+        assert capsys.readouterr().out == "here\n"
+
+
 MISTAKES = [
+    (["study=figure9"], "saddles, benchmark, all, list, collect, got 'figure9'"),
+    (["study=collct"], "got 'collct'; did you mean collect?"),
     ([], "study must be one of"),
     (["study=figure9"], "study must be one of figure1"),
     (["study=figure3", "study.dephts=[2]"], "unknown key 'study.dephts'; did you mean study.depths?"),

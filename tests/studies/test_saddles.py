@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dlntorch.problem import Problem
-from dlntorch.studies import saddles
+from dlntorch.studies import load_study, saddles, study_settings
 from dlntorch.studies.saddles import saddle_path
+from dlntorch.validation import InputError
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,17 @@ def test_orthogonal_columns_jump_one_by_one_at_one_over_their_data():
     assert [plateau.loss for plateau in path] == pytest.approx([2.625, 0.625, 0.125, 0])
     assert math.isinf(path[-1].end)
     assert path[-1].psi == pytest.approx([0.5, -2.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"m": 12}, "study.m must be < study.n, got 12 and 10"),
+        ({"depths": [2, 2]}, "study.depths must be different numbers, got [2, 2]"),
+        ({"powers": [1e-09]}, "study.powers must have one entry for each of the 2 depths, got 1"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(changes, message):
+    with pytest.raises(InputError) as said:
+        load_study("saddles").points(study_settings("saddles", small=True, changes=changes))
+    assert str(said.value) == message

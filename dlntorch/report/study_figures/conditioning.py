@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dlntorch.report.chart import Chart, Panel, Series
 from dlntorch.studies.base import select, values_of
 from dlntorch.studies.conditioning import last_resolved
@@ -27,8 +29,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "distances",
             "Distance of the limit to the minimiser, for conditions 1 (lowest) to the largest (highest)",
-            "At p = 2 the condition changes the slope: the curves flatten. For p > 2 it moves them to the right: the slope "
-            "in αᵖ stays 1.",
+            "At p = 2 the condition changes the slope: the curves flatten. For p > 2 it moves them to the left, to smaller "
+            "αᵖ: the slope stays 1.",
             tuple(_distances(p, select(sweeps, p=p)) for p in values_of(sweeps, "p")),
         ),
         Chart(
@@ -69,9 +71,10 @@ def _digits(rows: list[dict[str, Any]]) -> Panel:
 def _distances(p: float, rows: list[dict[str, Any]]) -> Panel:
     series = []
     conditions = values_of(rows, "condition")
-    for condition in conditions[:: max(1, len(conditions) // 4)][:5]:
+    # from the first to the last, and 10: the one whose slope at p = 2 is still seen
+    chosen = sorted({1, *(round(place) for place in np.linspace(0, len(conditions) - 1, 5))})
+    for look, condition in enumerate(conditions[i] for i in chosen):
         mine = [row for row in select(rows, condition=condition) if row["resolved"]]
-        look = conditions[:: max(1, len(conditions) // 4)].index(condition)
         x, y = [row["power"] for row in mine], [row["distance"] for row in mine]
         series.append(Series(f"condition {condition:g}", x, y, look, "line"))
     return Panel(f"p = {p:g}", "αᵖ", "‖ψ − W‖₂", tuple(series))

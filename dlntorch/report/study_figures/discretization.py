@@ -17,7 +17,7 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
     data = [dict(row) for row in rows]
     runs, shorts = select(data, kind="run"), select(data, kind="theorem")
     names = values_of(data, "problem")
-    end = tuple(_errors(f"{name}, at the end", select(runs, problem=name), "error", "certified") for name in names)
+    end = tuple(_errors(f"{name}, at the end", select(runs, problem=name)) for name in names)
     return [
         Chart(
             "discretization",
@@ -39,16 +39,16 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
     ]
 
 
-def _errors(title: str, rows: list[dict[str, Any]], key: str, bound: str) -> Panel:
+def _errors(title: str, rows: list[dict[str, Any]]) -> Panel:
     series = []
     for look, p in enumerate(values_of(rows, "p")):
         mine = sorted(select(rows, p=p), key=lambda row: row["kappa"])
         x = [row["kappa"] for row in mine]
-        series.append(Series(f"error, p = {p:g}", x, [row[key] for row in mine], look))
+        series.append(Series(f"error, p = {p:g}", x, [row["error"] for row in mine], look))
         first = mine[0]
-        if first[key] is not None:
-            series.append(Series("slope 1", x, [first[key] * k / first["kappa"] for k in x], kind="guide"))
-    x, y = [row["kappa"] for row in rows], [row[bound] for row in rows]
+        if first["error"] is not None:
+            series.append(Series("slope 1", x, [first["error"] * k / first["kappa"] for k in x], kind="guide"))
+    x, y = [row["kappa"] for row in rows], [row["certified"] for row in rows]
     series.append(Series("certificate", x, y, 5, "points"))
     return Panel(title, "κ", "‖θ_k − θ(t_k)‖₂", tuple(series))
 

@@ -52,6 +52,6 @@ def _kinks(look: int, p: float, rows: list[dict[str, Any]]) -> list[Series]:
     mine = kinks_of(select(rows, p=p))
     eps = [row["eps"] for row in mine]
     return [
-        Series(f"measured, p = {p:g}", eps, [row["kink"] for row in mine], look, "both"),
+        Series(f"measured, p = {p:g}", eps, [row["kink"] for row in mine], look, "points"),
         Series("predicted", eps, [row["predicted_kink"] for row in mine], kind="guide"),
     ]

@@ -15,6 +15,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
     data = [dict(row) for row in rows]
     depths = values_of(data, "p")
     shape = f"m = {settings['m']}, n = {settings['n']}"
+    flows = select(data, kind="flow")
+    large = _largest(flows, int(settings["n"]))
     return [
         Chart(
             "saddles",
@@ -26,8 +28,9 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "coordinates",
             "Coordinates of ψ switch on one by one",
-            "Those not in the support are switched off again. Shown: coordinates that exceed a tenth of the largest; up to six.",
-            tuple(_coordinates(p, select(data, p=p, kind="flow"), int(settings["n"])) for p in depths),
+            "Those not in the support are switched off again. Shown: coordinates that exceed a tenth of the largest, up to six, "
+            "numbered from 0.",
+            tuple(_coordinates(p, select(flows, p=p), large) for p in depths),
             shape,
         ),
     ]
@@ -50,10 +53,14 @@ def _loss(p: float, rows: list[dict[str, Any]]) -> Panel:
     return Panel(f"p = {p:g}, αᵖ = {flow[0]['power']:g}", "rescaled time", "loss", series, "linear", "linear")
 
 
-def _coordinates(p: float, rows: list[dict[str, Any]], n: int) -> Panel:
+def _largest(rows: list[dict[str, Any]], n: int) -> list[int]:
+    """The coordinates that exceed a tenth of the largest at any depth, six at most: those that panels share a look of."""
+    size = {i: max(abs(row[f"psi_{i}"]) for row in rows) for i in range(n)}
+    order = sorted(size, key=lambda i: -size[i])
+    return sorted(i for i in order[:6] if size[i] > 0.1 * size[order[0]])
+
+
+def _coordinates(p: float, rows: list[dict[str, Any]], large: list[int]) -> Panel:
     x = [row["clock"] for row in rows]
-    curves = {i: [row[f"psi_{i}"] for row in rows] for i in range(n)}
-    size = {i: max(map(abs, curve)) for i, curve in curves.items()}
-    shown = sorted(i for i in curves if size[i] > 0.1 * max(size.values()))[:6]
-    series = tuple(Series(f"coordinate {k + 1} shown", x, curves[i], k, "line") for k, i in enumerate(shown))
+    series = tuple(Series(f"ψ_{i}", x, [row[f"psi_{i}"] for row in rows], look, "line") for look, i in enumerate(large))
     return Panel(f"p = {p:g}", "rescaled time", "ψ", series, "linear", "linear")

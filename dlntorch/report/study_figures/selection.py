@@ -25,7 +25,7 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         "form.",
         (
             _distributions(shown, select(data, problem="mean", power=power)),
-            _against_depth("entropy", select(data, problem="mean", power=power, coordinate=0)),
+            _entropy(select(data, problem="mean", power=power, coordinate=0)),
             _position(select(data, problem="line", power=power, coordinate=2)),
         ),
     )
@@ -47,14 +47,14 @@ def _distributions(shown: list[float], rows: list[dict[str, Any]]) -> Panel:
     return Panel("distribution with a given mean", "outcome i", "ψᵢ", tuple(series), "linear", "log")
 
 
-def _against_depth(name: str, rows: list[dict[str, Any]]) -> Panel:
-    series = Series("Wₚ", [row["p"] for row in rows], [row[name] for row in rows], 0, "points")
+def _entropy(rows: list[dict[str, Any]]) -> Panel:
+    series = Series("Wₚ", [row["p"] for row in rows], [row["entropy"] for row in rows], 0, "points")
     return Panel("its entropy", "p", "−Σ ψᵢ log ψᵢ", (series,), "linear", "linear")
 
 
 def _position(rows: list[dict[str, Any]]) -> Panel:
     p = [row["p"] for row in rows]
-    t = [row["selected"] / 3 for row in rows]
+    t = [None if row["selected"] is None else row["selected"] / 3 for row in rows]
     exact = Series("closed form", p, [line_parameter(value) for value in p], kind="guide")
     return Panel(
         "the segment (1−t, 2(1−t), 3t)", "p", "t", (exact, Series("Wₚ", p, t, 0, "points")), "linear", "linear"
