@@ -145,7 +145,8 @@ class Point(NamedTuple):
 def point_by_torch(field: Any, x: np.ndarray) -> Point:
     """The point of a field at a state, where the field lives."""
     state = torch.as_tensor(x, dtype=field.y.dtype, device=field.y.device)
-    return Point(field.inside(state), *field.theta(state), float(torch.linalg.vector_norm(field.residual(state))))
+    plus, minus = field.theta(state)
+    return Point(field.inside(state), plus, minus, float(torch.linalg.vector_norm(field.residual(state))))
 
 
 class DualField:
