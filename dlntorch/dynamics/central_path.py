@@ -164,7 +164,8 @@ class CentralPath:
         """The minimum-norm solution, on which h_p is nearly linear for a >= ‖A⁺y‖_∞."""
         self.log_a = log_a
         log_a_i = log_a + self.offset
-        t = self._project(0.5 * self.minimum_norm * np.exp(-log_a_i))
+        # the bound is reached by α spread over hundreds of decades only, where the start is no good and is told to be
+        t = self._project(0.5 * self.minimum_norm * np.exp(np.minimum(-log_a_i, -_FLOOR)))
         self.b = np.arctanh(np.clip(t * self.k_inverse, -0.9, 0.9)) / self.k_inverse if self.k_inverse else t
         self.psi = self.kernels.curve_values(self.b, log_a_i, self.k_inverse)
         self.e = np.zeros_like(t)

@@ -231,8 +231,17 @@ def _follow(
             groups.append([row])
     targets = [p * float(log_alpha[group[0]]) for group in groups]
     path = CentralPath(A, y, minimum_norm, p, None if offset is None else p * offset)
+    # where α_i are hundreds of decades apart numpy warns and LAPACK gives up; what comes of it is judged below
+    quiet = np.errstate() if offset is None else np.errstate(over="ignore", invalid="ignore")
+    try:
+        with quiet:
+            points = list(path.points(targets))
+    except np.linalg.LinAlgError:
+        if offset is None:
+            raise
+        return [(group, _out_of_range(minimum_norm, 0)) for group in groups]
     found = []
-    for group, target, point in zip(groups, targets, path.points(targets), strict=True):
+    for group, target, point in zip(groups, targets, points, strict=True):
         status, reason = judge(point, target)
         answer = _Answer(
             point.psi,
@@ -245,8 +254,28 @@ def _follow(
             [reason] if reason else [],
             point.steps,
         )
-        found.append((group, answer))
+        found.append((group, _finite(answer, minimum_norm)))
     return found
+
+
+def _finite(answer: _Answer, minimum_norm: np.ndarray) -> _Answer:
+    """The answer, where float64 holds it."""
+    values = (answer.psi, answer.tau, answer.gap, answer.residual, answer.dual_residual, answer.uncertainty)
+    return answer if all(np.all(np.isfinite(value)) for value in values) else _out_of_range(minimum_norm, answer.steps)
+
+
+def _out_of_range(minimum_norm: np.ndarray, steps: int) -> _Answer:
+    """A failure, at the point where every path starts."""
+    return _Answer(
+        minimum_norm,
+        np.zeros_like(minimum_norm),
+        np.ones_like(minimum_norm),
+        dual_residual=1.0,
+        uncertainty=1.0,
+        status=Status.FAILED,
+        reasons=["the path left the range of float64; psi is given for alpha = inf, the least ||psi||_2"],
+        steps=steps,
+    )
 
 
 def judge(point: PathPoint, target: float) -> tuple[Status, str]:

@@ -257,7 +257,7 @@ class RunFolder:
                 f"resume must have a checkpoint of dlntorch {__version__}, got one of {saved_version}; "
                 f"install dlntorch=={saved_version} to continue it, or start anew"
             )
-        for key in {**identity, **saved}:
+        for key in {**identity, "shards": None}:  # which an identity has only where there are several
             if saved.get(key) != identity.get(key):
                 raise CheckpointError(
                     f"resume must continue the same run: its checkpoint has {key}={saved.get(key)!r}, "

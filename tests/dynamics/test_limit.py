@@ -424,3 +424,13 @@ def test_alpha_above_the_range_of_float64_is_the_minimum_norm_solution_and_said(
     assert "out of the range of float64; psi is given for alpha^p = 10^300" in limit.reason[0]
     assert torch.allclose(limit.psi[0], torch.linalg.pinv(problem.A) @ problem.y, rtol=1e-12, atol=1e-12)
     assert torch.allclose(limit.psi[1], flow_limit(problem, p, 0.1).psi, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [[1e-3, 1e150, 1e150, 1e200, 1], [1e-300, 1e300, 1, 1e-200, 1e200]])
+def test_alpha_spread_over_hundreds_of_decades_is_a_failure_without_a_nan(alpha: list[float]) -> None:
+    problem = problems.gaussian(2, 5, 0)
+    limit = flow_limit(problem, 3, alpha, per_coordinate=True)
+    assert limit.status is not Status.CONVERGED
+    assert limit.reason
+    for values in (limit.psi, limit.tau, limit.gap, limit.residual, limit.dual_residual, limit.uncertainty):
+        assert bool(torch.isfinite(values).all())
