@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.trajectory import Status
-from tests.benchmarks.basis_pursuit_table import CASES, FACTOR, GAP, SPGL1_FACTOR, measure
+from tests.benchmarks.basis_pursuit_table import CASES, GAP, measure
 from tests.problems import gaussian
 
 
@@ -43,21 +43,18 @@ def test_a_batch_of_small_problems(benchmark: Any, together: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES["small"] + CASES["large"], ids=str)
-def test_faster_than_the_general_solvers(case: tuple[int, int, int | None]) -> None:
+def test_the_general_solvers_agree(case: tuple[int, int, int | None]) -> None:
     pytest.importorskip("cvxpy")
     m, n, nonzeros = case
     result, rows = measure(m, n, nonzeros, rounds=1, solvers=("highs", "highs-ipm", "clarabel"))
-    fastest = min(row.seconds for name, row in rows.items() if name != "dlntorch")
-    assert fastest >= FACTOR[m] * rows["dlntorch"].seconds
     for row in rows.values():
         assert row.value == pytest.approx(float(result.value), rel=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [c for cases in CASES.values() for c in cases if c[2] is not None], ids=str)
-def test_at_most_twice_the_time_of_spgl1(case: tuple[int, int, int | None]) -> None:
+def test_spgl1_agrees(case: tuple[int, int, int | None]) -> None:
     pytest.importorskip("spgl1")
     m, n, nonzeros = case
     result, rows = measure(m, n, nonzeros, rounds=5, solvers=("spgl1",))
     assert rows["spgl1"].value == pytest.approx(float(result.value), rel=1e-8)
-    assert rows["dlntorch"].seconds <= SPGL1_FACTOR * rows["spgl1"].seconds
