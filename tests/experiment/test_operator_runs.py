@@ -24,7 +24,8 @@ def test_a_partial_cosine_run_end_to_end(command):
     assert (outcome.folder / "report.html").stat().st_size > 1000
     run = dln.load_run(outcome.folder)
     assert run.problem.operator.kind == "partial cosine"
-    assert float(torch.linalg.vector_norm(run.psi - run.problem.truth)) == summary["distance_to_truth"]
+    distance = float(torch.linalg.vector_norm(run.psi - run.problem.truth))
+    assert summary["distance_to_truth"] == pytest.approx(distance, rel=1e-14)  # sums of 5,000 squares in another order
 
 
 def test_a_resumed_run_continues_on_the_same_operator(command, tmp_path):
