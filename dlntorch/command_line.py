@@ -24,13 +24,13 @@ from typing import Any, NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.experiment.again import compare_runs, repeated_settings, resumed_settings, write_comparison
 from dlntorch.experiment.configuration import check_complete, check_keys
 from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
-from dlntorch.experiment.launcher import idempotent_launchers, register_resolvers
+from dlntorch.experiment.launcher import idempotent_launchers, plain_settings, register_resolvers
 from dlntorch.experiment.points import (
     PointState,
     check_code,
@@ -117,7 +117,7 @@ def _sweep_point(config: DictConfig, folder: Path) -> float | None:
     """A point of a sweep: skipped where it is done, resumed where it was cut; what went wrong is kept beside it."""
     try:
         check_code(folder.parent)
-        plain = _plain_settings(config)
+        plain = plain_settings(config, throw_on_missing=True)
         if same_point(folder, plain) and point_state(folder) is PointState.DONE:  # meanwhile, by another process
             summary = read_summary(folder) or {}
             _outcomes.append(3 if Status(summary["status"]).ended_badly else 0)
@@ -168,7 +168,7 @@ def _run_packs(points: list[tuple[DictConfig, Path]]) -> set[int]:
 def _sweep_settings(config: DictConfig, folder: Path) -> dict[str, Any] | None:
     """The settings of a point of a sweep, None where they cannot be resolved."""
     try:
-        settings = _plain_settings(config)
+        settings = plain_settings(config, throw_on_missing=True)
     except (InputError, OmegaConfBaseException):
         return None
     settings.pop("experiment", None)
@@ -219,20 +219,8 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
         return defect(error, debug), None, f"{type(error).__name__}: {error}"
 
 
-def _plain_settings(config: DictConfig) -> dict[str, Any]:
-    """The settings, resolved, without Hydra's own node, which the configurations of a sweep carry."""
-    settings: dict[str, Any] = {}
-    for key in config:
-        if key != "hydra":
-            value = config[key]
-            if OmegaConf.is_config(value):
-                value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
-            settings[str(key)] = value
-    return settings
-
-
 def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | None]:
-    settings = _plain_settings(config)
+    settings = plain_settings(config, throw_on_missing=True)
     settings.pop("experiment", None)
     check_keys(settings)
     check_complete(settings)

@@ -247,10 +247,10 @@ class DualField:
         """θ and the size of the residual at x; not counted as an evaluation."""
         if self.amplitude == 0.0 or self.y.device.type != "cpu":
             return point_by_torch(self, x)
-        A, y, B, u, v = self._base()
+        _, _, B, u, v = self._base()
         plus, minus = np.empty_like(u), np.empty_like(v)
-        inside, square = theta_at(A, y, B, u, v, self.smallest_slack, self.alpha, self.p, x, plus, minus)
-        return Point(bool(inside), torch.from_numpy(plus), torch.from_numpy(minus), math.sqrt(square))
+        inside = theta_at(B, u, v, self.smallest_slack, self.alpha, self.p, x, plus, minus)
+        return Point(bool(inside), torch.from_numpy(plus), torch.from_numpy(minus), math.sqrt(self._misfit(x)[1]))
 
     def _misfit(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """(y − Aψ, its squared norm) at x, where α^p is a float and the field on the CPU."""

@@ -55,11 +55,10 @@ def moved_far(B, u, v, x):
 
 
 @njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
-def theta_at(A, y, B, u, v, smallest, alpha, p, x, plus, minus):
-    """θ± = α(slack)^{−1/(p−2)} at τ = τ_base + Bx, p > 2; (whether both slacks exceed ``smallest``, ‖y − Aψ‖₂²)."""
+def theta_at(B, u, v, smallest, alpha, p, x, plus, minus):
+    """θ± = α(slack)^{−1/(p−2)} at τ = τ_base + Bx, p > 2; whether both slacks exceed ``smallest`` everywhere."""
     n, m = B.shape
     inside = True
-    r = y.copy()
     for j in range(n):
         b = B[j]
         change = 0.0
@@ -71,11 +70,4 @@ def theta_at(A, y, B, u, v, smallest, alpha, p, x, plus, minus):
             up, down = max(up, smallest), max(down, smallest)
         plus[j] = alpha * up ** (-1 / (p - 2))
         minus[j] = alpha * down ** (-1 / (p - 2))
-        psi = plus[j] ** p - minus[j] ** p
-        a = A[j]
-        for i in range(m):
-            r[i] -= a[i] * psi
-    square = 0.0
-    for i in range(m):
-        square += r[i] * r[i]
-    return inside, square
+    return inside

@@ -53,9 +53,8 @@ class Session:
         self.tolerance = tolerance
         self.times: list[float] = []
         self.thetas: list[tuple[Tensor, Tensor]] = []
-        self.stop: tuple[float, Tensor, Tensor] | None = (
-            None  # (time, θ₊, θ₋), kept apart: outputs before it come later
-        )
+        # (time, θ₊, θ₋), kept apart: outputs before it come later
+        self.stop: tuple[float, Tensor, Tensor] | None = None
         self.status: Status | None = None
         self.reason = ""
         self.accepted = np.zeros(field.size)

@@ -168,7 +168,7 @@ def _run_in(
         stack.enter_context(numeric_threads("auto", problems[0]))
         plans = plan_together(configs, problems, states=state.get("networks"))
         trained = Trained(plans)
-        (place.write_config if resumed else place.begin)({**config, "resume": None})
+        place.begin(config, resumed)
         _write_problems(place, plans)
         announce(plans)
         logger = stack.enter_context(open_logger(config, place, resumed))

@@ -161,16 +161,16 @@ class RunFolder:
         if self._unlock is not None:
             self._unlock()
 
-    def begin(self, config: Mapping[str, Any]) -> None:
-        """Write ``config.yaml`` of a run that starts here, once all that another run has left is gone.
+    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+        """Write ``config.yaml`` of a run that starts here, or goes on; a new one first removes all that another has left.
 
         Otherwise a run that is cut would stand beside the results of the other one, as if they were its own. The summary
         goes first: where it is, everything is.
         """
-        for name in _RESULTS:
+        for name in () if resumed else _RESULTS:
             for left in sorted(self.path.glob(name)):
                 left.unlink(missing_ok=True)
-        self.write_config(config)
+        self.write_config({**config, "resume": None})
 
     @property
     def checkpoint(self) -> Path:

@@ -44,7 +44,7 @@ from dlntorch.experiment.submitit_jobs import patient_submitit
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 
-__all__ = ["PLUGINS", "idempotent_launchers", "register_resolvers"]
+__all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers"]
 
 #: What to install for launchers and sweepers that are not Hydra's own.
 PLUGINS = {
@@ -81,18 +81,21 @@ def _sweep_name() -> str:
 
 def _point_name(*, _root_: DictConfig) -> str:
     try:
-        return point_name(_plain(_root_))
+        return point_name(plain_settings(_root_))
     except OmegaConfBaseException:  # the run itself says what is wrong with its configuration
         return f"invalid-{OmegaConf.select(_root_, 'hydra.job.num')}"
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration without Hydra's own node."""
-    return {
-        str(key): OmegaConf.to_container(config[key], resolve=True) if OmegaConf.is_config(config[key]) else config[key]
-        for key in config
-        if key != "hydra"
-    }
+def plain_settings(config: DictConfig, throw_on_missing: bool = False) -> dict[str, Any]:
+    """The settings, resolved, without Hydra's own node, which the configurations of a sweep carry."""
+    settings: dict[str, Any] = {}
+    for key in config:
+        if key != "hydra":
+            value = config[key]
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True, throw_on_missing=throw_on_missing)
+            settings[str(key)] = value
+    return settings
 
 
 @contextlib.contextmanager
@@ -212,7 +215,7 @@ class IdempotentLauncher(Launcher):
             HydraConfig.instance().cfg = before
         state = PointState.WAITING
         with contextlib.suppress(OmegaConfBaseException):
-            if same_point(folder, _plain(config)):
+            if same_point(folder, plain_settings(config)):
                 state = point_state(folder)
         return _Point(overrides, config, folder, state)
 

@@ -130,7 +130,7 @@ class PackFolders:
             if state is not None:
                 descents[i].load_state_dict(dict(state))
                 self.logged[i] = logged_before(config["logger"], state.get("logged_step"))
-            (place.begin if state is None else place.write_config)({**config, "resume": None})
+            place.begin(config, state is not None)
             place.write_problem(self.problems[i])
 
     def write_checkpoints(self, state: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "Plan",
     "new_descent",
     "plan_run",
+    "resumed_plan",
     "run_experiment",
     "run_identity",
     "train",
@@ -198,13 +199,21 @@ def plan_run(
     return Plan(problem, settings, references, prediction)
 
 
-def _resumed_plan(
+def resumed_plan(
     config: Mapping[str, Any],
     problem: Problem,
     state: Mapping[str, Any],
-    make_plan: Callable[[Mapping[str, Any], Problem], Plan],
+    make_plan: Callable[..., Plan] = plan_run,
+    **known: Any,
 ) -> Plan:
     """The plan of a run that goes on from a checkpoint: a certified one keeps the (κ, c) it had come to.
+
+    Args:
+        config: The resolved configuration.
+        problem: Its problem.
+        state: The saved state.
+        make_plan: Makes the plan where it is that of a new run.
+        **known: Keywords of :func:`plan_run`.
 
     Raises:
         InputError: when the theorem's η is not the saved one, since its horizon has been changed.
@@ -212,8 +221,8 @@ def _resumed_plan(
     saved = state["schedule"]
     if config["schedule"]["name"] == "certified":
         asked = RunSettings.from_config(problem, config).schedule
-        return plan_run(config, problem, schedule=asked.with_steps(kappa=saved["kappa"], c=saved["c"]))
-    plan = make_plan(config, problem)
+        return plan_run(config, problem, schedule=asked.with_steps(kappa=saved["kappa"], c=saved["c"]), **known)
+    plan = make_plan(config, problem, **known)
     if plan.settings.schedule.eta != saved["eta"]:
         raise InputError(
             "max_time must be left as it was when schedule=theorem is resumed, whose step size depends on it, "
@@ -278,7 +287,7 @@ def _run_in(
         identity = run_identity(problem, asked)
         resumed = config["resume"] is not None and place.checkpoint.is_file()
         state = place.read_checkpoint(identity) if resumed else None
-        plan = make_plan(config, problem) if state is None else _resumed_plan(config, problem, state, make_plan)
+        plan = make_plan(config, problem) if state is None else resumed_plan(config, problem, state, make_plan)
         settings = plan.settings
         descent = new_descent(problem, settings, block)
         logged = -1
@@ -286,7 +295,7 @@ def _run_in(
             descent.load_state_dict(state)
             if config["logger"]["name"] != "csv":  # which starts its file anew
                 logged = int(state.get("logged_step", -1))
-        (place.begin if state is None else place.write_config)({**config, "resume": None})
+        place.begin(config, resumed)
         place.write_problem(problem)
         announce(plan)
         logger = stack.enter_context(open_logger(config["logger"], place.path, config, resumed))

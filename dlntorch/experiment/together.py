@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlntorch.dynamics.schedule import Schedule
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.folder import RunFolder
@@ -25,7 +24,7 @@ from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.packing import PackFolders
 from dlntorch.experiment.references import References, references_of_many
 from dlntorch.experiment.result import RunResult
-from dlntorch.experiment.run import Plan, numeric_threads, plan_run, training_options
+from dlntorch.experiment.run import Plan, numeric_threads, plan_run, resumed_plan, training_options
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.experiment.steps import new_descent
 from dlntorch.problem import Problem
@@ -166,7 +165,7 @@ def plan_together(
         state = None if states is None else states[i]
         if state is None:
             return plan_run(configs[i], made[i], references[i], predicts)
-        return _resumed_plan(configs[i], made[i], references[i], predicts, settings[i].schedule, state["schedule"])
+        return resumed_plan(configs[i], made[i], state, references=references[i], predict=predicts)
 
     def without_data(i: int) -> Any:
         return replace(plan(i), problem=None, references=None)  # which are here already
@@ -175,25 +174,6 @@ def plan_together(
         return [plan(i) for i in range(len(configs))]
     sent = forked(without_data, len(configs))
     return [replace(one, problem=made[i], references=references[i] or References()) for i, one in enumerate(sent)]
-
-
-def _resumed_plan(
-    config: Mapping[str, Any],
-    problem: Problem,
-    references: References | None,
-    predicts: bool,
-    asked: Schedule,
-    saved: Mapping[str, Any],
-) -> Plan:
-    """The plan of a run that goes on with the saved numbers of its schedule."""
-    chosen = asked.with_steps(kappa=saved["kappa"], c=saved["c"]) if asked.name == "certified" else None
-    plan = plan_run(config, problem, references, predicts, chosen)
-    if asked.name == "theorem" and plan.settings.schedule.eta != saved["eta"]:
-        raise InputError(
-            "max_time must be left as it was when schedule=theorem is resumed, whose step size depends on it, "
-            f"got {plan.settings.stopping.max_time:g}"
-        )
-    return plan
 
 
 def _without_problems(plans: Sequence[Plan]) -> list[Any]:

@@ -1,13 +1,17 @@
-"""Running ``train.py`` inside the test process: quick, and with its exit status and output."""
+"""Running ``train.py`` inside the test process: quick, with its exit status and output, and disturbed by signals."""
 
 from __future__ import annotations
 
 import runpy
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from dlntorch.training.ensemble import EnsembleDescent
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,3 +48,19 @@ def command(monkeypatch, capsys, tmp_path):
         return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err, place)
 
     return run
+
+
+def hit(monkeypatch: pytest.MonkeyPatch, number: int, passes: int = 1) -> None:
+    """Send the process a signal early in the ``passes``-th pass of the next ensemble."""
+    made: list[EnsembleDescent] = []
+    advance = EnsembleDescent.advance
+
+    def watched(ensemble: EnsembleDescent) -> Any:
+        if ensemble not in made:
+            made.append(ensemble)
+            if len(made) == passes:
+                ensemble.block_seconds = 1e-4
+                signal.raise_signal(number)
+        return advance(ensemble)
+
+    monkeypatch.setattr(EnsembleDescent, "advance", watched)

@@ -23,6 +23,7 @@ from dlntorch.problems import make_problem
 from dlntorch.report.ensemble import ENSEMBLE_FIGURES
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.validation import InputError
+from tests.experiment.conftest import hit
 from tests.problems import gaussian
 
 pytestmark = pytest.mark.slow
@@ -266,22 +267,6 @@ def test_a_csv_logger_for_each_network(command) -> None:
 
 
 # -- signals, and what goes on from a checkpoint ----------------------------------------------------------------------
-
-
-def hit(monkeypatch: pytest.MonkeyPatch, number: int, passes: int = 1) -> None:
-    """Send the process a signal early in the ``passes``-th pass of the next ensemble."""
-    made: list[EnsembleDescent] = []
-    advance = EnsembleDescent.advance
-
-    def watched(ensemble: EnsembleDescent):
-        if ensemble not in made:
-            made.append(ensemble)
-            if len(made) == passes:
-                ensemble.block_seconds = 1e-4
-                signal.raise_signal(number)
-        return advance(ensemble)
-
-    monkeypatch.setattr(EnsembleDescent, "advance", watched)
 
 
 def test_a_certified_ensemble_cut_in_its_second_pass_resumes_bitwise(command, monkeypatch, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dlntorch.experiment.configuration import config_directory
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.recorder import Recorder
 from dlntorch.validation import DataWarning, InputError
+from tests.experiment.conftest import hit
 
 #: minutes in all; the single run's tests cover the same ground in seconds
 pytestmark = pytest.mark.slow
@@ -134,22 +135,6 @@ def too_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
         return schedule.with_steps(kappa=3 * (schedule.kappa or 0.0), c=min(1.0, 3 * schedule.c))
 
     monkeypatch.setattr(run_module, "chosen_schedule", coarse)
-
-
-def hit(monkeypatch: pytest.MonkeyPatch, number: int, passes: int = 1) -> None:
-    """Send the process a signal early in the ``passes``-th pass of the next ensemble."""
-    made: list[EnsembleDescent] = []
-    advance = EnsembleDescent.advance
-
-    def watched(ensemble: EnsembleDescent) -> Any:
-        if ensemble not in made:
-            made.append(ensemble)
-            if len(made) == passes:
-                ensemble.block_seconds = 1e-4
-                signal.raise_signal(number)
-        return advance(ensemble)
-
-    monkeypatch.setattr(EnsembleDescent, "advance", watched)
 
 
 CERTIFIED = (
