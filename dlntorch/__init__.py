@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from dlntorch.experiment import load_run as load_run
     from dlntorch.experiment import train as train
     from dlntorch.experiment import train_ensemble as train_ensemble
+    from dlntorch.model import Initialization as Initialization
+    from dlntorch.model import Nonnegative as Nonnegative
+    from dlntorch.model import Parametrization as Parametrization
+    from dlntorch.model import Power as Power
+    from dlntorch.model import Product as Product
     from dlntorch.network import DiagonalLinearNetwork as DiagonalLinearNetwork
     from dlntorch.problem import Problem as Problem
     from dlntorch.problems import load_problem as load_problem
@@ -33,8 +38,13 @@ __version__ = "0.1.0"
 _HOME = {
     "DiagonalLinearNetwork": "dlntorch.network",
     "EnsembleResult": "dlntorch.experiment",
+    "Initialization": "dlntorch.model",
     "InputError": "dlntorch.validation",
+    "Nonnegative": "dlntorch.model",
+    "Parametrization": "dlntorch.model",
+    "Power": "dlntorch.model",
     "Problem": "dlntorch.problem",
+    "Product": "dlntorch.model",
     "RunResult": "dlntorch.experiment",
     "Status": "dlntorch.trajectory",
     "Trajectory": "dlntorch.trajectory",
@@ -54,8 +64,13 @@ _HOME = {
 __all__ = [
     "DiagonalLinearNetwork",
     "EnsembleResult",
+    "Initialization",
     "InputError",
+    "Nonnegative",
+    "Parametrization",
+    "Power",
     "Problem",
+    "Product",
     "RunResult",
     "Status",
     "Trajectory",

@@ -1,0 +1,21 @@
+"""The network's mathematics: parametrizations, their mirrors, where they start, and the objective L(θ)."""
+
+from dlntorch.model.curve_mirror import CurveMirror
+from dlntorch.model.initialization import Initialization
+from dlntorch.model.mirror import Mirror
+from dlntorch.model.parametrization import Parametrization, as_parametrization, check_start
+from dlntorch.model.power import Entropy, Nonnegative, Power
+from dlntorch.model.product import Product
+
+__all__ = [
+    "CurveMirror",
+    "Entropy",
+    "Initialization",
+    "Mirror",
+    "Nonnegative",
+    "Parametrization",
+    "Power",
+    "Product",
+    "as_parametrization",
+    "check_start",
+]
