@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dlntorch.operators import DenseOperator, Operator, as_operator, check_adjoint
 from dlntorch.operators.convert import is_operator
+from dlntorch.row_space import RowSpace, Side, left_singular, precision, row_exponents, scaled_rows, scaled_vector
 from dlntorch.validation import DataWarning, InputError, check_device, check_dtype
 
 __all__ = ["Problem", "norm"]
@@ -24,6 +25,8 @@ __all__ = ["Problem", "norm"]
 SVD_ENTRIES = 2**23
 #: AAᵀ is small beside A where n is at least so many times m.
 GRAM_ASPECT = 12
+#: Rows are brought to one size before the rank is decided where their sizes differ by more than 2 to this power.
+ROW_SPREAD = 4
 #: A is checked in blocks of about so many entries, so that checking needs no memory to speak of.
 BLOCK_ENTRIES = 2**22
 
@@ -78,6 +81,10 @@ class Problem:
         else:
             self.operator = DenseOperator(_as_real_tensor("A", A, 2, kind, place, copy))
         self.y = _as_real_tensor("y", y, 1, kind, place, copy)
+        #: Relative precision that the data had, by their types: it decides on rank and consistency.
+        self.precision = max(precision(A), precision(y), precision(kind))
+        self._origin: Problem | None = None  # the problem of which this one holds the same numbers
+        self._exact: Problem | None = None  # the pair in float64 of which this one is the rounding
         self.name = str(name)
         m, n = self.operator.shape
         if m == 0 or n == 0:
@@ -142,12 +149,20 @@ class Problem:
         return self.operator.device
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Problem:
-        """The same problem on another device or in another precision; itself, with its SVD, where nothing changes."""
+        """The same problem on another device or in another precision; itself, with its SVD, where nothing changes.
+
+        What was decided about the data, and :attr:`precision`, go along: float32 data in float64 are float32 data.
+        """
         kind = self.dtype if dtype is None else check_dtype(dtype)
         place = self.device if device is None else check_device(device)
         if kind == self.dtype and place == self.device:
             return self
-        return self._like(self.operator.to(place, kind) if not self.dense else self.A, self.y, self.name, kind, place)
+        if self._exact is not None and kind == torch.float64:
+            return self._exact.to(place)
+        other = self._like(self.operator.to(place, kind) if not self.dense else self.A, self.y, self.name, kind, place)
+        if kind in (self.dtype, torch.float64):  # the same numbers
+            other._origin = self if self._origin is None else self._origin
+        return other
 
     def _like(
         self, A: Any, y: Tensor, name: str, dtype: torch.dtype | None = None, device: torch.device | None = None
@@ -156,7 +171,9 @@ class Problem:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)
             kind, place = dtype or self.dtype, device or self.device
-            return Problem(A, y, name=name, truth=self.truth, dtype=kind, device=place, copy=False)
+            other = Problem(A, y, name=name, truth=self.truth, dtype=kind, device=place, copy=False)
+        other.precision = max(self.precision, precision(kind))
+        return other
 
     # -- the one loss ---------------------------------------------------------------------------------------------
 
@@ -177,23 +194,30 @@ class Problem:
     # -- what the data say about themselves ---------------------------------------------------------------------------
 
     @cached_property
-    def _svd(self) -> tuple[Tensor, Tensor]:
-        """Left singular vectors (m, min(m, n)) and singular values of A."""
-        A = self.A
-        if A.numel() <= SVD_ENTRIES:
-            U, S, _ = torch.linalg.svd(A, full_matrices=False)
-            return U, S
-        if GRAM_ASPECT * self.m > self.n:
+    def _exponents(self) -> np.ndarray | None:
+        """What the rows are scaled by before their rank is decided; None where they are alike as they are."""
+        exponents, some = row_exponents(self.A)
+        return exponents if int(np.ptp(exponents[some])) > ROW_SPREAD else None
+
+    def _decomposed(self, exponents: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """Left singular vectors (m, min(m, n)) and singular values of 2^{−e}A, in float64."""
+        whole = self.A.numel() <= SVD_ENTRIES
+        if not whole and GRAM_ASPECT * self.m > self.n:
             raise InputError(
                 f"A must have at most {SVD_ENTRIES} entries, or n >= {GRAM_ASPECT} m, for its singular values, "
                 f"got shape ({self.m}, {self.n})"
             )
-        return _svd_from_gram(A)
+        return left_singular(self.A, exponents, whole)
+
+    @cached_property
+    def _svd(self) -> tuple[Tensor, Tensor]:
+        """Left singular vectors and singular values of A."""
+        return self._decomposed(None) if self._origin is None else self._origin._svd
 
     @property
     def singular_values(self) -> Tensor:
         """Singular values of A in decreasing order, shape (min(m, n),)."""
-        return self._svd[1]
+        return self._svd[1].to(self.device, self.dtype)
 
     @property
     def has_singular_values(self) -> bool:
@@ -209,19 +233,35 @@ class Problem:
     def sigma_min(self) -> float:
         """The smallest nonzero singular value of A (numerical rank)."""
         if self.has_singular_values:
-            return float(self._svd[1][self.rank - 1])
+            graded = self._exponents is not None
+            return 1 / self.row_space.inverse_norm if graded else float(self._svd[1][self.rank - 1])
         if self.operator.sigma_min is None:
             raise InputError(f"A must be a dense matrix for its smallest singular value, got a {self.operator!r}")
         return self.operator.sigma_min
 
     @cached_property
+    def row_space(self) -> RowSpace:
+        """A to its numerical rank, its rows scaled."""
+        if self._origin is not None:
+            return self._origin.row_space
+        graded = self._exponents is not None
+        U, S = (part.cpu().numpy() for part in (self._decomposed(self._exponents) if graded else self._svd))
+        exponents = self._exponents if self._exponents is not None else np.zeros(self.m, dtype=np.intc)
+        return RowSpace(U, S, exponents, self.n, self.precision)
+
+    @cached_property
+    def side(self) -> tuple[Side, int]:
+        """What y says in the coordinates of the row space, for 2^{−s}y, and s."""
+        scaled, shift = scaled_vector(self.y.double().cpu().numpy(), self.row_space.exponents)
+        return self.row_space.side(scaled), shift
+
+    @property
     def known_rank(self) -> int | None:
-        """Numerical rank: singular values above max(m, n)·eps·‖A‖₂. None where nothing says it (most operators)."""
-        if not self.has_singular_values:
-            return self.operator.rank
-        S = self._svd[1]
-        tolerance = max(self.m, self.n) * torch.finfo(self.dtype).eps * S[0]
-        return int((tolerance < S).sum())
+        """Numerical rank: singular values above the rounding of A, once its rows have one size (see :class:`RowSpace`).
+
+        None where nothing says it (most operators).
+        """
+        return self.row_space.rank if self.has_singular_values else self.operator.rank
 
     @property
     def rank(self) -> int:
@@ -243,27 +283,42 @@ class Problem:
         """
         if self.rank == self.m:
             return 0.0
-        U = self._svd[0][:, : self.rank]
-        return float(torch.linalg.vector_norm(self.y - U @ (U.mT @ self.y)))
+        side, shift = self.side
+        return float(norm(torch.from_numpy(np.ldexp(side.outside, self.row_space.exponents + shift))))
 
     @property
     def consistent(self) -> bool:
-        """Whether y lies in range(A), up to rounding of the projection; otherwise the network fits the projection."""
-        rounding = 10 * max(self.m, self.n) * torch.finfo(self.dtype).eps
-        return self.inconsistency <= rounding * float(torch.linalg.vector_norm(self.y))
+        """Whether y lies in range(A), to the precision of the data; otherwise the network fits the projection."""
+        return self.rank == self.m or self.side[0].consistent
 
     def reduced(self) -> Problem:
-        """An equivalent pair (Ã, ỹ) of full row rank r = rank(A): Ã = U_rᵀA, ỹ = U_rᵀy from the thin SVD.
+        """An equivalent pair (Ã, ỹ) of full row rank r = rank(A): Ã = QᵀA, ỹ = Qᵀy, Q an orthonormal basis of range(A).
 
-        Its loss differs from this one's by the constant ½‖y − P y‖₂², so flow and descent are the same.
+        Its loss differs from this one's by the constant ½‖y − P y‖₂², so flow and descent are the same. It is made once,
+        from the data in float64; in float32 it is that pair rounded, and ``to(dtype="float64")`` is the pair itself.
         Returns the problem itself when rank(A) = m, and where the rank is not known.
         """
         return self if self.known_rank in (None, self.m) else self._full_rank
 
     @cached_property
     def _full_rank(self) -> Problem:
-        U = self._svd[0][:, : self.rank]
-        return self._like(U.mT @ self.A, U.mT @ self.y, f"{self.name} (reduced)")
+        if self._origin is not None and self.dtype == torch.float64:
+            return self._origin._full_rank.to(self.device, torch.float64)
+        A, y = self.A.double(), self.y.double()
+        space, (side, shift) = self.row_space, self.side
+        if self._exponents is None:
+            U = torch.from_numpy(space.U).to(self.device)
+            pair = U.mT @ A, U.mT @ y if side.white.any() else y.new_zeros(space.rank)
+        else:
+            rows = scaled_rows(A, self._exponents).cpu().numpy()
+            Q_A, Q_y = space.pair(space.whiten(rows), side.white)
+            pair = torch.from_numpy(Q_A), torch.from_numpy(np.ldexp(Q_y, shift))
+        exact = self._like(*pair, f"{self.name} (reduced)", torch.float64)
+        if self.dtype == torch.float64:
+            return exact
+        rounded = self._like(*pair, exact.name)
+        rounded._exact = exact
+        return rounded
 
     def __repr__(self) -> str:
         return f"Problem(name={self.name!r}, m={self.m}, n={self.n}, dtype={self.dtype}, device={self.device})"
@@ -272,24 +327,6 @@ class Problem:
 def _blocks(A: Tensor) -> Iterator[Tensor]:
     """The entries of a contiguous tensor in blocks of :data:`BLOCK_ENTRIES`, as views."""
     yield from A.reshape(-1).split(BLOCK_ENTRIES) if A.numel() else ()
-
-
-def _svd_from_gram(A: Tensor) -> tuple[Tensor, Tensor]:
-    """U and S of a wide A from the eigenvectors of AAᵀ, without a copy of A.
-
-    Eigenvalues below about m·eps·‖A‖₂² are rounding noise: those directions' singular values come from U₀ᵀA itself.
-    """
-    values, U = torch.linalg.eigh(A @ A.mT)
-    values, U = values.flip(0), U.flip(1).contiguous()
-    S = values.clamp_min(0.0).sqrt()
-    noise = 100 * A.shape[0] * torch.finfo(A.dtype).eps * values[0]
-    sure = int((values > noise).sum())
-    if sure < A.shape[0]:
-        small = U[:, sure:].mT @ A
-        left, sizes, _ = torch.linalg.svd(small, full_matrices=False)
-        U = torch.cat([U[:, :sure], U[:, sure:] @ left], dim=1)
-        S = torch.cat([S[:sure], sizes])
-    return U, S
 
 
 def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device, copy: bool) -> Tensor:

@@ -113,7 +113,7 @@ def relaxation_time(problem: Problem, p: float, alpha: float, psi_limit: Any) ->
             f"p, alpha and psi_limit must leave dψ/dν in the range of float64, got p={p:g}, alpha={alpha:g}"
         )
     order = torch.argsort(root, descending=True)  # graded rows: largest first keeps the small singular values accurate
-    A = problem.reduced().A.to(torch.float64)
+    A = problem.reduced().to(dtype=torch.float64).A
     R = torch.linalg.qr((root[:, None] * A.mT)[order], mode="r").R
     smallest = float(torch.linalg.svdvals(R)[-1])
     return 1 / smallest**2 if smallest**2 > 0 else float("inf")

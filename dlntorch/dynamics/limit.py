@@ -180,10 +180,9 @@ def _as_alphas(alpha: Any, per_coordinate: bool, n: int) -> tuple[np.ndarray, bo
 
 def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
     """All α of one problem, in the caller's order."""
-    reduced = problem.reduced()
-    A = reduced.A.detach().to("cpu", torch.float64).numpy()
+    reduced = problem.reduced().to("cpu", torch.float64)
+    A, y = reduced.A.detach().numpy(), reduced.y.detach().numpy()
     given = A if reduced is problem else problem.A.detach().to("cpu", torch.float64).numpy()
-    y = reduced.y.detach().to("cpu", torch.float64).numpy()
     prefix = [] if problem.consistent else [inconsistency(problem)]
     log_alphas = np.log(alphas)
     if not np.any(y):  # y = 0, or its projection is

@@ -84,11 +84,8 @@ def _by_rank(problems: Sequence[Problem]) -> list[list[int]]:
 
 def _stacked(problems: Sequence[Problem], device: torch.device) -> tuple[Tensor, Tensor]:
     """A (B, r, n) and y (B, r) of the equivalent full-rank pairs."""
-    reduced = [problem.reduced() for problem in problems]
-    return (
-        torch.stack([one.A.detach().to(device, torch.float64) for one in reduced]),
-        torch.stack([one.y.detach().to(device, torch.float64) for one in reduced]),
-    )
+    reduced = [problem.reduced().to(device, torch.float64) for problem in problems]
+    return torch.stack([one.A.detach() for one in reduced]), torch.stack([one.y.detach() for one in reduced])
 
 
 def _points(A: Tensor, y: Tensor, p: float, alphas: np.ndarray, problems: Sequence[Problem]) -> BatchedPoints:

@@ -24,6 +24,8 @@ __all__ = ["BasisPursuitResult", "basis_pursuit"]
 # Problems, and n m² of each, for which one path for all is the faster one on the CPU: twice at 256 of 10×30; at 50×200 it
 # takes longer, as all wait for the last.
 _SEVERAL, _TINY = 16, 1e4
+_RESIDUAL = 1e-10  # relative residual, and relative error of x where tol is smaller, of a converged answer
+_ROUNDING = 1e-12  # uncertainty of the gap that is not held against a smaller tol
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class BasisPursuitResult:
         x: The minimiser, shape (n,) or (B, n); a vertex of the set of minimisers where there are several.
         value: ‖x‖₁, float64, shape () or (B,).
         dual: λ with |Aᵀλ| <= 1, shape (m,) or (B, m): yᵀλ is a lower bound of the optimal value.
-        gap: Relative duality gap (‖x‖₁ − yᵀλ)/‖x‖₁, float64; 0 where x = 0. Rounding may make it slightly negative.
+        gap: Relative duality gap (‖x‖₁ − yᵀλ)/‖x‖₁, float64; 0 where x = 0. Rounding may make it negative, by no more
+            than the bound of its error where the status is ``converged``.
         primal_residual: ‖Ax − y‖₂/‖y‖₂ (0 where y = 0), float64.
         dual_infeasibility: max(0, max|Aᵀλ| − 1), float64.
         support: Boolean mask of the nonzero entries of x, shape (n,) or (B, n).
         is_vertex: Whether the columns of A on the support are independent: a bool, or a boolean tensor (B,).
-        status: ``converged`` when gap and residual meet the tolerances, or else what happened; a tuple for a batch.
+        status: ``converged`` when gap, its error and the residual meet the tolerances; ``below_input_precision`` where
+            rounding of A, x and λ leaves open whether they do; or else what happened; a tuple for a batch.
         reason: One line on why, where the status alone does not tell; a tuple for a batch.
         iterations: Newton matrices formed: an int, or an integer tensor (B,).
     """
@@ -76,7 +80,8 @@ def basis_pursuit(
     Args:
         A: Matrix (m, n) or batch of matrices (B, m, n): tensor or array-like, real and finite, any rank.
         y: Right-hand side (m,), or (B, m): one for each matrix, or several for one matrix.
-        tol: Largest relative duality gap that counts as converged, > 0. The crossover usually ends at 1e-14.
+        tol: Largest relative duality gap, and largest bound of its error (or 1e-12), that count as converged, > 0. The
+            crossover usually ends at 1e-14.
         max_iterations: Bound on the Newton matrices of each problem; at most 100 + 2m simplex pivots follow the last.
         device: Where the result lives; None: where ``A`` is. A batch on CUDA follows the path there, all problems at
             once, and so does one of many tiny problems on the CPU; the rest, and each crossover to a vertex, is done one
@@ -87,7 +92,8 @@ def basis_pursuit(
 
     Returns:
         A :class:`BasisPursuitResult`. Where y is not in the range of A, its status is ``failed``, the reason says so,
-        and x is the answer for the projection of y on the range. No derivatives flow through the result.
+        and x is the answer for the orthogonal projection of y on the range, the least squares of the rows as given. No
+        derivatives flow through the result.
 
     Raises:
         InputError: A or y is empty, not finite, complex or of the wrong shape; tol or max_iterations out of range.
@@ -146,19 +152,25 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
     outcome = follow(scaled.path, b, tol, max_iterations, start)
     answer = scaled.restore(outcome.vertex.x, outcome.vertex.dual)
     answer.iterations = outcome.iterations
-    answer.is_vertex = scaled.is_vertex(answer.x)
-    fine = answer.primal_residual <= scaled.residual_bound and answer.gap <= tol
     if answer.status is not Status.CONVERGED:
         return answer
-    if not fine:
-        exhausted = outcome.iterations >= max_iterations
-        # What float64 leaves open: the gap is at the rounding of Aᵀλ, whose λ is large where A is ill-conditioned.
-        rounding = answer.primal_residual <= scaled.residual_bound and answer.gap <= max(1e-12, 100 * answer.rounding)
-        answer.status = Status.BELOW_INPUT_PRECISION if rounding else Status.MAX_STEPS if exhausted else Status.FAILED
-        answer.reason = (
-            f"relative gap {answer.gap:.1e} (tol {tol:.1e}; rounding in Aᵀλ {answer.rounding:.1e}), "
-            f"relative residual {answer.primal_residual:.1e}, after {outcome.iterations} iterations"
-        )
+    feasible = answer.fit <= _RESIDUAL
+    proven = -answer.bound <= answer.gap <= tol and answer.bound <= max(tol, _ROUNDING)
+    if feasible and proven and answer.error <= max(tol, _RESIDUAL):
+        if scaled.rounded:
+            answer.reason = f"the rank and the range of A are those of data rounded to {scaled.eps:.1e}"
+        return answer
+    exhausted = outcome.iterations >= max_iterations
+    # What float64 leaves open: the gap is at the rounding of Aᵀλ, whose λ is large where A is ill-conditioned.
+    # So is the residual of any x, where x is large beside y.
+    level = max(_ROUNDING, 100 * answer.rounding, answer.bound, tol)
+    rounding = answer.fit <= max(_RESIDUAL, 4 * answer.floor) and abs(answer.gap) <= level
+    answer.status = Status.BELOW_INPUT_PRECISION if rounding else Status.MAX_STEPS if exhausted else Status.FAILED
+    answer.reason = (
+        f"relative gap {answer.gap:.1e} known to {answer.bound:.1e} (tol {tol:.1e}; rounding in Aᵀλ "
+        f"{answer.rounding:.1e}), relative residual {answer.fit:.1e}, relative error of x about {answer.error:.1e}, "
+        f"after {outcome.iterations} iterations"
+    )
     return answer
 
 

@@ -140,6 +140,6 @@ class Finish:
         if not np.isfinite(vertex.gap):
             return False
         usable = vertex.residual <= RESIDUAL
-        if (not usable, vertex.gap) < (not self.best.residual <= RESIDUAL, self.best.gap):
+        if (not usable, abs(vertex.gap)) < (not self.best.residual <= RESIDUAL, abs(self.best.gap)):
             self.best = vertex
-        return usable and vertex.gap <= self.tol
+        return usable and abs(vertex.gap) <= self.tol

@@ -1,8 +1,8 @@
 """A basis-pursuit problem in the coordinates that suit the path: scaled rows, full row rank; and the way back.
 
 Scaling is by powers of two, hence exact: rows of A to norm about one, y to size about one. Zero rows and columns are
-left out. A of numerical rank r < m, or ill-conditioned, is replaced by its r right singular vectors (A = USVᵀ: Vᵀ with
-right-hand side S⁻¹Uᵀy), an equivalent problem with orthonormal rows.
+left out. A of numerical rank r < m, or ill-conditioned, is replaced by S⁻¹UᵀA (A = USVᵀ) with right-hand side S⁻¹Uᵀy, an
+equivalent problem with orthonormal rows, evaluated with twice the digits and rounded once.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import scipy.linalg.lapack
 
+from dlntorch import extended
 from dlntorch.reference.basis_pursuit_path import PathProblem
+from dlntorch.reference.gap import duality_gap
+from dlntorch.row_space import RowSpace, Side, scaled_vector
 from dlntorch.trajectory import Status
 
 __all__ = ["Answer", "ScaledProblem"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
+_WELL_CONDITIONED = 1e-10  # 1/κ² of the columns on the support, above which x is as accurate as its residual
 
 
 @dataclass
@@ -35,7 +39,11 @@ class Answer:
     status: Status = Status.CONVERGED
     reason: str = ""
     iterations: int = 0
-    rounding: float = 0.0  # relative error of the gap from rounding in Aᵀλ and yᵀλ: eps·max|A|ᵀ|λ|
+    rounding: float = 0.0  # of Aᵀλ: eps·max|A|ᵀ|λ|
+    bound: float = 0.0  # of the error of the gap, see duality_gap
+    error: float = 0.0  # relative, of x: the last step of its refinement, 0 where none was needed
+    fit: float = 0.0  # ‖b − Ax‖₂/‖b‖₂ in scaled rows, b projected on range(A) where it lies outside
+    floor: float = 0.0  # what rounding x to float64 makes of fit: eps‖|A||x|‖₂/‖b‖₂
 
 
 class ScaledProblem:
@@ -49,7 +57,6 @@ class ScaledProblem:
     def __init__(self, A: np.ndarray, eps: float) -> None:
         self.m, self.n = A.shape
         self.eps = eps
-        self.residual_bound = 1e-10
         self.columns = np.flatnonzero(np.any(A != 0, axis=0))
         self.rows = np.flatnonzero(np.any(A != 0, axis=1))
         kept = A if self.rows.size == self.m and self.columns.size == self.n else A[np.ix_(self.rows, self.columns)]
@@ -60,12 +67,12 @@ class ScaledProblem:
         self.exponent = top + norm
         self.A = np.ldexp(first, -norm[:, None])
         self.path: PathProblem | None = None
-        self._left: np.ndarray | None = None
-        self._singular = np.ones(0)
+        self.space: RowSpace | None = None
+        self.side: Side | None = None
         self.reduced = self._reduce()
 
     def _reduce(self) -> np.ndarray:
-        """The full-rank matrix the path works on: A itself, or its right singular vectors."""
+        """The full-rank matrix the path works on: A itself, or orthonormal combinations of its rows."""
         m, n = self.A.shape
         if m == 0:
             return self.A
@@ -74,60 +81,70 @@ class ScaledProblem:
             if path.normal.rcond() > 1e-5:
                 self.path = path
                 return self.A
-        U, S, Vt = np.linalg.svd(self.A, full_matrices=False)
-        rank = int((2 * max(m, n) * self.eps * S[0] < S).sum())
-        self._left, self._singular = U[:, :rank], S[:rank]
-        return Vt[:rank]
+        U, S, _ = np.linalg.svd(self.A, full_matrices=False)
+        self.space = RowSpace(U, S, self.exponent, self.n, self.eps)
+        return self.space.whiten(self.A)
 
     # -- right-hand sides -------------------------------------------------------------------------------------------
 
     def right_hand_side(self, y: np.ndarray) -> np.ndarray:
         """y in the path's coordinates; sets this side's scale, and the relative distance of y from range(A)."""
         self.y = y
-        mantissa, exponent = np.frexp(y[self.rows])
-        exponent = exponent - self.exponent
-        nonzero = mantissa != 0
-        self.shift = int(exponent[nonzero].max()) if nonzero.any() else 0
-        self.b = np.ldexp(mantissa, exponent - self.shift)
+        self.b, self.shift = scaled_vector(y[self.rows], self.exponent)
         outside = np.ones(self.m, dtype=bool)
         outside[self.rows] = False
         self.inconsistent = bool(np.any(y[outside] != 0))
         self.distance = 1.0 if self.inconsistent else 0.0
-        if self._left is None:
+        self.target = self.b
+        if self.space is None:
             return self.b
-        projected = self._left.T @ self.b
-        if self._left.shape[1] < self._left.shape[0]:
-            off = float(np.linalg.norm(self.b - self._left @ projected) / (np.linalg.norm(self.b) or 1.0))
-            # Rounding of A's entries moves the range by eps·‖A‖/σ_min.
-            slack = 10 * max(self.m, self.n) * self.eps * max(1.0, float(self._singular[0] / self._singular[-1]))
-            if off > min(slack, 1e-3):
-                self.inconsistent, self.distance = True, max(off, self.distance)
-        return projected / self._singular
+        self.side = self.space.side(self.b)
+        if not self.side.consistent:
+            self.inconsistent, self.distance = True, max(self.side.distance, self.distance)
+        if self.rounded or not self.side.consistent:
+            self.target = self.b - self.side.outside
+        return self.side.white
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the numbers themselves have another rank or range than the data they are the rounding of."""
+        space, side = self.space, self.side
+        return space is not None and side is not None and (space.rank != space.rank_of_the_numbers or not side.exact)
 
     def restore(self, x: np.ndarray, dual: np.ndarray) -> Answer:
         """The answer in the caller's coordinates, with its certificate evaluated against the caller's A and y."""
-        if self._left is not None:
-            dual = self._left @ (dual / self._singular)
-            x = self._polished(x)
+        independent, rcond = self._independence(x)
+        error = 0.0
+        if self.space is not None:
+            dual = self.space.whitener.T @ dual
+        if self.space is not None or rcond <= _WELL_CONDITIONED:
+            x, error = self._refined(x)
         dual = dual / max(1.0, float(np.abs(dual @ self.A).max()))
         value = float(np.abs(x).sum())
         full_x, full_dual = np.zeros(self.n), np.zeros(self.m)
-        target = self.b
-        if self.inconsistent and self._left is not None:
-            target = self._left @ (self._left.T @ self.b)
         with np.errstate(over="ignore", under="ignore"):
             full_x[self.columns] = np.ldexp(x, self.shift)
             full_dual[self.rows] = np.ldexp(dual, -self.exponent)
             total = float(np.ldexp(value, self.shift))
+        product = self.A @ x
+        missing = self.target - product
+        if self.space is not None and self.rounded:  # what A has outside its range is noise
+            missing = self.space.U @ (self.space.U.T @ missing)
+        gap, bound, rounding = duality_gap(self.A, self.target, x, dual, missing)
         answer = Answer(
             full_x,
             full_dual,
             total,
-            (value - float(target @ dual)) / value if value > 0 else 0.0,
-            self._residual(x),
+            gap,
+            self._residual(self.b - product),
             max(0.0, float(np.abs(dual @ self.A).max()) - 1.0),
+            is_vertex=independent,
+            rounding=rounding,
+            bound=bound,
+            error=error,
+            fit=float(np.linalg.norm(missing) / (np.linalg.norm(self.target) or 1.0)),
+            floor=self._floor(x),
         )
-        answer.rounding = float(np.finfo(np.float64).eps * (np.abs(dual) @ np.abs(self.A)).max())
         return self._judge(answer)
 
     def zero_answer(self) -> Answer:
@@ -135,19 +152,18 @@ class ScaledProblem:
         answer = Answer(np.zeros(self.n), np.zeros(self.m), primal_residual=1.0 if np.any(self.y) else 0.0)
         return self._judge(answer)
 
-    def is_vertex(self, x: np.ndarray) -> bool:
-        """Whether the columns on the support of x are independent, to the rounding of unit columns."""
-        A_S = self.A[:, x[self.columns] != 0]
+    def _independence(self, x: np.ndarray) -> tuple[bool, float]:
+        """Whether the columns on the support of x are independent, to the rounding of unit columns; and 1/κ², or 0."""
+        A_S = self.A[:, x != 0]
         if A_S.shape[1] > A_S.shape[0]:
-            return False
+            return False, 0.0
         if A_S.shape[1] == 0:
-            return True
+            return True, 1.0
         A_S = A_S / np.linalg.norm(A_S, axis=0)
         gram = A_S.T @ A_S
         lower, info = lapack.dpotrf(gram)
-        if info == 0 and float(lapack.dpocon(lower, float(np.abs(gram).sum(axis=0).max()))[0]) > 1e-10:
-            return True
-        return int(np.linalg.matrix_rank(A_S)) == A_S.shape[1]
+        rcond = float(lapack.dpocon(lower, float(np.abs(gram).sum(axis=0).max()))[0]) if info == 0 else 0.0
+        return rcond > _WELL_CONDITIONED or int(np.linalg.matrix_rank(A_S)) == A_S.shape[1], rcond
 
     def _judge(self, answer: Answer) -> Answer:
         """The statuses that do not depend on the tolerance."""
@@ -163,19 +179,35 @@ class ScaledProblem:
             )
         return answer
 
-    def _polished(self, x: np.ndarray) -> np.ndarray:
-        """One correction of x on its support against the matrix before the reduction."""
+    def _refined(self, x: np.ndarray) -> tuple[np.ndarray, float]:
+        """x refined on its support against the numbers as given, and its error; x itself where that turns a sign."""
         support = np.flatnonzero(x)
-        correction = np.linalg.lstsq(self.A[:, support], self.b - self.A @ x, rcond=None)[0]
-        better = x.copy()
-        better[support] += correction
-        same_signs = np.array_equal(np.sign(better), np.sign(x))
-        smaller = np.linalg.norm(self.b - self.A @ better) < np.linalg.norm(self.b - self.A @ x)
-        return better if same_signs and smaller else x
+        # A basis has one solution, which orthonormal rows find best; fewer columns leave the rounding of y in the rows.
+        whiten = self.space.whiten if self.space is not None and support.size == self.space.rank else None
+        B = (self.A if whiten is None else self.reduced)[:, support]
+        inverse = np.linalg.pinv(B, rcond=max(B.shape) * extended.EPS)
 
-    def _residual(self, x: np.ndarray) -> float:
-        """‖Ax − y‖₂/‖y‖₂ in the caller's row scaling, without overflow."""
-        r = self.b - self.A @ x
+        def embedded(values: np.ndarray) -> np.ndarray:
+            out = np.zeros_like(x)
+            out[support] = values
+            return out
+
+        def rest(values: np.ndarray) -> np.ndarray:
+            missing = extended.residual(self.A, embedded(values), self.target)
+            return missing if whiten is None else whiten(missing[:, None])[:, 0]
+
+        values, error = extended.refine(x[support], lambda r: inverse @ r, rest)
+        if np.array_equal(np.sign(values), np.sign(x[support])):
+            return embedded(values), error
+        return x, float(np.abs(values - x[support]).max() / np.abs(x[support]).max())
+
+    def _floor(self, x: np.ndarray) -> float:
+        support = np.flatnonzero(x)
+        terms = np.abs(self.A[:, support]) @ np.abs(x[support])
+        return float(extended.EPS * np.linalg.norm(terms) / (np.linalg.norm(self.target) or 1.0))
+
+    def _residual(self, r: np.ndarray) -> float:
+        """‖Ax − y‖₂/‖y‖₂ in the caller's row scaling, without overflow, from b − Ax."""
         size = np.frexp(self.b)[1] + self.exponent
         outside = np.ones(self.m, dtype=bool)
         outside[self.rows] = False

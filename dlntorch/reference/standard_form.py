@@ -1,27 +1,29 @@
-"""A problem brought to full row rank and to numbers of size one, in exact steps wherever that is possible.
+"""A problem brought to full row rank and to numbers of size one, without a digit lost.
 
 Rows, matrix and data are scaled by powers of two, so that no digit of the input is lost and problems whose entries are
-1e-150 or 1e150 are solved like any other. Linear programmes have absolute tolerances, which need this.
+1e-150 or 1e150 are solved like any other. Linear programmes have absolute tolerances, which need this. Where rows have to
+be combined, the combination is evaluated with twice the digits and rounded once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_triangular
 from torch import Tensor
 
-from dlntorch.problem import Problem
+from dlntorch import extended
+from dlntorch.problem import Problem, norm
+from dlntorch.row_space import RowSpace, scaled_vector
 
 __all__ = ["EPS", "StandardForm"]
 
-# Beyond this condition number the rows are made orthonormal, which rounds y and, on its way back, λ. Below it every step
-# is exact, so that ties and planted solutions stay exact.
+# Beyond this condition number, and where rank(A) < m, the rows are made orthonormal. Below it no row is touched.
 _WELL_CONDITIONED = 1e4
-EPS = float(np.finfo(np.float64).eps)
+EPS = extended.EPS
 
 
 def _exponent(size: ArrayLike) -> np.ndarray:
@@ -33,57 +35,59 @@ def _exponent(size: ArrayLike) -> np.ndarray:
 class StandardForm:
     """min ‖x‖₁ subject to Ax = y with rank(A) = m, columns of norm <= 1 and ‖y‖₂ in [1/2, 1).
 
-    The rows of A have norm about one; where A is ill-conditioned, they are orthonormal.
+    The rows of A have norm about one; where the given A is ill-conditioned or of deficient rank, they are orthonormal.
 
     Attributes:
         A: Scaled full-row-rank matrix, shape (r, n), float64.
-        y: Scaled right-hand side, shape (r,); zero where the data are.
+        y: Scaled right-hand side, shape (r,); zero where the data, or their projection on range(A), are.
         problem: Where it came from.
-        reason: One line when the data had to be changed (y outside range(A)), else empty.
+        precision: Relative precision of the scaled data: eps, or that of the given data where the numbers themselves
+            have another rank or another range, so that they must be taken as rounded.
+        lost: Relative error of y, where it is the projection of a y far from range(A).
+        reason: One line when the data had to be changed or taken as rounded, else empty.
     """
 
     A: np.ndarray
     y: np.ndarray
     problem: Problem
+    precision: float
+    lost: float
     reason: str
+    _rows: np.ndarray
+    _target: np.ndarray
     _psi_exponent: int
-    _dual_exponents: np.ndarray
-    _R: np.ndarray | None
+    _exponents: np.ndarray
+    _space: RowSpace | None
 
     @classmethod
     def of(cls, problem: Problem) -> StandardForm:
         """Reduce ``problem`` to full row rank and scale it."""
-        reduced = problem.reduced()
-        A = reduced.A.detach().to("cpu", torch.float64).numpy().copy()
-        y = reduced.y.detach().to("cpu", torch.float64).numpy().copy()
-        matrix = int(_exponent(np.abs(A).max()))
-        A = np.ldexp(A, -matrix)
-        rows = _exponent(np.linalg.norm(A, axis=1))
-        A = np.ldexp(A, -rows[:, None])
-        columns = int(_exponent(np.linalg.norm(A, axis=0).max()))
-        A = np.ldexp(A, -columns)
-        spectrum = np.linalg.svd(A, compute_uv=False)
-        R = None
-        if spectrum[0] > _WELL_CONDITIONED * spectrum[-1]:
-            Q, R = np.linalg.qr(A.T)  # Ax = y is Qᵀx = R^{−T}y, and λ = R^{−1}μ
-            A = np.ascontiguousarray(Q.T)
-        # The largest |y_i| first: the row scaling may move it, and a norm of 1e-200 underflows.
+        given = problem.A.detach().to("cpu", torch.float64).numpy()
+        space, (side, _) = problem.row_space, problem.side
+        exponents = _exponents(given)
+        rows = _scaled(given, exponents)
+        spectrum = np.linalg.svd(rows, compute_uv=False) if space.rank == problem.m else np.zeros(1)
+        plain = bool(spectrum[0] <= _WELL_CONDITIONED * spectrum[-1]) and space.rank == problem.m
+        if not plain:
+            exponents = space.exponents
+            rows = _scaled(given, exponents)
+        target, shift = scaled_vector(problem.y.detach().to("cpu", torch.float64).numpy(), exponents)
+        y = target if plain else side.white
         first = int(_exponent(np.abs(y).max()))
-        y = np.ldexp(np.ldexp(y, -first), -rows)
-        if R is not None:
-            y = solve_triangular(R, y, trans=1)
-        second = int(_exponent(np.abs(y).max()))
-        y = np.ldexp(y, -second)
-        third = int(_exponent(np.linalg.norm(y)))
-        y = np.ldexp(y, -third)
+        second = int(_exponent(np.linalg.norm(np.ldexp(y, -first))))
+        inexact = space.rank != space.rank_of_the_numbers or not side.exact
         return cls(
-            A=A,
-            y=y,
+            A=rows if plain else space.whiten(rows),
+            y=np.ldexp(y, -first - second),
             problem=problem,
-            reason=_inconsistency(problem),
-            _psi_exponent=first + second + third - matrix - columns,
-            _dual_exponents=rows + matrix + columns,
-            _R=R,
+            precision=space.precision if inexact else EPS,
+            lost=side.lost,
+            reason="; ".join(filter(None, (_inconsistency(problem), _coarse(problem) if inexact else ""))),
+            _rows=rows,
+            _target=np.ldexp(target, -first - second),
+            _psi_exponent=shift + first + second,
+            _exponents=exponents,
+            _space=None if plain else space,
         )
 
     def psi(self, x: np.ndarray) -> Tensor:
@@ -94,7 +98,7 @@ class StandardForm:
     @property
     def is_rounded(self) -> bool:
         """Whether the rows had to be made orthonormal."""
-        return self._R is not None
+        return self._space is not None
 
     @property
     def log_scale(self) -> float:
@@ -113,23 +117,77 @@ class StandardForm:
     def dual(self, lam: np.ndarray) -> Tensor:
         """λ of the given problem, shape (m,), with the same Aᵀλ as the scaled ``lam``."""
         with np.errstate(over="ignore", under="ignore"):
-            rows = lam if self._R is None else solve_triangular(self._R, lam)
-            reduced = np.ldexp(rows, -self._dual_exponents)
-        problem = self.problem
-        if problem.rank == problem.m:
-            return self._tensor(reduced)
-        # reduced() is (UᵀA, Uᵀy), hence λ = Uλ̃
-        return problem._svd[0][:, : problem.rank] @ self._tensor(reduced)
+            return self._tensor(np.ldexp(self._dual(lam), -self._exponents))
+
+    def equations(self, support: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """A matrix B (·, k) and x ↦ b − Bx_S, rounded once, that say Ax = y on a support S of k indices.
+
+        They are the numbers as given. A basis has one solution, which orthonormal rows find best; fewer columns leave
+        the rounding of y in the rows as they are.
+        """
+        space, projected = self._space, not self.problem.consistent
+        if space is None or (support.size < space.rank and not projected):
+            return self._rows[:, support], lambda x: extended.residual(self._rows, x, self._target)
+        if projected:
+            return self.A[:, support], lambda x: extended.residual(self.A, x, self.y)
+
+        def whitened(x: np.ndarray) -> np.ndarray:
+            return space.whiten(extended.residual(self._rows, x, self._target)[:, None])[:, 0]
+
+        return self.A[:, support], whitened
+
+    def conditions(self, x: np.ndarray, lam: np.ndarray) -> float:
+        """The worst of the optimality conditions with the given rows, each scaled, and λ as float64 holds it for them."""
+        rows, dual = self._rows, self._dual(lam)
+        on, value = x != 0, float(np.abs(x).sum())
+        if not value:
+            return 0.0
+        projected = not self.problem.consistent or self.precision > EPS
+        target = rows @ x if projected else self._target
+        tau = rows.T @ dual
+        size = float(np.linalg.norm(rows, 2) * np.linalg.norm(x) + np.linalg.norm(target))
+        residual = float(np.linalg.norm(rows @ x - target)) / size
+        return max(
+            residual,
+            float(np.abs(tau[on] - np.sign(x[on])).max()),
+            abs(float(target @ dual) / value - 1),
+            float(np.abs(tau).max()) - 1,
+        )
+
+    def _dual(self, lam: np.ndarray) -> np.ndarray:
+        return lam if self._space is None else self._space.whitener.T @ lam
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.problem.device, self.problem.dtype)
+
+
+def _scaled(A: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    return np.ldexp(A, -exponents[:, None])
+
+
+def _exponents(A: np.ndarray) -> np.ndarray:
+    """The e, shape (m,), for which the rows of 2^{−e}A have norm about one and its columns norms <= 1."""
+    matrix = int(_exponent(np.abs(A).max()))
+    A = np.ldexp(A, -matrix)
+    rows = _exponent(np.abs(A).max(axis=1))
+    rows = rows + _exponent(np.linalg.norm(_scaled(A, rows), axis=1))
+    columns = int(_exponent(np.linalg.norm(_scaled(A, rows), axis=0).max()))
+    return rows + matrix + columns
+
+
+def _coarse(problem: Problem) -> str:
+    """That the numbers are taken as rounded."""
+    return (
+        f"rank {problem.rank} and range(A) are those of the data to the precision of their type, {problem.precision:.1e}: "
+        "the numbers in full have others"
+    )
 
 
 def _inconsistency(problem: Problem) -> str:
     """Why the answer is not the given problem's, or nothing."""
     if problem.consistent:
         return ""
-    relative = problem.inconsistency / float(torch.linalg.vector_norm(problem.y))
+    relative = problem.inconsistency / float(norm(problem.y.double()))
     return (
         f"y is not in range(A) (relative distance {relative:.3g}, rank {problem.rank} < m = {problem.m}): "
         "no interpolating vector exists, and this is the answer for the projection of y"

@@ -216,6 +216,19 @@ def test_y_outside_the_range_solves_the_projected_problem() -> None:
     assert abs(float(r.gap)) <= 1e-9
 
 
+@pytest.mark.parametrize("size", [2.0**-40, 1.0, 2.0**40])
+@pytest.mark.filterwarnings("ignore:A has m")
+def test_the_projection_is_the_least_squares_of_the_rows_as_given(size: float) -> None:
+    """(A₂ᵀA₂)⁻¹A₂ᵀy for A₂ = [[1, 0], [0, 1], [4, 4]] is (−1/11, 10/11); not that of rows of one length."""
+    A = size * np.array([[1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
+    r = basis_pursuit(A, [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(r.x, np.array([-1, 10]) / 11 / size, rtol=1e-14)
+    assert r.status is Status.FAILED
+    assert float(r.primal_residual) == pytest.approx(np.sqrt(297) / 11 / np.sqrt(14), rel=1e-13)
+    both = dln.l1_minimizer(dln.Problem(A, [1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(both.psi, r.x, rtol=1e-13)
+
+
 def test_zero_row_with_nonzero_y_is_inconsistent() -> None:
     r = basis_pursuit([[1.0, 2.0], [0.0, 0.0]], [2.0, 1.0])
     assert r.status is Status.FAILED

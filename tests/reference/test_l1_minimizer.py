@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linprog
 
 import dlntorch as dln
+import dlntorch.reference.l1_minimizer as module
 from dlntorch.trajectory import Status
-from tests.problems import gaussian, line, paper_random, plane
+from tests.problems import gaussian, line, line_selected, paper_random, plane
 
 
 def kkt(problem: dln.Problem, found, tolerance: float = 1e-10) -> None:
@@ -187,3 +190,191 @@ def test_nothing_to_fit_with_a_matrix_that_is_nearly_singular():
     assert found.status is Status.CONVERGED
     assert found.psi.tolist() == [0.0, 0.0, 0.0]
     assert found.dual.tolist() == [0.0, 0.0]
+
+
+# -- what float64 took for exact ----------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_small_beside_the_others_count_as_much() -> None:
+    """ψ = (0, 1, 3): the first row gives ψ₀ + ψ₁ = 1 and the second, 1e-17 times it or less, ψ₁ + ψ₂ = 3."""
+    for tiny in (2.0**-57, 2.0**-300, 2.0**60):
+        problem = dln.Problem([[1, 1, 0], [0, tiny, tiny]], [1, 3 * tiny])
+        found = dln.l1_minimizer(problem)
+        assert found.psi.tolist() == [0.0, 1.0, 2.0]
+        assert (found.unique, found.status, found.reason) == (True, Status.CONVERGED, "")
+        assert dln.selected_minimizer(problem, 3).psi.tolist() == [0.0, 1.0, 2.0]
+        assert dln.basis_pursuit(problem.A, problem.y).x.tolist() == [0.0, 1.0, 2.0]
+    np.testing.assert_allclose(
+        dln.flow_limit(dln.Problem([[1, 1, 0], [0, 2.0**-57, 2.0**-57]], [1, 3 * 2.0**-57]), 3, 1e-4).psi,
+        [0, 1, 2],
+        atol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_the_sizes_of_the_rows_change_nothing(repeated: bool) -> None:
+    base = gaussian(10, 30, 0)
+    sizes = torch.exp2(torch.linspace(-46, 13, 10).round().double())
+    if repeated:  # rank 10 of 12 rows, the repeated ones at another size
+        base = dln.Problem(torch.cat([base.A, base.A[:2]]), torch.cat([base.y, base.y[:2]]))
+        sizes = torch.cat([sizes, sizes[:2] * 2.0**30])
+    graded = dln.Problem(base.A * sizes[:, None], base.y * sizes)
+    found, reference = dln.l1_minimizer(graded), dln.l1_minimizer(base)
+    assert (found.status, found.unique) == (Status.CONVERGED, True)
+    torch.testing.assert_close(found.psi, reference.psi, rtol=1e-12, atol=1e-14)
+    rate, expected = dln.predict_rate(graded, 3), dln.predict_rate(base, 3)
+    assert rate.constant == pytest.approx(expected.constant, rel=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:A has m")
+def test_integers_in_single_precision_are_solved_like_integers() -> None:
+    """The paper's line, with the sum of its rows as a third: the same face, hence the same W_3 and the same limit."""
+    problem = dln.Problem([[1, 1, 1], [3, 0, 1], [4, 1, 2]], [3, 3, 6], dtype="float32")
+    found = dln.l1_minimizer(problem)
+    assert (found.unique, found.face.dimension, found.status) == (False, 1, Status.CONVERGED)
+    for p in (2, 3):
+        chosen = dln.selected_minimizer(problem, p)
+        np.testing.assert_allclose(chosen.psi.double(), line_selected(p), rtol=1e-7)
+        assert chosen.status is Status.CONVERGED
+    single, double = dln.flow_limit(problem, 3, 1e-2), dln.flow_limit(line(), 3, 1e-2)
+    torch.testing.assert_close(single.psi.double(), double.psi, rtol=1e-7, atol=0)
+
+
+def test_data_rounded_to_single_precision_have_the_rank_of_what_was_rounded() -> None:
+    rng = np.random.default_rng(1)
+    A = rng.standard_normal((10, 6)) @ rng.standard_normal((6, 30))
+    x = np.zeros(30)
+    x[:2] = 1.0, -0.5
+    exact = dln.l1_minimizer(dln.Problem(A, A @ x))
+    rounded = dln.Problem(A.astype(np.float32), (A @ x).astype(np.float32))
+    found = dln.l1_minimizer(rounded)
+    assert found.status is Status.CONVERGED
+    assert found.value == pytest.approx(exact.value, rel=1e-5)
+    assert "to the precision of their type, 1.2e-07" in found.reason
+    other = dln.basis_pursuit(rounded.A.float(), rounded.y.float())
+    assert other.status is Status.CONVERGED
+    assert float(other.value) == pytest.approx(exact.value, rel=1e-5)
+    assert "rounded to 1.2e-07" in other.reason
+
+
+def test_uniqueness_is_undecided_where_it_hangs_on_digits_that_the_data_have_lost() -> None:
+    """Two equal columns of the minimiser, rounded apart, in data of rank 2 to single precision and 3 in full."""
+    A = np.array([[1, 1, 0.2], [1 / 3, 1 / 3, 1], [4 / 3, 4 / 3, 1.2]])
+    A = np.column_stack([A, [0.1, 0.3, 0.4]]).astype(np.float32)
+    A[2, 1] = np.nextafter(A[2, 1], np.float32(2))
+    A = A.astype(np.float64)
+    problem = dln.Problem(A.astype(np.float32), A[:, 0].astype(np.float32))
+    assert problem.rank == 2
+    assert dln.l1_minimizer(problem).unique is not True
+
+
+@pytest.mark.parametrize("y", [[3, -3], [1, -1], [1e-3, -1e-3]])
+def test_the_projection_of_an_orthogonal_y_is_zero_not_its_rounding(y: list[float]) -> None:
+    problem = dln.Problem([[0, -1, -1, 1, 0], [0, -1, -1, 1, 0]], y)
+    found = dln.l1_minimizer(problem)
+    assert found.psi.tolist() == [0.0] * 5
+    assert (found.value, found.unique, found.face.dimension) == (0.0, True, 0)
+    assert "not in range(A)" in found.reason
+    assert dln.selected_minimizer(problem, 3).dimension == 0
+    assert not dln.flow_limit(problem, 3, 1e-2).psi.any()
+    assert not dln.basis_pursuit(problem.A, problem.y).x.any()
+
+
+def test_a_projection_that_is_nearly_rounding_is_no_certain_answer() -> None:
+    """y = (3, −3) + 1e-9 (1, 1): its projection on the range of two equal rows has seven digits."""
+    found = dln.l1_minimizer(dln.Problem([[0, -1, -1, 1, 0], [0, -1, -1, 1, 0]], [3 + 1e-9, -3 + 1e-9]))
+    assert found.value == pytest.approx(1e-9, rel=1e-6)
+    assert found.status is Status.BELOW_INPUT_PRECISION
+    assert "its projection is known to" in found.reason
+
+
+@pytest.mark.parametrize("k", [5, 26, 34, 40, 45])
+def test_nearly_parallel_rows_cost_no_digit(k: int) -> None:
+    """A = [[K, K, 1], [K, K + 1, 3]] and y = A(1, 2, 0), integers: λ = (1/K, 0) proves ψ = (1, 2, 0), alone."""
+    K = 2.0**k
+    problem = dln.Problem([[K, K, 1], [K, K + 1, 3]], [3 * K, 3 * K + 2])
+    found = dln.l1_minimizer(problem)
+    assert (found.status, found.unique, found.support.tolist()) == (Status.CONVERGED, True, [0, 1])
+    np.testing.assert_allclose(found.psi, [1, 2, 0], rtol=2e-16)
+    assert found.error <= 1e-15
+    np.testing.assert_allclose(dln.selected_minimizer(problem, 3).psi, [1, 2, 0], rtol=2e-16)
+    solved = dln.basis_pursuit(problem.A, problem.y)
+    assert solved.status is Status.CONVERGED
+    np.testing.assert_allclose(solved.x, [1, 2, 0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("k", [18, 22, 25])
+def test_nearly_parallel_columns_of_the_support_cost_no_digit(k: int) -> None:
+    """A well-conditioned A, a basis of condition 2^k: λ = (1, 0) proves ψ = (1, 2, 0), alone."""
+    c, d = 1365 / 4096, 2.0**-k
+    problem = dln.Problem([[1, 1, 0], [c, c + d, 1]], [3, 3 * c + 2 * d])
+    for psi, status in (
+        ((found := dln.l1_minimizer(problem)).psi, found.status),
+        ((solved := dln.basis_pursuit(problem.A, problem.y)).x, solved.status),
+    ):
+        np.testing.assert_allclose(psi, [1, 2, 0], rtol=2e-16)
+        assert status is Status.CONVERGED
+    # Beyond, another vertex costs less than 1e-10 more, which is what the conditions are asked to hold to.
+    near = dln.l1_minimizer(dln.Problem([[1, 1, 0], [c, c + 2.0**-40, 1]], [3, 3 * c + 2.0**-39]))
+    assert near.value == pytest.approx(3, rel=1e-10)
+    assert near.unique is None
+
+
+def test_a_basis_that_float64_cannot_solve_is_below_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "refine", lambda values, *_: (values, 3e-7))
+    found = dln.l1_minimizer(gaussian(5, 12, 0))
+    assert found.status is Status.BELOW_INPUT_PRECISION
+    assert found.error == 3e-7
+    assert "psi may be off by 3.0e-07" in found.reason
+
+
+def in_rationals(A: np.ndarray, b: np.ndarray) -> list[Fraction]:
+    """A⁻¹b of square float64 numbers taken as exact."""
+    rows = [[Fraction(float(v)) for v in (*row, value)] for row, value in zip(A, b, strict=True)]
+    for i in range(len(rows)):
+        pivot = next(k for k in range(i, len(rows)) if rows[k][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [v / rows[i][i] for v in rows[i]]
+        rows = [
+            row if k == i else [v - row[i] * w for v, w in zip(row, rows[i], strict=True)] for k, row in enumerate(rows)
+        ]
+    return [row[-1] for row in rows]
+
+
+@pytest.mark.parametrize("condition", [1e6, 1e9, 1e12])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_gap_is_called_closed_only_where_rounding_lets_it_be_known(seed: int, condition: float) -> None:
+    """The vertex and λ on its basis, in rationals, prove the value; what λ in float64 proves is another matter."""
+    rng = np.random.default_rng(seed)
+    U, V = np.linalg.qr(rng.standard_normal((5, 5)))[0], np.linalg.qr(rng.standard_normal((12, 5)))[0]
+    A, y = U @ np.diag(np.geomspace(1, 1 / condition, 5)) @ V.T, rng.standard_normal(5)
+    found, solved = dln.l1_minimizer(dln.Problem(A, y)), dln.basis_pursuit(A, y)
+    basis = found.support.numpy()
+    x = in_rationals(A[:, basis], y)
+    lam = in_rationals(A[:, basis].T, np.sign([float(v) for v in x]))
+    tau = [sum(Fraction(float(a)) * v for a, v in zip(column, lam, strict=True)) for column in A.T]
+    assert max(abs(v) for v in tau) == 1
+    np.testing.assert_allclose(found.psi[basis], [float(v) for v in x], rtol=0, atol=2e-16 * float(max(map(abs, x))))
+    value = float(sum(abs(v) for v in x))
+    assert found.value == pytest.approx(value, rel=1e-15)
+    assert float(solved.value) == pytest.approx(value, rel=1e-15)
+    known = 1e-16 * max(float(abs(v)) for v in lam)  # what rounding λ does to Aᵀλ, ‖A‖ = 1
+    for status, tolerance in ((found.status, 1e-10), (solved.status, 1e-9)):
+        if known > 10 * tolerance:
+            assert status is Status.BELOW_INPUT_PRECISION
+        if known < 1e-3 * tolerance:
+            assert status is Status.CONVERGED
+    if solved.status is Status.BELOW_INPUT_PRECISION:
+        assert "known to" in solved.reason
+
+
+def test_a_negative_gap_is_no_proof() -> None:
+    """Four rows, two of them nearly opposite: (2e-7, 0, 0, 0, −3e-7) at cost 5e-7, by rationals."""
+    A = np.array(
+        [[1e7, 0.01, -0.001, 0, -1e7], [-1e7, 0.01, -0.001, 0, 0], [1e7, -0.01, 0, 0, 0], [-1e7, -0.01, 0.001, 0, 0]]
+    )
+    y = np.array([5.0, -2, 2, -2])
+    for one in (dln.l1_minimizer(dln.Problem(A, y)), dln.basis_pursuit(A, y)):
+        np.testing.assert_allclose(one.psi, [2e-7, 0, 0, 0, -3e-7], rtol=1e-12)
+        assert float(one.value) == pytest.approx(5e-7, rel=1e-14)
+        assert one.status is Status.CONVERGED
