@@ -221,7 +221,8 @@ class CentralPath:
             if dl == 0:
                 if change <= tolerance and (tolerance == _LOOSE or self._settled()):
                     return True, change, used
-                idle = 0 if change < 0.25 * best else idle + 1
+                # Where all terms of an equation tend to 0 its residual stays at their size, however small they are.
+                idle = 0 if _EPS < change < 0.25 * best else idle + 1
                 best = min(best, change)
                 if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
                     return True, _PATIENCE * change, used  # rounding keeps it from settling

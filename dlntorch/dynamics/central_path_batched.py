@@ -211,7 +211,7 @@ class BatchedPath:
         close = corrector & (change <= torch.where(state.last, _TIGHT, _LOOSE))
         done = close & (~state.last | self._settled(state, close & state.last))
         waiting = corrector & ~done
-        state.where(waiting, idle=torch.where(change < 0.25 * state.best, 0, state.idle + 1))
+        state.where(waiting, idle=torch.where((change > _EPS) & (change < 0.25 * state.best), 0, state.idle + 1))
         state.where(waiting, best=torch.minimum(state.best, change))
         noisy = waiting & (change < _NOISE) & (state.idle >= torch.where(at_floor, 1, _PATIENCE))
         failed = active & ~done & ~noisy & (~torch.isfinite(change) | (state.used >= _NEWTON_STEPS))

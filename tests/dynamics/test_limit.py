@@ -288,6 +288,16 @@ def test_columns_that_are_the_same_floats_have_the_same_tau_and_psi(size, p):
             assert torch.equal(values[:, 2], values[:, n + 2])
 
 
+@pytest.mark.parametrize(("p", "alpha"), [(2.5, 0.1), (3.0, 1e-2), (2.0, 1e-3)])
+def test_coordinates_that_only_tend_to_zero_are_not_waited_for(p, alpha):
+    """2ψ₁ + ψ₂ = 0 = 2ψ₁ − 2ψ₂: Newton halves their digits for ever, and no residual is small beside its terms."""
+    A, y = [[-1.0, 2.0, 0.0, 1.0], [2.0, 1.0, 0.0, 0.0], [2.0, -2.0, 0.0, 0.0]], [2.0, 0.0, 0.0]
+    limits = [flow_limit(Problem(A, y), p, alpha), flow_limit([Problem(A, y)] * 600, p, alpha)]
+    for status, psi in ((limits[0].status, limits[0].psi), (limits[1].status[0], limits[1].psi[0])):
+        assert status is Status.CONVERGED
+        assert torch.allclose(psi, torch.tensor([0.0, 0, 0, 2]).double(), rtol=0, atol=1e-15)
+
+
 def test_equal_columns_with_different_starts_are_not_made_equal():
     A, alpha = [[1.0, 2.0, 1.0]], [0.1, 0.1, 0.2]
     limit = flow_limit(Problem(A, [1.0]), 3, alpha, per_coordinate=True)
