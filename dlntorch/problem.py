@@ -27,6 +27,8 @@ SVD_ENTRIES = 2**23
 GRAM_ASPECT = 12
 #: Rows are brought to one size before the rank is decided where their sizes differ by more than 2 to this power.
 ROW_SPREAD = 4
+#: Condition number of the scaled rows beyond which float64 is not enough to combine them.
+WELL_CONDITIONED = 1e4
 #: A is checked in blocks of about so many entries, so that checking needs no memory to speak of.
 BLOCK_ENTRIES = 2**22
 
@@ -306,11 +308,11 @@ class Problem:
             return self._origin._full_rank.to(self.device, torch.float64)
         A, y = self.A.double(), self.y.double()
         space, (side, shift) = self.row_space, self.side
-        if self._exponents is None:
+        if self._exponents is None and space.condition <= WELL_CONDITIONED:
             U = torch.from_numpy(space.U).to(self.device)
             pair = U.mT @ A, U.mT @ y if side.white.any() else y.new_zeros(space.rank)
         else:
-            rows = scaled_rows(A, self._exponents).cpu().numpy()
+            rows = scaled_rows(A, self._exponents).cpu().numpy()  # combined with more digits than float64 has
             Q_A, Q_y = space.pair(space.whiten(rows), side.white)
             pair = torch.from_numpy(Q_A), torch.from_numpy(np.ldexp(Q_y, shift))
         exact = self._like(*pair, f"{self.name} (reduced)", torch.float64)

@@ -152,7 +152,21 @@ class RowSpace:
 
         What S⁻¹Uᵀ makes of B is exact up to one rounding, so that no digit of B is lost however ill-conditioned it is.
         """
-        return extended.product(self.whitener, B, 60 + int(np.log2(self.condition)))
+        bits = 60 + int(np.log2(self.condition))
+        white = np.empty((self.rank, B.shape[1]))
+        step = max(1, _BLOCK // B.shape[0])
+        for first in range(0, B.shape[1], step):
+            white[:, first : first + step] = extended.product(self.whitener, B[:, first : first + step], bits)
+        return white
+
+    def reason(self, side: Side) -> str:
+        """That the data are taken as rounded, where the numbers themselves have another rank or range; else empty."""
+        if self.rank == self.rank_of_the_numbers and side.exact:
+            return ""
+        return (
+            f"the data are taken as rounded to {self.precision:.1e}, the precision of their type: as exact numbers they "
+            "have another rank or range(A)"
+        )
 
     def side(self, b: np.ndarray) -> Side:
         """What Bx = b says in the coordinates of :meth:`whiten`; see :class:`Side`."""

@@ -119,3 +119,16 @@ def test_rounding_to_single_precision_does_not_raise_the_rank() -> None:
     assert (problem.rank, problem.consistent, problem.reduced().m) == (4, True, 4)
     assert problem.to(dtype="float32").rank == 4
     assert Problem(A.astype(np.float32).astype(np.float64), A @ x).rank == 10
+
+
+@pytest.mark.parametrize("condition", [1e5, 1e7, 1e11])
+def test_the_pair_of_ill_conditioned_rows_spans_them_to_the_last_digit(condition: float) -> None:
+    """Rows (K, K, 1, 0), (K, K + 1, 3, 1) and their sum: integers that ψ = (1, 2, 0, 4) and a kernel vector solve."""
+    K = float(round(condition))
+    A = np.array([[K, K, 1, 0], [K, K + 1, 3, 1], [2 * K, 2 * K + 1, 4, 1]])
+    full = Problem(A, A @ [1, 2, 0, 4]).reduced()
+    pair, y = full.A.numpy(), full.y.numpy()
+    assert pair.shape == (2, 4)
+    rows = np.linalg.norm(pair, axis=1)
+    assert (np.abs(pair @ [1, 2, 0, 4] - y) <= 4e-15 * rows).all()
+    assert (np.abs(pair @ [1, -1, 0, 1]) <= 2e-15 * rows).all()

@@ -157,8 +157,7 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
     feasible = answer.fit <= _RESIDUAL
     proven = -answer.bound <= answer.gap <= tol and answer.bound <= max(tol, _ROUNDING)
     if feasible and proven and answer.error <= max(tol, _RESIDUAL):
-        if scaled.rounded:
-            answer.reason = f"the rank and the range of A are those of data rounded to {scaled.eps:.1e}"
+        answer.reason = scaled.rounded
         return answer
     exhausted = outcome.iterations >= max_iterations
     # What float64 leaves open: the gap is at the rounding of Aᵀλ, whose λ is large where A is ill-conditioned.

@@ -69,6 +69,7 @@ class ScaledProblem:
         self.path: PathProblem | None = None
         self.space: RowSpace | None = None
         self.side: Side | None = None
+        self.rounded = ""
         self.reduced = self._reduce()
 
     def _reduce(self) -> np.ndarray:
@@ -101,15 +102,10 @@ class ScaledProblem:
         self.side = self.space.side(self.b)
         if not self.side.consistent:
             self.inconsistent, self.distance = True, max(self.side.distance, self.distance)
+        self.rounded = self.space.reason(self.side)
         if self.rounded or not self.side.consistent:
             self.target = self.b - self.side.outside
         return self.side.white
-
-    @property
-    def rounded(self) -> bool:
-        """Whether the numbers themselves have another rank or range than the data they are the rounding of."""
-        space, side = self.space, self.side
-        return space is not None and side is not None and (space.rank != space.rank_of_the_numbers or not side.exact)
 
     def restore(self, x: np.ndarray, dual: np.ndarray) -> Answer:
         """The answer in the caller's coordinates, with its certificate evaluated against the caller's A and y."""

@@ -16,13 +16,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dlntorch import extended
-from dlntorch.problem import Problem, norm
+from dlntorch.problem import WELL_CONDITIONED, Problem, norm
 from dlntorch.row_space import RowSpace, scaled_vector
 
 __all__ = ["EPS", "StandardForm"]
 
-# Beyond this condition number, and where rank(A) < m, the rows are made orthonormal. Below it no row is touched.
-_WELL_CONDITIONED = 1e4
 EPS = extended.EPS
 
 
@@ -67,7 +65,8 @@ class StandardForm:
         exponents = _exponents(given)
         rows = _scaled(given, exponents)
         spectrum = np.linalg.svd(rows, compute_uv=False) if space.rank == problem.m else np.zeros(1)
-        plain = bool(spectrum[0] <= _WELL_CONDITIONED * spectrum[-1]) and space.rank == problem.m
+        # Below this condition number no row is touched.
+        plain = bool(spectrum[0] <= WELL_CONDITIONED * spectrum[-1]) and space.rank == problem.m
         if not plain:
             exponents = space.exponents
             rows = _scaled(given, exponents)
@@ -75,14 +74,14 @@ class StandardForm:
         y = target if plain else side.white
         first = int(_exponent(np.abs(y).max()))
         second = int(_exponent(np.linalg.norm(np.ldexp(y, -first))))
-        inexact = space.rank != space.rank_of_the_numbers or not side.exact
+        coarse = space.reason(side)
         return cls(
             A=rows if plain else space.whiten(rows),
             y=np.ldexp(y, -first - second),
             problem=problem,
-            precision=space.precision if inexact else EPS,
+            precision=space.precision if coarse else EPS,
             lost=side.lost,
-            reason="; ".join(filter(None, (_inconsistency(problem), _coarse(problem) if inexact else ""))),
+            reason="; ".join(filter(None, (_inconsistency(problem), coarse))),
             _rows=rows,
             _target=np.ldexp(target, -first - second),
             _psi_exponent=shift + first + second,
@@ -173,14 +172,6 @@ def _exponents(A: np.ndarray) -> np.ndarray:
     rows = rows + _exponent(np.linalg.norm(_scaled(A, rows), axis=1))
     columns = int(_exponent(np.linalg.norm(_scaled(A, rows), axis=0).max()))
     return rows + matrix + columns
-
-
-def _coarse(problem: Problem) -> str:
-    """That the numbers are taken as rounded."""
-    return (
-        f"rank {problem.rank} and range(A) are those of the data to the precision of their type, {problem.precision:.1e}: "
-        "the numbers in full have others"
-    )
 
 
 def _inconsistency(problem: Problem) -> str:

@@ -250,7 +250,7 @@ def test_data_rounded_to_single_precision_have_the_rank_of_what_was_rounded() ->
     found = dln.l1_minimizer(rounded)
     assert found.status is Status.CONVERGED
     assert found.value == pytest.approx(exact.value, rel=1e-5)
-    assert "to the precision of their type, 1.2e-07" in found.reason
+    assert "taken as rounded to 1.2e-07" in found.reason
     other = dln.basis_pursuit(rounded.A.float(), rounded.y.float())
     assert other.status is Status.CONVERGED
     assert float(other.value) == pytest.approx(exact.value, rel=1e-5)
