@@ -16,17 +16,20 @@ Source: arXiv 2307.07410, section 3, for the limit; the algorithm is this packag
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs, solve_triangular
 
 from dlntorch.dynamics.central_path_engines import Kernels
+from dlntorch.equal_columns import EqualColumns
 
 __all__ = ["CentralPath", "PathPoint"]
 
-_POTRF, _POTRS, _GEQRF, _ORMQR = get_lapack_funcs(("potrf", "potrs", "geqrf", "ormqr"), dtype=np.float64)
+_NAMES = ("potrf", "potrs", "geqrf", "ormqr", "geqp3", "orgqr")
+_POTRF, _POTRS, _GEQRF, _ORMQR, _GEQP3, _ORGQR = get_lapack_funcs(_NAMES, dtype=np.float64)
 _EPS = float(np.finfo(np.float64).eps)
 _SMALL = 2e5  # n m² below which the compiled QR beats LAPACK's set-up
 _CHOLESKY_SPREAD = 1e-5  # smallest over largest diagonal entry of the factor: a condition number up to about 1e10
@@ -41,8 +44,13 @@ _TIGHT = 1e-9  # the same for a requested one: Newton is quadratic, so the error
 _DRIFT = 2e-13  # distance of t from range(Aᵀ), relative to its largest entry, that is not rounding
 _NOTABLE = 1e-14  # an uncertainty above this may be the rounding of its own computation, and is refined
 _REFINEMENTS = 20
+_CLEARLY = 2.0  # times the effect of rounding
 _FLOOR = math.log(1e-250)  # of a/‖A⁺y‖_∞: below, √D leaves the range of float64
 _CEILING = math.log(1e300)  # of a: above, ψ and τ do not change any more, and a itself leaves the range
+
+
+#: (r, e) ↦ dt, the solution of the equations of one step.
+Solver = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -56,8 +64,8 @@ class PathPoint:
         log_a: log a that was reached, the target unless float64 cannot go there.
         residual: ‖Aψ − y‖₂/‖y‖₂, rows balanced.
         dual_residual: Distance of t from range(WAᵀ), relative, in the largest entry.
-        uncertainty: Largest relative error of a coordinate (relative to max(|ψ_i|, 2a)) that a relative change of one
-            rounding in A and y causes, by first-order analysis at the solution; 1 where no digit is left.
+        uncertainty: Largest error of a coordinate, relative to max(|ψ_i|, min(2a, ‖ψ‖_∞)), that a relative change of one
+            rounding in every entry of A and y causes, by first-order analysis at the solution; 1 where no digit is left.
         steps: Linear systems solved since the last requested point.
         converged: Whether Newton converged, to ``_TIGHT`` or to the rounding floor.
     """
@@ -79,13 +87,18 @@ class CentralPath:
     Args:
         A: (m, n) float64, rank m.
         y: (m,), nonzero.
-        minimum_norm: A⁺y, (n,).
         p: Depth.
         log_offset: log(a_i/a) for a per-coordinate α, (n,); None for a scalar.
+        equal: Which columns of the given A, before it was brought to full row rank, are equal; None: those of A.
     """
 
     def __init__(
-        self, A: np.ndarray, y: np.ndarray, minimum_norm: np.ndarray, p: float, log_offset: np.ndarray | None = None
+        self,
+        A: np.ndarray,
+        y: np.ndarray,
+        p: float,
+        log_offset: np.ndarray | None = None,
+        equal: EqualColumns | None = None,
     ) -> None:
         self.k_inverse = (p - 2) / p
         # Powers of two balance the rows without rounding.
@@ -95,19 +108,20 @@ class CentralPath:
         self.transposed = np.ascontiguousarray(self.A.T)
         n = A.shape[1]
         self.offset = np.zeros(n) if log_offset is None else np.asarray(log_offset, dtype=np.float64)
-        self.share = np.exp(0.5 * self.k_inverse * self.offset)  # W^{1/2}: c_i ∝ α_i^{p−2} in τ_i = c_i A_iᵀλ
-        self.minimum_norm = minimum_norm
-        self._basis: np.ndarray | None = None
+        self.equal = EqualColumns.of(A, log_offset) if equal is None else equal
         self._mended = 0
+        small = n * A.shape[0] ** 2 <= _SMALL
+        self.kernels = Kernels(loops=n * A.shape[0] * (A.shape[0] if small else 4))
+        self._step = self._small_step if small and not self.equal.some else self._large_step
+        self._solver = self._small_solver if small else self._large_solver
+        basis, R = self._factors
+        minimum_norm = basis @ np.linalg.solve(R.T, self.y)
+        self.minimum_norm = minimum_norm
+        self.share = np.exp(0.5 * self.k_inverse * self.offset)  # W^{1/2}: c_i ∝ α_i^{p−2} in τ_i = c_i A_iᵀλ
         # ‖ψ‖_∞ <= ‖A⁺y‖₁ for a scalar α, as Σ q_p is superadditive; a wide margin covers the rest.
         spread = float(np.max(self.offset) - np.min(self.offset))
         self.bound = 10 * float(np.sum(np.abs(minimum_norm))) * math.exp(min(spread, 100.0))
         self.log_top = math.log(float(np.max(np.abs(minimum_norm)))) - float(np.min(self.offset))
-        small = n * A.shape[0] ** 2 <= _SMALL
-        self.kernels = Kernels(loops=n * A.shape[0] * (A.shape[0] if small else 4))
-        self._step = self._small_step if small else self._large_step
-        self._direction = self._small_direction if small else self._large_direction
-        self._responses = self._small_responses if small else self._large_responses
 
     def points(self, log_targets: Sequence[float]) -> Iterator[PathPoint]:
         """The path at decreasing log a, each point warm-started from the one before."""
@@ -146,17 +160,33 @@ class CentralPath:
         return self.psi.copy(), self.b.copy(), self.e.copy(), self.log_a
 
     def _point(self, steps: int, converged: bool, change: float) -> PathPoint:
-        _, residual, _, dual_residual, _ = self._checks()
-        # Its responses are to one rounding of t, which may have been left further from range(Aᵀ).
-        first_order = self._uncertainty() * max(1.0, dual_residual / (10 * _EPS))
+        _, residual, distance, dual_residual, _ = self._checks()
+        first_order = self._uncertainty(distance)
         uncertainty = min(1.0, max(first_order, change if change > _TIGHT else 0.0))
         tau, gap = self.kernels.dual_variables(self.b, self.k_inverse)
         return PathPoint(self.psi.copy(), tau, gap, self.log_a, residual, dual_residual, uncertainty, steps, converged)
 
     def _checks(self) -> tuple[float, float, np.ndarray, float, float]:
-        if self._basis is None:
-            self._basis = np.ascontiguousarray(np.linalg.qr(self.transposed)[0])
-        return self.kernels.checks(self.A, self.y, self._basis, self.share, self.psi, self.b, self.e, self.k_inverse)
+        basis = self._factors[0]
+        return self.kernels.checks(self.A, self.y, basis, self.share, self.psi, self.b, self.e, self.k_inverse)
+
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """An orthonormal basis of range(Aᵀ), (n, m), accurate row by row, and the matrix R with Aᵀ = basis·R."""
+        order = np.argsort(-np.max(np.abs(self.transposed), axis=1))
+        m = self.y.size
+        factors, pivots, tau, _, _ = _GEQP3(np.asfortranarray(self.transposed[order]), overwrite_a=1)
+        basis, R = np.empty_like(self.transposed), np.empty((m, m))
+        R[:, pivots - 1] = np.triu(factors[:m])
+        basis[order] = _ORGQR(factors, tau, overwrite_a=1)[0]
+        return basis, R
+
+    def _terms(self, t: np.ndarray) -> np.ndarray:
+        """W|A|ᵀ|λ| with t = WAᵀλ, (n,): t_i is known to a rounding of its terms, which may be far larger than it."""
+        Q, R = self._factors
+        weights = self.share**2
+        lam = np.linalg.solve(R, Q.T @ (t / weights))
+        return weights * (np.abs(self.transposed) @ np.abs(lam))
 
     # -- one level ------------------------------------------------------------------------------------------------
 
@@ -165,7 +195,7 @@ class CentralPath:
         self.log_a = log_a
         log_a_i = log_a + self.offset
         # the bound is reached by α spread over hundreds of decades only, where the start is no good and is told to be
-        t = self._project(0.5 * self.minimum_norm * np.exp(np.minimum(-log_a_i, -_FLOOR)))
+        t = self.equal.mean(self._project(0.5 * self.minimum_norm * np.exp(np.minimum(-log_a_i, -_FLOOR))))
         self.b = np.arctanh(np.clip(t * self.k_inverse, -0.9, 0.9)) / self.k_inverse if self.k_inverse else t
         self.psi = self.kernels.curve_values(self.b, log_a_i, self.k_inverse)
         self.e = np.zeros_like(t)
@@ -191,7 +221,8 @@ class CentralPath:
             if dl == 0:
                 if change <= tolerance and (tolerance == _LOOSE or self._settled()):
                     return True, change, used
-                idle = 0 if change < 0.25 * best else idle + 1
+                # Where all terms of an equation tend to 0 its residual stays at their size, however small they are.
+                idle = 0 if _EPS < change < 0.25 * best else idle + 1
                 best = min(best, change)
                 if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
                     return True, _PATIENCE * change, used  # rounding keeps it from settling
@@ -209,7 +240,7 @@ class CentralPath:
             # Of all Aᵀλ take the D-nearest, which leaves the large entries of D alone.
             self._mended += 1
             root = self.kernels.root_slopes(self.psi, self.b, self.log_a + self.offset, self.k_inverse)
-            e = -self._direction(root, np.zeros_like(self.y), distance)
+            e = -self.equal.mean(self._direction(root, np.zeros_like(self.y), distance))
             largest = np.max(np.abs(self.kernels.dual(self.b, self.k_inverse)))
             self.e = np.where(np.abs(e) > 0.1 * _DRIFT * largest, e, 0.0)
             return False
@@ -234,59 +265,71 @@ class CentralPath:
 
     def _large_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
         r, root, floor = self.kernels.linear_system(self.A, self.y, self.psi, self.b, old, dl, self.k_inverse)
-        dt = self._large_direction(root, r, self.e)
+        dt = self.equal.mean(self._direction(root, r, self.e))
         return self.kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse, self.bound), bool(floor)
 
-    def _uncertainty(self) -> float:
-        """First-order effect of one rounding in every entry of y and of τ, relative to max(|ψ_i|, 2a_i)."""
+    def _uncertainty(self, distance: np.ndarray) -> float:
+        """First-order effect of one rounding in every term of Aψ = y and of t = WAᵀλ, relative as in ``PathPoint``.
+
+        That of the ``distance`` at which t was left from range(WAᵀ), (n,), counts where it is clearly more.
+        """
         log_a = self.log_a + self.offset
-        root, worst, response, dt = self._responses(log_a)
-        # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
-        for _ in range(_REFINEMENTS):
-            if not response > _NOTABLE:
+        root = self.kernels.root_slopes(self.psi, self.b, log_a, self.k_inverse)
+        solve = self._solver(root)
+        terms = self._terms(self.kernels.dual(self.b, self.k_inverse))
+        level, noises = self.kernels.perturbations(self.A, self.y, self.psi, terms)
+        nothing, quiet = np.zeros_like(terms), np.zeros_like(level)
+        worst = self.kernels.relative_change(self.psi, self.b, root, solve(level, nothing), log_a)
+        for noise in (*noises, distance):
+            if noise is distance and np.all(np.abs(distance) <= _CLEARLY * _EPS * terms):
                 break
-            dt = dt + self._direction(root, -self.A @ (root * (root * dt)), np.zeros_like(dt))
-            before, response = response, self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
-            if not response < 0.5 * before:
-                break
-        worst = max(worst, response)
+            dt = solve(quiet, noise)
+            response = self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
+            # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
+            for _ in range(_REFINEMENTS):
+                if not response > max(_NOTABLE, worst):
+                    break
+                dt = dt + solve(-self.A @ (root * (root * dt)), nothing)
+                before, response = response, self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
+                if not response < 0.5 * before:
+                    break
+            worst = max(worst, response if noise is not distance or response > _CLEARLY * worst else 0.0)
         return worst if math.isfinite(worst) else 1.0
-
-    def _small_responses(self, log_a: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
-        return self.kernels.small_responses(
-            self.A, self.transposed, self.y, self.share, self.psi, self.b, log_a, self.k_inverse
-        )
-
-    def _large_responses(self, log_a: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
-        root, level, noise = self.kernels.perturbations(self.A, self.y, self.psi, self.b, log_a, self.k_inverse)
-        dt = self._large_direction(root, level, np.zeros_like(noise))
-        first = self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
-        dt = self._large_direction(root, np.zeros_like(level), noise)
-        return root, first, self.kernels.relative_change(self.psi, self.b, root, dt, log_a), dt
 
     # -- the linear equations ---------------------------------------------------------------------------------------
 
-    def _small_direction(self, root: np.ndarray, r: np.ndarray, e: np.ndarray) -> np.ndarray:
-        return self.kernels.qr_step(self.transposed, root, self.share, r, e)
+    def _direction(self, root: np.ndarray, r: np.ndarray, e: np.ndarray) -> np.ndarray:
+        return self._solver(root)(r, e)
 
-    def _large_direction(self, root: np.ndarray, r: np.ndarray, e: np.ndarray) -> np.ndarray:
+    def _small_solver(self, root: np.ndarray) -> Solver:
+        factors = self.kernels.graded_qr(self.transposed, root, self.share)
+        return partial(self.kernels.graded_solve, factors, root, self.share)
+
+    def _large_solver(self, root: np.ndarray) -> Solver:
         """Cholesky of A(DW)Aᵀ where its condition allows, else LAPACK's QR with rows sorted."""
         weights = root * self.share
         S = self.transposed * weights[:, None]
-        g = root * e / self.share
         factor, failed = _POTRF(S.T @ S, lower=1, clean=0, overwrite_a=1)
         if not failed:
             diagonal = np.diag(factor)
             if diagonal.min() > _CHOLESKY_SPREAD * diagonal.max():
-                lam, _ = _POTRS(factor, r + S.T @ g, lower=1)
-                return self.share**2 * (self.transposed @ lam) - e
+
+                def by_cholesky(r: np.ndarray, e: np.ndarray) -> np.ndarray:
+                    lam, _ = _POTRS(factor, r + S.T @ (root * e / self.share), lower=1)
+                    return self.share**2 * (self.transposed @ lam) - e
+
+                return by_cholesky
         m, n = self.A.shape
         order = np.argsort(-weights * np.max(np.abs(self.transposed), axis=1))
         q, tau, _, _ = _GEQRF(np.asfortranarray(S[order]), lwork=64 * m, overwrite_a=1)
-        projected, _, _ = _ORMQR("L", "T", q, tau, g[order][:, None], lwork=4096)
-        z = np.zeros((n, 1))
-        z[:m, 0] = projected[:m, 0] + solve_triangular(q[:m], r, trans=1, check_finite=False)
-        z, _, _ = _ORMQR("L", "N", q, tau, z, lwork=4096, overwrite_c=1)
-        dt = np.empty(n)
-        dt[order] = z[:, 0]
-        return dt * self.share / root - e
+
+        def by_qr(r: np.ndarray, e: np.ndarray) -> np.ndarray:
+            projected, _, _ = _ORMQR("L", "T", q, tau, (root * e / self.share)[order][:, None], lwork=4096)
+            z = np.zeros((n, 1))
+            z[:m, 0] = projected[:m, 0] + solve_triangular(q[:m], r, trans=1, check_finite=False)
+            z, _, _ = _ORMQR("L", "N", q, tau, z, lwork=4096, overwrite_c=1)
+            dt = np.empty(n)
+            dt[order] = z[:, 0]
+            return dt * self.share / root - e
+
+        return by_qr

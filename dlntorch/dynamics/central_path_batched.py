@@ -10,11 +10,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlntorch.dynamics import curve_batched as curve
 from dlntorch.dynamics.graded_equations import solve
+from dlntorch.equal_columns import EqualColumns
 
 __all__ = ["BatchedPath", "BatchedPoints"]
 
@@ -22,7 +24,7 @@ _EPS = float(torch.finfo(torch.float64).eps)
 _GOLDEN = 0.6180339887498949  # as in central_path_kernels.perturbations
 # The constants of central_path.py, where each is explained.
 _FIRST_STEP, _LARGEST_STEP, _SMALLEST_STEP = math.log(20), math.log(1e10), 0.02
-_NEWTON_STEPS, _PATIENCE, _REFINEMENTS = 30, 6, 20
+_NEWTON_STEPS, _PATIENCE, _REFINEMENTS, _CLEARLY = 30, 6, 20, 2.0
 _LOOSE, _NOISE, _TIGHT, _DRIFT, _NOTABLE = 0.25, 1e-3, 1e-9, 2e-13, 1e-14
 _FLOOR, _CEILING = math.log(1e-250), math.log(1e300)
 
@@ -87,9 +89,18 @@ class BatchedPath:
         y: (B, m), each nonzero.
         p: Depth.
         log_offset: log(a_i/a) for a per-coordinate α, (n,); None for a scalar.
+        equal: Which columns of each given A are equal, see :class:`~dlntorch.equal_columns.EqualColumns`; None: nothing
+            is known.
     """
 
-    def __init__(self, A: Tensor, y: Tensor, p: float, log_offset: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        A: Tensor,
+        y: Tensor,
+        p: float,
+        log_offset: Tensor | None = None,
+        equal: Sequence[EqualColumns] | None = None,
+    ) -> None:
         self.k_inverse = (p - 2) / p
         # Powers of two balance the rows without rounding.
         exponent = torch.frexp(A.abs().amax(-1))[1]
@@ -100,7 +111,10 @@ class BatchedPath:
         self.share = torch.exp(0.5 * self.k_inverse * self.offset)
         ones, zeros = torch.ones_like(self.A[:, 0]), torch.zeros_like(self.A[:, 0])
         self.minimum_norm = solve(self.A.mT, ones, torch.ones_like(self.share), self.y, zeros)
-        self.basis = torch.linalg.qr(self.A.mT)[0]
+        order = torch.argsort(self.A.abs().amax(-2), dim=-1, descending=True)
+        Q, self.R = torch.linalg.qr(self.A.mT.gather(1, order[..., None].expand(-1, -1, self.A.shape[1])))
+        self.basis = torch.empty_like(Q).scatter_(1, order[..., None].expand_as(Q), Q)
+        self.twins = _twins(equal, self.A)
         spread = float(self.offset.max() - self.offset.min())
         self.bound = 10 * self.minimum_norm.abs().sum(-1, keepdim=True) * math.exp(min(spread, 100.0))
         self.log_top = self.minimum_norm.abs().amax(-1).log() - self.offset.min()
@@ -125,9 +139,17 @@ class BatchedPath:
     def _subset(self, rows: Tensor) -> BatchedPath:
         part = object.__new__(BatchedPath)
         part.k_inverse, part.offset, part.share = self.k_inverse, self.offset, self.share
-        for name in ("A", "y", "basis", "bound", "minimum_norm", "log_top"):
+        for name in ("A", "y", "basis", "R", "bound", "minimum_norm", "log_top"):
             setattr(part, name, getattr(self, name)[rows])
+        part.twins = None if self.twins is None else tuple(field[rows] for field in self.twins)
         return part
+
+    def _shared(self, x: Tensor) -> Tensor:
+        """x (B, n) with the mean of the entries of equal columns, up to their signs, in all of them."""
+        if self.twins is None:
+            return x
+        first, sign, count = self.twins
+        return sign * (torch.zeros_like(x).scatter_add(1, first, sign * x) / count).gather(1, first)
 
     # -- levels ---------------------------------------------------------------------------------------------------
 
@@ -138,6 +160,7 @@ class BatchedPath:
         if bool((self.offset != self.offset[0]).any()):  # the nearest t in range(W Aᵀ)
             ones, zeros = torch.ones_like(t), torch.zeros_like(self.y)
             t = t + solve(self.A.mT * self.share[:, None] ** 2, ones, torch.ones_like(self.share), zeros, t)
+        t = self._shared(t)
         k = self.k_inverse
         b = torch.atanh((t * k).clamp(-0.9, 0.9)) / k if k else t
         psi = curve.curve_value(b, log_a_i, k)
@@ -178,7 +201,7 @@ class BatchedPath:
         dl = state.goal - state.log_a
         before = state.log_a[:, None] + self.offset
         r, root, at_floor = self._linear_system(state, before, dl)
-        dt = solve(self.A.mT, root, self.share, r, state.e)
+        dt = self._shared(solve(self.A.mT, root, self.share, r, state.e))
         new_log_a = state.goal[:, None] + self.offset
         psi, b, e, change = curve.advance(
             state.psi, state.b, state.e, root, dt, new_log_a, dl[:, None], self.k_inverse, self.bound
@@ -188,7 +211,7 @@ class BatchedPath:
         close = corrector & (change <= torch.where(state.last, _TIGHT, _LOOSE))
         done = close & (~state.last | self._settled(state, close & state.last))
         waiting = corrector & ~done
-        state.where(waiting, idle=torch.where(change < 0.25 * state.best, 0, state.idle + 1))
+        state.where(waiting, idle=torch.where((change > _EPS) & (change < 0.25 * state.best), 0, state.idle + 1))
         state.where(waiting, best=torch.minimum(state.best, change))
         noisy = waiting & (change < _NOISE) & (state.idle >= torch.where(at_floor, 1, _PATIENCE))
         failed = active & ~done & ~noisy & (~torch.isfinite(change) | (state.used >= _NEWTON_STEPS))
@@ -249,6 +272,7 @@ class BatchedPath:
         if not bool(asked.any()):
             return asked
         ratio, _, distance, _, drift = self._checks(state.psi, state.b, state.e)
+        distance = self._shared(distance)
         mend = asked & (state.mended < 2) & (drift > _DRIFT)
         some = torch.nonzero(mend)[:, 0]
         if some.numel():
@@ -281,11 +305,10 @@ class BatchedPath:
         uncertainty, residual, dual_residual = (torch.empty_like(record.log_a) for _ in range(3))
         for j in range(k):
             psi, b, e = record.psi[:, j], record.b[:, j], record.e[:, j]
-            _, residual[:, j], _, dual_residual[:, j], _ = self._checks(psi, b, e)
+            _, residual[:, j], distance, dual_residual[:, j], _ = self._checks(psi, b, e)
             change = record.change[:, j]
             noise = torch.where(change > _TIGHT, change, torch.zeros_like(change))
-            found = self._uncertainty(psi, b, record.log_a[:, j, None] + self.offset)
-            found = found * (dual_residual[:, j] / (10 * _EPS)).clamp(min=1.0)
+            found = self._uncertainty(psi, b, record.log_a[:, j, None] + self.offset, distance)
             uncertainty[:, j] = torch.maximum(found, noise).clamp(max=1.0)
         tau, gap = curve.dual_variables(record.b, self.k_inverse)
         return BatchedPoints(
@@ -300,10 +323,10 @@ class BatchedPath:
             record.converged,
         )
 
-    def _uncertainty(self, psi: Tensor, b: Tensor, log_a: Tensor) -> Tensor:
-        """First-order effect of one rounding in every entry of y and of τ, relative to max(|ψ_i|, 2a_i), (B,)."""
+    def _uncertainty(self, psi: Tensor, b: Tensor, log_a: Tensor, distance: Tensor) -> Tensor:
+        """As :meth:`~dlntorch.dynamics.central_path.CentralPath._uncertainty`, (B,)."""
         root = curve.root_slopes(psi, b, log_a, self.k_inverse)
-        scale = torch.maximum(psi.abs(), 2 * torch.exp(log_a))
+        scale = torch.maximum(psi.abs(), torch.minimum(2 * torch.exp(log_a), psi.abs().amax(-1, keepdim=True)))
 
         def response(dt: Tensor) -> Tensor:
             change = root * (dt.abs() * (root / scale))
@@ -313,22 +336,44 @@ class BatchedPath:
             return solve(self.A.mT, root, self.share, r, e)
 
         i = torch.arange(psi.shape[1], device=psi.device)
-        mixed = (0.5 + (i.double() * _GOLDEN) % 1.0) * torch.where(i % 2 == 1, 1.0, -1.0)
+        size = 0.5 + (i.double() * _GOLDEN) % 1.0
+        mixed = size * torch.where(i % 2 == 1, 1.0, -1.0)
         _, level = self._residual(psi)
-        first = response(direction(mixed[: level.shape[1]] * level, torch.zeros_like(psi)))
-        dt = direction(torch.zeros_like(level), _EPS * mixed * curve.dual(b, self.k_inverse))
-        second = response(dt)
-        # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
-        refining = second > _NOTABLE
-        for _ in range(_REFINEMENTS):
-            if not bool(refining.any()):
-                break
-            r = -(self.A @ (root * (root * dt))[..., None])[..., 0]
-            dt = torch.where(refining[:, None], dt + direction(r, torch.zeros_like(dt)), dt)
-            before, second = second, response(dt)
-            refining = refining & (second < 0.5 * before) & (second > _NOTABLE)
-        worst = torch.maximum(first, second)
+        nothing = torch.zeros_like(psi)
+        worst = response(direction(mixed[: level.shape[1]] * level, nothing))
+        terms = _EPS * self._terms(curve.dual(b, self.k_inverse))
+        for noise in (terms * mixed, terms * torch.where(size > 1, size, -1 - size), distance):
+            dt = direction(torch.zeros_like(level), noise)
+            found = response(dt)
+            # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
+            refining = found > worst.clamp(min=_NOTABLE)
+            for _ in range(_REFINEMENTS):
+                if not bool(refining.any()):
+                    break
+                r = -(self.A @ (root * (root * dt))[..., None])[..., 0]
+                dt = torch.where(refining[:, None], dt + direction(r, nothing), dt)
+                before, found = found, response(dt)
+                refining = refining & (found < 0.5 * before) & (found > worst.clamp(min=_NOTABLE))
+            counts = found > _CLEARLY * worst if noise is distance else found > worst
+            worst = torch.where(counts, found, worst)
         return torch.where(torch.isfinite(worst), worst, torch.ones_like(worst))
+
+    def _terms(self, t: Tensor) -> Tensor:
+        """W|A|ᵀ|λ| with t = WAᵀλ, (B, n), the size of the terms of t."""
+        weights = self.share**2
+        projected = self.basis.mT @ (t / weights)[..., None]
+        lam = torch.linalg.solve_triangular(self.R, projected, upper=True)
+        return weights * (self.A.abs().mT @ lam.abs())[..., 0]
+
+
+def _twins(equal: Sequence[EqualColumns] | None, A: Tensor) -> tuple[Tensor, ...] | None:
+    """Index of the first, sign and number of the columns equal to each, (B, n), or None where all differ."""
+    if equal is None or not any(one.some for one in equal):
+        return None
+    first = torch.from_numpy(np.stack([one.first for one in equal])).to(A.device)
+    sign = torch.from_numpy(np.stack([one.sign for one in equal])).to(A)
+    count = torch.zeros_like(sign).scatter_add(1, first, torch.ones_like(sign)).clamp(min=1.0)
+    return first, sign, count
 
 
 class _Record:

@@ -32,11 +32,11 @@ _KERNELS: dict[str, Callable[..., Any]] = {
         kernels.checks,
         kernels.dual,
         kernels.dual_variables,
+        kernels.graded_qr,
+        kernels.graded_solve,
         kernels.linear_system,
         kernels.perturbations,
-        kernels.qr_step,
         kernels.relative_change,
-        kernels.small_responses,
         kernels.small_step,
     )
 }

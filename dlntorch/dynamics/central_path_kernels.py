@@ -27,12 +27,13 @@ __all__ = [
     "checks",
     "dual",
     "dual_variables",
+    "graded_qr",
+    "graded_solve",
     "linear_system",
     "perturbations",
     "qr_step",
     "relative_change",
     "residual",
-    "small_responses",
     "small_step",
 ]
 
@@ -186,8 +187,8 @@ def _ascending(weight):
 
 
 @register_jitable
-def qr_step(transposed, root, share, r, e):
-    """dt = −e + W^{1/2}D^{−1/2}(Q R^{−T} r + Q Qᵀ (D/W)^{1/2} e), with QR = (DW)^{1/2}Aᵀ, for small problems.
+def graded_qr(transposed, root, share):
+    """The QR factorization of (DW)^{1/2}Aᵀ for :func:`graded_solve`, for small problems.
 
     Rows are sorted by size and columns pivoted, so the factorization is accurate row by row, however graded D is.
 
@@ -195,8 +196,9 @@ def qr_step(transposed, root, share, r, e):
         transposed: Aᵀ (n, m), of full column rank.
         root: The diagonal of D^{1/2}, (n,).
         share: The diagonal of W^{1/2}, (n,): t = W Aᵀλ; ones for a scalar α.
-        r: Right-hand side, (m,).
-        e: Dual infeasibility to be removed, (n,).
+
+    Returns:
+        Reflectors and R, one column per row (m, n); the diagonal of R (m,); the order of rows (n,) and columns (m,).
     """
     n, m = transposed.shape
     weight = np.empty(n)
@@ -204,10 +206,8 @@ def qr_step(transposed, root, share, r, e):
         weight[i] = -np.max(np.abs(transposed[i])) * root[i] * share[i]
     order = _ascending(weight)
     S = np.empty((m, n))  # one column of (DW)^{1/2}Aᵀ per row, contiguous
-    z = np.empty(n)
     for row in range(n):
         i = order[row]
-        z[row] = root[i] * e[i] / share[i]
         for j in range(m):
             S[j, row] = root[i] * share[i] * transposed[i, j]
     pivots = np.arange(m)
@@ -227,7 +227,29 @@ def qr_step(transposed, root, share, r, e):
             S[j, row] /= head
         for c in range(j + 1, m):
             _reflect(S[j], S[j, j], S[c], j)
-        _reflect(S[j], S[j, j], z, j)
+    return S, diagonal, order, pivots
+
+
+@register_jitable
+def graded_solve(factors, root, share, r, e):
+    """dt = −e + W^{1/2}D^{−1/2}(Q R^{−T} r + Q Qᵀ (D/W)^{1/2} e), with QR = (DW)^{1/2}Aᵀ from :func:`graded_qr`.
+
+    Args:
+        factors: What :func:`graded_qr` returns for ``root`` and ``share``.
+        root: The diagonal of D^{1/2}, (n,).
+        share: The diagonal of W^{1/2}, (n,).
+        r: Right-hand side, (m,).
+        e: Dual infeasibility to be removed, (n,).
+    """
+    S, diagonal, order, pivots = factors
+    m, n = S.shape
+    z = np.empty(n)
+    for row in range(n):
+        i = order[row]
+        z[row] = root[i] * e[i] / share[i]
+    for j in range(m):
+        if diagonal[j] != 0:
+            _reflect(S[j], S[j, j], z, j)
     for row in range(m, n):
         z[row] = 0.0
     w = np.zeros(m)  # R^{−T} r; R[i, j] is S[j, i] above the diagonal
@@ -245,6 +267,12 @@ def qr_step(transposed, root, share, r, e):
         i = order[row]
         dt[i] = z[row] * share[i] / root[i] - e[i]
     return dt
+
+
+@register_jitable
+def qr_step(transposed, root, share, r, e):
+    """The solution of the equations of one step, :func:`graded_solve`."""
+    return graded_solve(graded_qr(transposed, root, share), root, share, r, e)
 
 
 @register_jitable
@@ -282,11 +310,12 @@ def dual(b, k_inverse):
 
 @register_jitable
 def relative_change(psi, b, root, dt, log_a):
-    """Largest |D dt_i| relative to max(|ψ_i|, 2a_i), over the coordinates with a nonzero column."""
+    """Largest |D dt_i| relative to max(|ψ_i|, min(2a_i, ‖ψ‖_∞)), over the coordinates with a nonzero column."""
     worst = 0.0
+    largest = np.max(np.abs(psi))
     for i in range(psi.size):
         if b[i] != 0:
-            scale = max(abs(psi[i]), 2 * math.exp(log_a[i]))
+            scale = max(abs(psi[i]), min(2 * math.exp(log_a[i]), largest))
             worst = max(worst, root[i] * (abs(dt[i]) * (root[i] / scale)))
     return worst
 
@@ -327,26 +356,19 @@ def checks(A, y, basis, share, psi, b, e, k_inverse):
 
 
 @register_jitable
-def perturbations(A, y, psi, b, log_a, k_inverse):
-    """D^{1/2} (n,), one rounding of every entry of Aψ = y (m,), and one of every entry of t (n,), signs mixed."""
+def perturbations(A, y, psi, terms):
+    """One rounding of every entry of Aψ = y (m,), and one of the ``terms`` of every t_i, signs mixed in two ways (2, n)."""
     _, level = residual(A, y, psi)
-    noise = _EPS * dual(b, k_inverse)
+    noise = np.empty((2, psi.size))
     # No two alike: equal columns with equal noise would show nothing, nor would a multiple of a column of the support.
-    for i in range(noise.size):  # a slice assignment would compile its error message for seconds
+    for i in range(psi.size):  # a slice assignment would compile its error message for seconds
         size = 0.5 + (i * _GOLDEN) % 1.0
-        noise[i] *= size if i % 2 else -size
+        mixed = size if i % 2 else -size
+        noise[0, i] = _EPS * terms[i] * mixed
+        noise[1, i] = _EPS * terms[i] * (size if size > 1 else -1 - size)
         if i < level.size:
-            level[i] *= size if i % 2 else -size
-    return root_slopes(psi, b, log_a, k_inverse), level, noise
-
-
-@register_jitable
-def small_responses(A, transposed, y, share, psi, b, log_a, k_inverse):
-    """D^{1/2}, the relative changes of ψ by the two :func:`perturbations`, and the step of the second, (n,)."""
-    root, level, noise = perturbations(A, y, psi, b, log_a, k_inverse)
-    first = relative_change(psi, b, root, qr_step(transposed, root, share, level, np.zeros_like(noise)), log_a)
-    dt = qr_step(transposed, root, share, np.zeros_like(level), noise)
-    return root, first, relative_change(psi, b, root, dt, log_a), dt
+            level[i] *= mixed
+    return level, noise
 
 
 @register_jitable

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.equal_columns import EqualColumns
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count, check_depth, check_device
@@ -45,8 +46,9 @@ class FlowLimit:
         residual: ‖Aψ − y‖₂/‖y‖₂ of the reduced full-rank pair, shape (k,); 0 where y = 0.
         dual_residual: Distance of kτ (τ at p = 2) from range(Aᵀ) in the largest entry, relative to its largest entry,
             shape (k,); k = p/(p − 2).
-        uncertainty: Largest relative error of a coordinate that one rounding in A or y causes, relative to
-            max(|ψ_i|, 2α^p), shape (k,): first-order analysis. Above 1e-3 the status is ``below_input_precision``.
+        uncertainty: Largest error of a coordinate that one rounding in every entry of A and y causes, relative to
+            max(|ψ_i|, min(2α^p, ‖ψ‖_∞)), shape (k,): first-order analysis. Above 1e-3 the status is
+            ``below_input_precision``.
         status: ``converged``, ``below_input_precision`` or ``failed``; a tuple of them for a sequence of α.
         reason: One line, empty for a plain ``converged``; a tuple for a sequence of α.
         steps: Linear systems solved, in all.
@@ -180,16 +182,17 @@ def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
     """All α of one problem, in the caller's order."""
     reduced = problem.reduced().to("cpu", torch.float64)
     A, y = reduced.A.detach().numpy(), reduced.y.detach().numpy()
+    given = A if reduced is problem else problem.A.detach().to("cpu", torch.float64).numpy()
     prefix = [] if problem.consistent else [inconsistency(problem)]
-    minimum_norm = np.linalg.lstsq(A, y, rcond=None)[0]
     log_alphas = np.log(alphas)
-    if not np.any(minimum_norm):  # y = 0, or its projection is
+    if not np.any(y):  # y = 0, or its projection is
         zero = np.zeros(problem.n)
         return [_Answer(zero, zero, np.ones(problem.n), reasons=list(prefix)) for _ in alphas]
     answers: list[_Answer | None] = [None] * len(alphas)
     for rows, offset in paths(log_alphas):
         order = sorted(rows, key=lambda row: -log_alphas[row, 0])
-        for group, answer in _follow(A, y, minimum_norm, p, log_alphas[:, 0], order, offset):
+        equal = EqualColumns.of(given, offset)
+        for group, answer in _follow(A, y, p, log_alphas[:, 0], order, offset, equal):
             answer.reasons[:0] = prefix
             for row in group:
                 answers[row] = answer
@@ -213,11 +216,11 @@ def paths(log_alphas: np.ndarray) -> list[tuple[list[int], np.ndarray | None]]:
 def _follow(
     A: np.ndarray,
     y: np.ndarray,
-    minimum_norm: np.ndarray,
     p: float,
     log_alpha: np.ndarray,
     order: list[int],
     offset: np.ndarray | None,
+    equal: EqualColumns,
 ) -> list[tuple[list[int], _Answer]]:
     """The path through α in decreasing order; equal α share an answer."""
     from dlntorch.dynamics.central_path import CentralPath  # compiles its kernels when first used
@@ -229,7 +232,7 @@ def _follow(
         else:
             groups.append([row])
     targets = [p * float(log_alpha[group[0]]) for group in groups]
-    path = CentralPath(A, y, minimum_norm, p, None if offset is None else p * offset)
+    path = CentralPath(A, y, p, None if offset is None else p * offset, equal)
     # where α_i are hundreds of decades apart numpy warns and LAPACK gives up; what comes of it is judged below
     quiet = np.errstate() if offset is None else np.errstate(over="ignore", invalid="ignore")
     try:
@@ -238,7 +241,7 @@ def _follow(
     except np.linalg.LinAlgError:
         if offset is None:
             raise
-        return [(group, _out_of_range(minimum_norm, 0)) for group in groups]
+        return [(group, _out_of_range(path.minimum_norm, 0)) for group in groups]
     found = []
     for group, target, point in zip(groups, targets, points, strict=True):
         status, reason = judge(point, target)
@@ -253,14 +256,17 @@ def _follow(
             [reason] if reason else [],
             point.steps,
         )
-        found.append((group, _finite(answer, minimum_norm)))
+        found.append((group, _finite(answer, path.minimum_norm)))
     return found
 
 
 def _finite(answer: _Answer, minimum_norm: np.ndarray) -> _Answer:
     """The answer, where float64 holds it."""
-    values = (answer.psi, answer.tau, answer.gap, answer.residual, answer.dual_residual, answer.uncertainty)
-    return answer if all(np.all(np.isfinite(value)) for value in values) else _out_of_range(minimum_norm, answer.steps)
+    numbers = (answer.residual, answer.dual_residual, answer.uncertainty)
+    finite = all(map(math.isfinite, numbers)) and all(
+        np.isfinite(value).all() for value in (answer.psi, answer.tau, answer.gap)
+    )
+    return answer if finite else _out_of_range(minimum_norm, answer.steps)
 
 
 def _out_of_range(minimum_norm: np.ndarray, steps: int) -> _Answer:

@@ -11,6 +11,7 @@ from torch import Tensor
 from dlntorch.dynamics.central_path import PathPoint
 from dlntorch.dynamics.central_path_batched import BatchedPath, BatchedPoints
 from dlntorch.dynamics.limit import FlowLimit, inconsistency, judge, paths
+from dlntorch.equal_columns import EqualColumns
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 
@@ -57,7 +58,7 @@ def limits(problems: Sequence[Problem], p: float, alphas: np.ndarray, scalar: bo
         if not some.numel():
             continue
         rows = [rows[i] for i in some.tolist()]
-        points = _points(A[some], y[some], p, alphas)
+        points = _points(A[some], y[some], p, alphas, [problems[row] for row in rows])
         steps += int(points.steps.sum())
         for name in _TENSORS:
             found[name][torch.tensor(rows, device=device)] = getattr(points, name)
@@ -87,7 +88,7 @@ def _stacked(problems: Sequence[Problem], device: torch.device) -> tuple[Tensor,
     return torch.stack([one.A.detach() for one in reduced]), torch.stack([one.y.detach() for one in reduced])
 
 
-def _points(A: Tensor, y: Tensor, p: float, alphas: np.ndarray) -> BatchedPoints:
+def _points(A: Tensor, y: Tensor, p: float, alphas: np.ndarray, problems: Sequence[Problem]) -> BatchedPoints:
     """The points in the caller's order of α; equal α share one."""
     log_alphas = np.log(alphas)
     parts, order = [], np.empty(len(alphas), dtype=np.int64)
@@ -96,7 +97,8 @@ def _points(A: Tensor, y: Tensor, p: float, alphas: np.ndarray) -> BatchedPoints
         distinct, which = np.unique(-log_alphas[rows, 0], return_inverse=True)
         order[rows] = count + which
         count += len(distinct)
-        path = BatchedPath(A, y, p, None if offset is None else torch.from_numpy(p * offset))
+        equal = [EqualColumns.of(one.A.detach().cpu().double().numpy(), offset) for one in problems]
+        path = BatchedPath(A, y, p, None if offset is None else torch.from_numpy(p * offset), equal)
         parts.append(path.points((-p * distinct).tolist()))
     index = torch.from_numpy(order).to(A.device)
     joined = {name: torch.cat([getattr(part, name) for part in parts], dim=1) for name in vars(parts[0])}

@@ -3,6 +3,9 @@
 The same path in a = α^p as :mod:`dlntorch.dynamics.central_path`, in mpmath arithmetic. A D Aᵀ has a condition number
 of about (‖ψ‖_∞/a)^{1 + 1/k}, k = p/(p − 2), and 1 − |τ| is about (a/‖ψ‖_∞)^{1/k}: instead of avoiding these losses, the
 working precision covers them.
+
+A coordinate may also be 0 by cancellation in A_iᵀλ, where no precision gives it a correct digit: the iteration asks no
+digits of what rounding alone makes of τ_i, and such a coordinate is returned as 0.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ _FIRST_STEP = math.log(20)
 _LARGEST_STEP = math.log(1e40)
 _NEWTON_STEPS = 80
 _FAR = 8  # ψ/a beyond which a step is taken in ψ
+_SMALLEST_STEP = 1e-3  # in −log a
+_NOISE = 10  # decimal digits above the estimated rounding of τ_i within which it is 0
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,12 @@ class MultiprecisionLimit:
     """ψ_α(∞) as ``mpmath.mpf`` numbers.
 
     Attributes:
-        psi: ψ, n numbers.
+        psi: ψ, n numbers; exactly 0 where τ_i is rounding of the terms of A_iᵀλ.
         tau: τ, n numbers.
         gap: 1 − |τ|, n numbers.
         residual: ‖Aψ − y‖_∞/‖y‖_∞ of the independent rows.
-        status: ``converged``, or ``failed``.
+        status: ``converged``; ``below_input_precision`` where a coordinate that nearly cancels has fewer digits than asked
+            for; or ``failed``.
         reason: One line, where it failed.
         steps: Linear systems solved since the α before.
         digits: The correct digits asked for.
@@ -106,11 +112,12 @@ def _as_mp(values: Any, ndim: int) -> list[Any]:
 def _independent(A: list[list[Any]], y: list[Any]) -> tuple[list[list[Any]], list[Any]]:
     """Rows of A that span its row space, and what Aψ must be there for Aψ to be the projection of y on range(A)."""
     m, n = len(A), len(A[0])
-    work = [list(row) for row in A]
+    # Small rows are as exact as large ones: rank is decided between rows whose largest entry is 1.
+    tops = [max(abs(value) for value in row) or mp.mpf(1) for row in A]
+    work = [[value / top for value in row] for row, top in zip(A, tops, strict=True)]
     chosen: list[int] = []
     used: list[int] = []
-    top = max(abs(value) for row in A for value in row)
-    negligible = top * mp.mpf(10) ** (-mp.mp.dps // 2)
+    negligible = mp.mpf(10) ** (-mp.mp.dps // 2)
     for _ in range(min(m, n)):  # Gauss elimination with full pivoting: exact input, so what is left is rounding or rank
         size, i, j = max((abs(work[i][j]), i, j) for i in range(m) if i not in chosen for j in range(n))
         if size <= negligible:
@@ -132,13 +139,11 @@ def _independent(A: list[list[Any]], y: list[Any]) -> tuple[list[list[Any]], lis
     return basis, _solve(normal, [mp.fdot(column, y) for column in columns])
 
 
-def _solve(M: list[list[Any]], rhs: list[Any]) -> list[Any]:
-    """The solution of a symmetric positive definite system by LDLᵀ; raises ``ZeroDivisionError`` where it is not."""
-    size = len(M)
+def _factor(M: list[list[Any]]) -> tuple[list[list[Any]], list[Any]]:
+    """L and D of a symmetric positive definite M = LDLᵀ; raises ``ZeroDivisionError`` where it is not."""
     L: list[list[Any]] = []
     D: list[Any] = []
-    z: list[Any] = []
-    for i in range(size):
+    for i in range(len(M)):
         row: list[Any] = []  # L_ij D_j
         for j in range(i):
             row.append(M[i][j] - mp.fdot(row[:j], L[j]))
@@ -148,11 +153,24 @@ def _solve(M: list[list[Any]], rhs: list[Any]) -> list[Any]:
             raise ZeroDivisionError
         L.append(scaled)
         D.append(pivot)
-        z.append(rhs[i] - mp.fdot(scaled, z))
+    return L, D
+
+
+def _substitute(factor: tuple[list[list[Any]], list[Any]], rhs: list[Any]) -> list[Any]:
+    """The solution of LDLᵀx = rhs."""
+    L, D = factor
+    z: list[Any] = []
+    for row, value in zip(L, rhs, strict=True):
+        z.append(value - mp.fdot(row, z))
     x = [value / d for value, d in zip(z, D, strict=True)]
-    for i in range(size - 1, -1, -1):
-        x[i] -= mp.fsum(L[j][i] * x[j] for j in range(i + 1, size))
+    for i in range(len(x) - 1, -1, -1):
+        x[i] -= mp.fsum(L[j][i] * x[j] for j in range(i + 1, len(x)))
     return x
+
+
+def _solve(M: list[list[Any]], rhs: list[Any]) -> list[Any]:
+    """The solution of a symmetric positive definite system; raises ``ZeroDivisionError`` where it is not."""
+    return _substitute(_factor(M), rhs)
 
 
 class _Path:
@@ -166,26 +184,44 @@ class _Path:
 
     def points(self, targets: Sequence[Any]) -> Iterator[MultiprecisionLimit]:
         self._start(targets[0])
-        step = _FIRST_STEP
+        step, good = _FIRST_STEP, True
         for target in targets:
-            steps, good = 0, True
-            while self.log_a > mp.log(target) or steps == 0:
+            steps = 0
+            while good and (self.log_a > mp.log(target) or steps == 0):
                 saved = (list(self.psi), list(self.tau), list(self.e), self.log_a)
                 last = self.log_a - step <= mp.log(target)
                 goal = mp.log(target) if last else self.log_a - step
                 good, used = self._solve_at(goal, last)
                 steps += used
-                if not good and step > 1e-3:
+                if not good:
                     self.psi, self.tau, self.e, self.log_a = saved
                     step /= 4
+                    good = step > _SMALLEST_STEP
                     continue
                 step = min(2 * step, _LARGEST_STEP) if used <= 4 else step if used <= 8 else step / 1.5
                 if last:
                     break
-            residual = max(abs(r) for r in self._residual()) / max(abs(v) for v in self.y)
-            status, reason = (Status.CONVERGED, "") if good else (Status.FAILED, "Newton's method stalled")
-            gap = [1 - abs(t) for t in self.tau]
-            yield MultiprecisionLimit(list(self.psi), list(self.tau), gap, residual, status, reason, steps, self.digits)
+            yield self._limit(good, steps)
+
+    def _limit(self, good: bool, steps: int) -> MultiprecisionLimit:
+        """The point reached, with coordinates that are rounding only as 0."""
+        zero = [abs(t) <= noise * mp.mpf(10) ** _NOISE for t, noise in zip(self.tau, self.noise, strict=True)]
+        psi = [mp.mpf(0) if none else value for value, none in zip(self.psi, zero, strict=True)]
+        tau = [mp.mpf(0) if none else value for value, none in zip(self.tau, zero, strict=True)]
+        few = [i for i, (t, noise) in enumerate(zip(tau, self.noise, strict=True)) if t and self._floor(noise) > abs(t)]
+        status, reason = Status.CONVERGED, ""
+        if not good:
+            reached = f"10^{float(self.log_a / mp.log(10)):.6g}"
+            status, reason = Status.FAILED, f"Newton's method stalled; psi is given for alpha^p = {reached}"
+        elif few:
+            status = Status.BELOW_INPUT_PRECISION
+            reason = f"psi[{few[0]}] is a difference of nearly equal terms and has fewer digits than asked for"
+        residual = max(abs(r) for r in self._residual()) / max(abs(v) for v in self.y)
+        return MultiprecisionLimit(psi, tau, [1 - abs(t) for t in tau], residual, status, reason, steps, self.digits)
+
+    def _floor(self, noise: Any) -> Any:
+        """|τ_i| below which it has not all the digits asked for, from its rounding."""
+        return noise * mp.mpf(10) ** (self.digits + _NOISE)
 
     def _start(self, largest: Any) -> None:
         """The minimum-norm solution, on the linear part of the curve."""
@@ -198,6 +234,7 @@ class _Path:
         self.tau = [value / slope for value in minimum_norm]
         self.psi = [top * self._height(t) for t in self.tau]
         self.e = [mp.mpf(0)] * len(self.tau)
+        self.noise = [mp.mpf(0)] * len(self.tau)
 
     def _height(self, t: Any) -> Any:
         return 2 * mp.sinh(t) if self.k is None else (1 - t) ** -self.k - (1 + t) ** -self.k
@@ -233,7 +270,7 @@ class _Path:
         dl = goal - self.log_a
         for used in range(1, _NEWTON_STEPS + 1):
             try:
-                change = self._step(goal, dl)
+                change = self._step(goal, dl, tight)
             except (ZeroDivisionError, OverflowError):
                 return False, used
             if dl == 0 and change <= tolerance:
@@ -241,8 +278,11 @@ class _Path:
             dl = mp.mpf(0)
         return False, _NEWTON_STEPS
 
-    def _step(self, goal: Any, dl: Any) -> Any:
-        """One linear step, taken in ψ or τ as in the float64 path; returns the largest relative change."""
+    def _step(self, goal: Any, dl: Any, tight: bool) -> Any:
+        """One linear step, taken in ψ or τ as in the float64 path; returns the largest relative change.
+
+        Changes are relative to a where |ψ_i| is smaller, or in a ``tight`` solve where it is rounding.
+        """
         a = mp.exp(self.log_a)
         D = [a * self._slope(t) for t in self.tau]
         r = self._residual()
@@ -250,18 +290,33 @@ class _Path:
         rhs = [s - (v - s) * dl + mp.fdot(row, self.e) for s, v, row in zip(r, self.y, weighted, strict=True)]
         size = len(rhs)
         M: list[list[Any]] = [[mp.fdot(weighted[i], self.A[j]) for j in range(i + 1)] for i in range(size)]
-        multiplier = _solve(M, rhs)
+        factor = _factor(M)
+        multiplier = _substitute(factor, rhs)
+        if tight and dl == 0:
+            self.noise = self._rounding(factor, weighted)
         self.log_a, new_a = goal, mp.exp(goal)
         biggest = mp.mpf(0)
         for i, column in enumerate(self.columns):
             dt = mp.fdot(column, multiplier) - self.e[i]
             before = self.psi[i]
             self.psi[i], self.tau[i], self.e[i] = self._moved(before, self.tau[i], dt, D[i], dl, a, new_a)
-            biggest = max(
-                biggest,
-                abs(self.psi[i] - before) / max(abs(self.psi[i]), new_a * abs(self.tau[i])) if self.psi[i] else 0,
-            )
+            least = max(abs(self.tau[i]), self._floor(self.noise[i])) if tight else 1
+            scale = max(abs(self.psi[i]), new_a * least)
+            biggest = max(biggest, abs(self.psi[i] - before) / scale if scale else 0)
         return biggest
+
+    def _rounding(self, factor: tuple[list[list[Any]], list[Any]], weighted: list[list[Any]]) -> list[Any]:
+        """A bound on what rounding of the terms of A(ψ + De) = y makes of every τ_i: |Aᵀ||(ADAᵀ)⁻¹| times those."""
+        sizes = [
+            abs(y)
+            + mp.fsum(abs(a * x) + abs(w * t) for a, x, w, t in zip(row, self.psi, scaled, self.tau, strict=True))
+            for row, scaled, y in zip(self.A, weighted, self.y, strict=True)
+        ]
+        change = [mp.mpf(0)] * len(sizes)
+        for i, size in enumerate(sizes):
+            unit = [mp.eps * size if j == i else mp.mpf(0) for j in range(len(sizes))]
+            change = [total + abs(value) for total, value in zip(change, _substitute(factor, unit), strict=True)]
+        return [mp.fsum(abs(a) * c for a, c in zip(column, change, strict=True)) for column in self.columns]
 
     def _moved(self, psi: Any, t: Any, dt: Any, slope: Any, dl: Any, a: Any, new_a: Any) -> tuple[Any, Any, Any]:
         """(ψ, τ, e) of one coordinate after the linear step dt."""

@@ -23,6 +23,7 @@ _TINY = -550.0  # log of the smallest weight beside the largest: squares of its 
 # that float64 holds, and their steps would be rounding errors that the line search must then damp.
 _FLAT = -55.0
 _CONVERGED = 1e-8
+_ROUNDING = 1e-15  # a step this small beside the distances to the poles: H' may be 0 there, and never settle itself
 _CHOLESKY_SPREAD = 1e-4  # smallest over largest diagonal entry of the factor
 
 Kernel = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, float]]
@@ -83,7 +84,16 @@ def _newton_step(G: np.ndarray, slope: np.ndarray, value: np.ndarray) -> np.ndar
 
 
 def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolerance: float = 1e-13) -> Point:
-    """Damped Newton from a point strictly between the poles, u, v > 0, until the values H' change by ``tolerance``."""
+    """Damped Newton from a point strictly between the poles, u, v > 0, until the values H' change by ``tolerance``.
+
+    The change is relative to the values of the coordinates that G moves: those that it does not may be 1e80 times larger.
+    """
+    moving = np.any(G != 0, axis=1)
+    if not moving.all():
+        part = minimise(u[moving], v[moving], G[moving], kernel, tolerance)
+        u, v = u.copy(), v.copy()
+        u[moving], v[moving] = part.u, part.v
+        return Point(0.5 * (v - u), u, v, part.step, part.converged)
     step = np.inf if G.shape[1] and G.shape[0] else 0.0
     for _ in range(_MAX_ITERATIONS):
         if step == 0.0:
@@ -92,6 +102,8 @@ def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolera
         size = float(np.linalg.norm(value))
         delta = _newton_step(G, slope, value)
         previous, step = step, float(np.linalg.norm(slope * delta)) / size if size > 0 else 0.0
+        if _relative(np.abs(delta), np.minimum(u, v), v, kernel) <= _ROUNDING:
+            step = 0.0
         if step <= tolerance or (step <= _CONVERGED and step >= 0.5 * previous):
             break
         length = 1.0 if step < 1e-6 else _damping(u, v, delta, kernel, shift, float(delta @ value))

@@ -95,7 +95,7 @@ def fourth_order_constant(N: np.ndarray, size: np.ndarray, log_unit: float) -> t
 def slope_reached_at(
     B: np.ndarray,
     A_off: np.ndarray,
-    Z: np.ndarray,
+    G: np.ndarray,
     N: np.ndarray,
     size: np.ndarray,
     log_unit: float,
@@ -106,7 +106,6 @@ def slope_reached_at(
 
     The slope is the leading order's, which counts where the error is at most 1 % of each |W_i|, i in S.
     """
-    G = A_off.T @ Z
     fixed = A_off.T @ least_squares(B.T, np.ones(size.size))
     moved = _off_span(A_off.T @ least_squares(B.T, np.log(size) + log_unit), G)
     reached, near = None, 0
@@ -134,9 +133,8 @@ def slope_reached_at(
     return 0.0 if reached is None else float(np.exp(-0.5 * reached))
 
 
-def off_support_is_silent(B: np.ndarray, A_off: np.ndarray, Z: np.ndarray, size: np.ndarray) -> bool:
+def off_support_is_silent(B: np.ndarray, A_off: np.ndarray, G: np.ndarray, size: np.ndarray) -> bool:
     """Whether A_iᵀλ = 0 is possible off S at every L, so that nothing there moves and the error is of fourth order."""
-    G = A_off.T @ Z
     targets = (np.ones(size.size), np.log(size))
     left = [_off_span(A_off.T @ least_squares(B.T, target), G) for target in targets]
     return max(float(np.abs(vector).max()) for vector in left) <= 1e-13

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.equal_columns import EqualColumns
 from dlntorch.potentials import h, h_prime
 from dlntorch.problem import Problem, norm
 from dlntorch.reference.centre import Point, centre_at_depth, newton_projection
@@ -29,7 +30,7 @@ from dlntorch.reference.entropy_rate import (
     slope_reached_at,
 )
 from dlntorch.reference.selection import SelectedMinimizer, null_space, selected_minimizer, weighted_null_space
-from dlntorch.reference.standard_form import StandardForm
+from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import least_squares
 from dlntorch.trajectory import Status
 from dlntorch.validation import check_alpha, check_depth
@@ -117,16 +118,29 @@ def _unknown(chosen: SelectedMinimizer, why: str) -> Rate:
 
 @dataclass(frozen=True)
 class _Geometry:
-    """The scaled data split along the face: S and the nonzero columns off S."""
+    """The scaled data split along the face: S and the nonzero columns off S.
+
+    Attributes:
+        off: Indices of the nonzero columns off S.
+        B: A_S diag(σ).
+        A_off: The columns off S.
+        N: A basis of ker B.
+        start: A_iᵀλ off S for some λ with A_Sᵀλ = σ.
+        G: Rows A_iᵀZ off S, Z a basis of ker Bᵀ; exactly 0 where A_i lies in the span of A_S, which fixes A_iᵀλ.
+        size: |W_S| over its largest entry.
+        log_unit: log of that entry.
+        equal: Which columns are equal.
+    """
 
     off: np.ndarray
     B: np.ndarray
     A_off: np.ndarray
     N: np.ndarray
     start: np.ndarray
-    Z: np.ndarray
+    G: np.ndarray
     size: np.ndarray
     log_unit: float
+    equal: EqualColumns
 
     @classmethod
     def of(cls, form: StandardForm, chosen: SelectedMinimizer) -> _Geometry:
@@ -144,16 +158,29 @@ class _Geometry:
             A_off=form.A[:, off],
             N=weighted_null_space(B, weights, face.dimension) if face.dimension else np.zeros((weights.size, 0)),
             start=form.A[:, off].T @ face.lam,
-            Z=null_space(B.T, form.A.shape[0] - rank),
+            G=_free_directions(B, form.A[:, off], null_space(B.T, form.A.shape[0] - rank)),
             size=weights / unit,
             log_unit=form.log_scale + float(np.log(unit)),
+            equal=EqualColumns.of(form.problem.A.detach().cpu().double().numpy()),
         )
+
+
+def _free_directions(B: np.ndarray, A_off: np.ndarray, Z: np.ndarray) -> np.ndarray:
+    """Rows A_iᵀZ, 0 where they are rounding of A_i = Bc.
+
+    H' and its slope may be 1e80 where A_i is almost a column of the support: the rounding, so magnified, would decide λ.
+    """
+    G = A_off.T @ Z
+    c = np.column_stack([least_squares(B, a) for a in A_off.T]) if A_off.shape[1] else np.zeros((B.shape[1], 0))
+    terms = np.linalg.norm(A_off, axis=0) + np.linalg.norm(np.abs(B) @ np.abs(c), axis=0)
+    G[np.linalg.norm(G, axis=1) <= 32 * EPS * terms] = 0.0
+    return G
 
 
 def _above_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimizer) -> Rate:
     p, g = chosen.p, geometry
     k = p / (p - 2)
-    point = centre_at_depth(g.start, g.A_off.T @ g.Z, k)
+    point = centre_at_depth(g.start, g.G, k)
     if point is None or not point.converged:
         return _unknown(chosen, "no dual vector with |A_iᵀλ| < 1 off the support was found at this precision")
     values = [torch.from_numpy(a) for a in (point.tau, point.u, point.v)]
@@ -209,8 +236,8 @@ def _next_term(g: _Geometry, p: float, point: Point) -> tuple[np.ndarray, np.nda
     if not (np.all(np.isfinite(u)) and np.all(np.isfinite(slope))):
         return np.full(slope.size, np.inf), np.full(u.size, np.inf)
     tau = g.A_off.T @ least_squares(g.B.T, -u)
-    if g.Z.shape[1] and tau.size:
-        tau = tau + newton_projection(g.A_off.T @ g.Z, slope, slope * tau)
+    if g.G.shape[1] and tau.size:
+        tau = tau + newton_projection(g.G, slope, slope * tau)
     off = slope * tau
     return off, _on_support(g, p, -g.A_off @ off, 2.0**-k * (k / 2) * u)
 
@@ -233,16 +260,16 @@ def _where_small(g: _Geometry, p: float, vector: np.ndarray, correction: np.ndar
 def _at_depth_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimizer) -> Rate:
     g = geometry
     none = "at p = 2 the exponent is known but no formula for the constant"
-    if g.size.size and (g.off.size == 0 or off_support_is_silent(g.B, g.A_off, g.Z, g.size)):
+    if g.size.size and (g.off.size == 0 or off_support_is_silent(g.B, g.A_off, g.G, g.size)):
         return _fourth_order(form, g, chosen)
     if g.size.size == 0:  # y = 0: the limit is 0 for every α
         zero = torch.zeros_like(chosen.psi)
         return Rate(2.0, 2.0, 0.0, "", zero, None, 0.0, None, np.inf, chosen.status, chosen.reason, chosen)
-    rho, tau = decay_exponent(g.start, g.A_off.T @ g.Z)
+    rho, tau = decay_exponent(g.start, g.G)
     if rho is None or rho >= 1:
         return _unknown(chosen, "the linear programme for ϱ gave no value below 1 at this precision")
     exponent = 2 * (1 - rho)
-    alpha = slope_reached_at(g.B, g.A_off, g.Z, g.N, g.size, g.log_unit, tau, exponent)
+    alpha = slope_reached_at(g.B, g.A_off, g.G, g.N, g.size, g.log_unit, tau, exponent)
     return Rate(2.0, exponent, None, none, None, None, rho, None, alpha, chosen.status, chosen.reason, chosen)
 
 
@@ -263,4 +290,4 @@ def _assemble(
     out = np.zeros(form.A.shape[1])
     out[g.off] = off
     out[chosen.face.support] = chosen.face.signs * on
-    return out
+    return g.equal.mean(out)

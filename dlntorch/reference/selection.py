@@ -17,6 +17,8 @@ import torch
 from scipy.linalg import qr, solve_triangular
 from torch import Tensor
 
+from dlntorch import extended
+from dlntorch.equal_columns import EqualColumns
 from dlntorch.problem import Problem
 from dlntorch.reference.faces import Face
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
@@ -100,6 +102,7 @@ def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | N
     x, step, iterations = face.interior, 0.0, 0
     if status is not Status.FAILED and face.dimension > 0:
         x, step, iterations = _newton_on_face(form.A, form.y, face, depth)
+        x = EqualColumns.of(problem.A.detach().cpu().double().numpy()).mean(x)
         if not step <= _ACCEPTED_STEP:
             status = Status.FAILED
             trouble = f"Newton's iteration on the face stopped at a relative step of {step:.1e}"
@@ -137,14 +140,18 @@ def weighted_null_space(B: np.ndarray, size: np.ndarray, dimension: int) -> np.n
     """A basis of ker B, of known dimension, whose small rows (in the sense of ``size``) are small or exact.
 
     The other coordinates are expressed by the largest ones that are independent: a pivoted QR of B diag(size). An
-    orthonormal basis carries errors of 1e-16 in every row, which swamp a coordinate of size 1e-12.
+    orthonormal basis carries errors of 1e-16 in every row, which swamp a coordinate of size 1e-12, and so do the errors
+    of the QR: they are put right by what BN is in more digits than float64 has.
     """
     rank = B.shape[1] - dimension
-    R, pivots = (np.asarray(factor) for factor in qr(B * size, mode="economic", pivoting=True)[-2:])
+    Q, R, pivots = (np.asarray(factor) for factor in qr(B * size, mode="economic", pivoting=True))
     head, tail = pivots[:rank], pivots[rank:]
     N = np.zeros((B.shape[1], dimension))
     N[tail] = np.diag(size[tail])
-    N[head] = -size[head, None] * solve_triangular(R[:rank, :rank], R[:rank, rank:])
+    right = R[:rank, rank:]
+    for _ in range(3):
+        N[head] -= size[head, None] * solve_triangular(R[:rank, :rank], right)
+        right = Q[:, :rank].T @ extended.product(B, N)
     return N
 
 
@@ -162,13 +169,17 @@ def _newton_on_face(A: np.ndarray, y: np.ndarray, face: Face, p: float) -> tuple
     unit = float(x.max())
     x = x / unit
     target = y / unit
-    best, iterations = np.inf, 0
+    N, best, iterations = np.zeros((x.size, 0)), np.inf, 0
     for _ in range(2):  # the second time with a null space adapted to the sizes in W_p itself
-        x, best, more = _newton(weighted_null_space(B, x, face.dimension), x, p)
+        N = weighted_null_space(B, x, face.dimension)
+        x, best, more = _newton(N, x, p)
         iterations += more
     root = np.sqrt(_metric(x, p))
     for _ in range(2):  # the null space is exact to rounding only: put the residual back to zero, in Newton's metric
         x = x + root * least_squares(B * root, target - B @ x)
+    # Rounding of that is a step along the face, of the size of what is put back over the smallest coordinate.
+    x, best, more = _newton(N, x, p)
+    iterations += more
     out = np.zeros(A.shape[1])
     out[face.support] = face.signs * x * unit
     return out, best, iterations

@@ -221,6 +221,89 @@ def test_uncertainty_covers_a_support_of_one_column_of_one_sign():
     assert float(error.max()) <= 100 * float(limit.uncertainty)
 
 
+def spread_problem(m: int, n: int, condition: float, seed: int, support: int) -> Problem:
+    """Singular values from 1 to 1/condition, a planted y, and the first column of its support once more."""
+    rng = np.random.default_rng(seed)
+    U, V = np.linalg.qr(rng.standard_normal((m, m)))[0], np.linalg.qr(rng.standard_normal((n, m)))[0]
+    A = (U * np.logspace(0, -np.log10(condition), m)) @ V.T
+    x = np.zeros(n)
+    S = rng.choice(n, support, replace=False)
+    x[S] = rng.choice([-1, 1], support) * (1 + rng.random(support))
+    y = A @ x
+    return Problem(np.column_stack([A, rng.choice([-1, 1]) * A[:, S[0]]]), y)
+
+
+def relative_error(limit, exact, p, alpha):
+    """Of every coordinate, in the units of ``uncertainty``."""
+    scale = exact.psi.abs().clamp(min=min(2 * alpha**p, float(exact.psi.abs().max())))
+    return float(((limit.psi - exact.psi).abs() / scale).max())
+
+
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e4, 1e6])
+@pytest.mark.parametrize(("p", "alpha"), [(2, 1.0), (3, 1e-2), (6, 1e-2), (3, 10.0), (10, 10.0)])
+def test_uncertainty_is_about_the_error_at_every_condition_number_and_alpha(condition, p, alpha):
+    """In many digits from the same floats. One rounding in A moves τ by a rounding of the terms of A_iᵀλ, not of τ."""
+    for seed in range(4):
+        problem = spread_problem(2 + seed % 3, 6 + seed, condition, seed, 1 + seed % 2)
+        limit, exact = flow_limit(problem, p, alpha), flow_limit(problem, p, alpha, precision=30)
+        error = relative_error(limit, exact, p, alpha)
+        assert limit.status is not Status.CONVERGED or error <= 10 * max(float(limit.uncertainty), 1e-15)
+        if alpha >= 10:  # where the answer is nearly A⁺y
+            assert float(limit.uncertainty) >= 1e-17 * condition
+
+
+@pytest.mark.parametrize(("p", "alpha"), [(3, 1e3), (50, 10.0)])
+def test_a_limit_without_digits_says_so_where_alpha_is_large(p, alpha):
+    """Condition 1e14 and ψ ≪ α^p: relative to 2α^p nothing is ever uncertain."""
+    rng = np.random.default_rng(1)
+    U, V = np.linalg.qr(rng.standard_normal((3, 3)))[0], np.linalg.qr(rng.standard_normal((6, 3)))[0]
+    A = (U * np.array([1, 0.5, 1e-14])) @ V.T
+    problem = Problem(A, A @ rng.standard_normal(6))
+    limit, exact = flow_limit(problem, p, alpha), flow_limit(problem, p, alpha, precision=30)
+    assert relative_error(limit, exact, p, alpha) <= 10 * float(limit.uncertainty)
+    assert limit.status is Status.BELOW_INPUT_PRECISION
+
+
+@pytest.mark.parametrize("size", [(3, 7), (20, 700)])  # the second goes by LAPACK
+@pytest.mark.parametrize("p", [2, 3, 6])
+def test_columns_that_are_the_same_floats_have_the_same_tau_and_psi(size, p):
+    rng = np.random.default_rng(3)
+    A = np.linalg.qr(rng.standard_normal(size[::-1]))[0].T * np.logspace(0, -5, size[0])[:, None]
+    A = rng.standard_normal((size[0], size[0])) @ A
+    y = A[:, 0] - 2 * A[:, 1]
+    both = np.column_stack([A, A[:, 0], -A[:, 1], A[:, 2], A[:, 0]])
+    n = A.shape[1]
+    limits = [flow_limit(Problem(both, y), p, [1e-1, 1e-3])]
+    # Rank is lost by a row that repeats: columns that are equal in A are equal in the reduced pair only to rounding.
+    limits.append(flow_limit(Problem(np.vstack([both, both[:1]]), np.append(y, y[0])), p, [1e-1, 1e-3]))
+    if size[0] == 3:
+        batch = flow_limit([Problem(both, y)] * 600, p, [1e-1, 1e-3])
+        assert torch.equal(batch.psi[5, :, 0], batch.psi[5, :, n])
+        assert torch.equal(batch.tau[5, :, 1], -batch.tau[5, :, n + 1])
+    for limit in limits:
+        for values in (limit.psi, limit.tau):
+            assert torch.equal(values[:, 0], values[:, n])
+            assert torch.equal(values[:, 0], values[:, n + 3])
+            assert torch.equal(values[:, 1], -values[:, n + 1])
+            assert torch.equal(values[:, 2], values[:, n + 2])
+
+
+@pytest.mark.parametrize(("p", "alpha"), [(2.5, 0.1), (3.0, 1e-2), (2.0, 1e-3)])
+def test_coordinates_that_only_tend_to_zero_are_not_waited_for(p, alpha):
+    """2ψ₁ + ψ₂ = 0 = 2ψ₁ − 2ψ₂: Newton halves their digits for ever, and no residual is small beside its terms."""
+    A, y = [[-1.0, 2.0, 0.0, 1.0], [2.0, 1.0, 0.0, 0.0], [2.0, -2.0, 0.0, 0.0]], [2.0, 0.0, 0.0]
+    limits = [flow_limit(Problem(A, y), p, alpha), flow_limit([Problem(A, y)] * 600, p, alpha)]
+    for status, psi in ((limits[0].status, limits[0].psi), (limits[1].status[0], limits[1].psi[0])):
+        assert status is Status.CONVERGED
+        assert torch.allclose(psi, torch.tensor([0.0, 0, 0, 2]).double(), rtol=0, atol=1e-15)
+
+
+def test_equal_columns_with_different_starts_are_not_made_equal():
+    A, alpha = [[1.0, 2.0, 1.0]], [0.1, 0.1, 0.2]
+    limit = flow_limit(Problem(A, [1.0]), 3, alpha, per_coordinate=True)
+    assert float(limit.psi[2]) > 1.5 * float(limit.psi[0])
+
+
 def test_zero_data_zero_columns_and_one_coordinate():
     zero = flow_limit(Problem([[1.0, 2.0]], [0.0]), 3, [1.0, 1e-3])
     assert not torch.any(zero.psi)
@@ -264,10 +347,9 @@ def test_large_problem_by_lapack_agrees_with_the_compiled_kernel():
 
     problem = problems.gaussian(30, 90, seed=7, nonzeros=6)
     A, y = problem.A.numpy(), problem.y.numpy()
-    minimum_norm = np.linalg.pinv(A) @ y
-    small, large = (CentralPath(A, y, minimum_norm, 3.0) for _ in range(2))
-    small._step, small._direction = small._small_step, small._small_direction
-    large._step, large._direction = large._large_step, large._large_direction
+    small, large = (CentralPath(A, y, 3.0) for _ in range(2))
+    small._step, small._solver = small._small_step, small._small_solver
+    large._step, large._solver = large._large_step, large._large_solver
     targets = [3 * math.log(alpha) for alpha in (1e-1, 1e-2, 1e-3)]
     for one, two in zip(small.points(targets), large.points(targets), strict=True):
         assert one.converged

@@ -131,6 +131,55 @@ def test_rank_zero_data_and_inconsistent_data():
     assert float(flow_limit(tall, 3, 1e-2, precision=30).psi) == 1.5
 
 
+def test_a_coordinate_that_is_zero_by_cancellation_is_zero_and_holds_nothing_up():
+    """The minimiser is ±(4/3, 4/3, 0, −4/3) at every α: the third coordinate of Aᵀλ is a difference of equal numbers."""
+    problem = Problem([[-1.0, -1, -1, 1], [-1, -1, 1, 1]], [-4.0, -4])
+    limit = flow_limit(problem, 3, 1e-3, precision=36)
+    assert limit.status is Status.CONVERGED
+    third = "1." + 35 * "3"
+    assert limit.exact == [third, third, "0.0", "-" + third]
+    assert float(limit.tau[2]) == 0.0
+    assert limit.steps < 100
+
+
+@pytest.mark.parametrize("p", [2, 2.5, 3, 4, 6])
+def test_zeros_by_symmetry_in_small_integer_problems(p):
+    """A_iᵀλ = 0 wherever column i is antisymmetric under a symmetry of the rest of the problem."""
+    for rows, y, zero in (
+        ([[1.0, 2, 1, 3], [1.0, 2, -1, 3]], [2.0, 2.0], [2]),
+        ([[1.0, 0, 1, 1, -1], [0.0, 1, 1, -1, 1]], [3.0, 3.0], [3, 4]),
+        ([[2.0, 1, 0, 0], [0.0, 0, 1, 0], [1.0, 1, 0, 3]], [2.0, 0.0, 1.0], [2]),
+    ):
+        limit = limit_mp(rows, y, p, "1e-4", dps=36)
+        assert limit.status is Status.CONVERGED
+        assert all(limit.psi[i] == 0 for i in zero)
+
+
+def test_rows_of_any_size_count_for_the_rank():
+    """Two equations, the second in units of 1e-60: the same solution as with the second in units of 1."""
+    small = limit_mp([[1.0, 1.0, 0.0], [0.0, 2.0**-200, 2.0**-200]], [1.0, 2.0**-200], 3, 1e-3, dps=30)
+    plain = limit_mp([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0], 3, 1e-3, dps=30)
+    assert small.decimals() == plain.decimals()
+
+
+def test_a_path_that_stalls_ends_as_a_failure_for_all_that_follows():
+    problem = problems.line()
+    with mp.workdps(80):
+        path = _Path([list(map(mp.mpf, row)) for row in problem.A.tolist()], [mp.mpf(3), mp.mpf(3)], 3.0, 30)
+        good = path._step
+
+        def step(goal, dl, tight):
+            if goal < mp.log("1e-5"):
+                raise ZeroDivisionError
+            return good(goal, dl, tight)
+
+        path._step = step
+        points = list(path.points([mp.mpf("1e-3"), mp.mpf("1e-9"), mp.mpf("1e-12")]))
+    assert [point.status for point in points] == [Status.CONVERGED, Status.FAILED, Status.FAILED]
+    assert "stalled; psi is given for alpha^p = 10^-" in points[1].reason
+    assert points[2].steps == 0
+
+
 def test_symmetric_equations_against_elimination():
     M = [[4, 1, 2], [1, 5, -1], [2, -1, 6]]
     with mp.workdps(40):

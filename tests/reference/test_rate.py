@@ -114,6 +114,47 @@ def check_slope(problem: dln.Problem) -> None:
     assert slope(problem, mp.nstr(power, 5), "1e-10", rate.exponent) == pytest.approx(rate.exponent, abs=0.02)
 
 
+@pytest.mark.parametrize(("p", "j"), [(2.1, 4), (2.1, 12), (2.5, 30), (3, 16), (4, 34)])
+def test_a_column_almost_that_of_the_support_decides_nothing_but_itself(p: float, j: int) -> None:
+    """A_2 = (1 − 2^{−j})A_1, so A_2ᵀλ = 1 − 2^{−j}: τ elsewhere is as without it, and its own term is seen last."""
+    a = np.array([3.0, 5, -2]) / 8
+    others = np.array([[1.0, -0.5, 0.25], [0.25, 0.75, -1.0], [-0.5, 0.5, 0.5]]).T
+    rate = dln.predict_rate(dln.Problem(np.column_stack([a, a * (1 - 2.0**-j), others]), a), p)
+    without = dln.predict_rate(dln.Problem(np.column_stack([a, others]), a), p)
+    assert rate.status is Status.CONVERGED
+    torch.testing.assert_close(rate.tau[2:], without.tau[1:], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(rate.constant_vector[2:], without.constant_vector[1:], rtol=1e-7, atol=0)
+    # ψ_2/α^p is (2^{−j} + u)^{−k} but for smaller terms, with W_1 = 1 and so u = α^{p−2}; its correction counts.
+    k = p / (p - 2)
+    if j >= 12:
+        assert rate.alpha_asymptotic == pytest.approx((0.01 * 2.0**-j / k) ** (1 / (p - 2)), rel=0.02 * k)
+
+
+@pytest.mark.parametrize("p", [2.5, 3, 4])
+def test_constants_of_small_integer_problems_whose_dual_vector_is_at_the_middle(p: float) -> None:
+    """Σ H_p is smallest where all τ off the support are 0: there is no value to be relative to."""
+    for A, y in (
+        ([[1.0, -1, -1], [0, -1, -1]], [4.0, 4]),
+        ([[1.0, 2, 4], [-1, 1, -4]], [-6.0, -3]),
+        ([[-1.0, 1, -1, 1, 1], [0, 1, -1, 0, -1], [0, 1, 1, 0, 1]], [3.0, 5, -5]),
+        ([[2.0, 0, -1, -1], [-1, 0, 1, 1], [1, 0, 2, -2]], [8.0, -8, 0]),
+    ):
+        problem = dln.Problem(A, y)
+        rate = dln.predict_rate(problem, p)
+        assert rate.status is Status.CONVERGED, rate.reason
+        ratio, _ = measured(problem, p, f"1e-{round(12 / (1 - 2 / p))}")
+        np.testing.assert_allclose(
+            rate.constant_vector.numpy(), ratio, rtol=0, atol=1e-6 * max(1, np.linalg.norm(ratio))
+        )
+
+
+def test_nothing_off_the_support_has_to_move() -> None:
+    rate = dln.predict_rate(dln.Problem([[0.0, 2, 0], [1, 0, 0]], [0.0, 3]), 3)
+    assert rate.status is Status.CONVERGED
+    assert rate.constant <= 1e-15
+    assert rate.tau.tolist() == pytest.approx([1, 0, 0], abs=1e-15)
+
+
 def test_slope_at_depth_two() -> None:
     check_slope(paper_random())
     check_slope(plane())

@@ -123,6 +123,37 @@ def test_agrees_with_a_general_solver(seed: int) -> None:
         assert objective(z) <= other.fun + 1e-13 * abs(other.fun)
 
 
+@pytest.mark.parametrize("p", [3, 7, 20, 50])
+@pytest.mark.parametrize("small", [2.0**-30, 2.0**-36, 2.0**-40])
+def test_a_small_coordinate_that_the_data_fix_leaves_the_rest_of_the_face_alone(p: float, small: float) -> None:
+    """The line with a fourth coordinate: ψ₁ + ψ₂ + ψ₃ + ψ₄ = 3 + small. Its selector's slope is as large as it is small."""
+    problem = dln.Problem([[1.0, 1, 1, 0], [3.0, 0, 1, 0], [1.0, 1, 1, 1]], [3.0, 3.0, 3.0 + small])
+    W = dln.selected_minimizer(problem, p)
+    assert W.status is Status.CONVERGED
+    expected = torch.cat([line_selected(p), torch.tensor([small], dtype=torch.float64)])
+    torch.testing.assert_close(W.psi, expected, rtol=2e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize(("p", "small"), [(7, 2e-10), (7, 2e-12), (20, 2e-11), (50, 2e-9), (50, 2e-12)])
+def test_equal_columns_are_halved_beside_a_small_coordinate(p: float, small: float) -> None:
+    A = [[0, 0, 0, 0, 0, 1, 1], [0, -1, 1, 0, 0, -1, -1], [0, -1, -1, 0, 0, 1, 1]]
+    W = dln.selected_minimizer(dln.Problem(A, [-2, 2 + small, -(2 + small)]), p)
+    assert W.status is Status.CONVERGED
+    assert W.psi[5:].tolist() == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("j", [10, 14, 18, 22])
+def test_equal_columns_share_equally_however_ill_conditioned_the_rest_is(j: int) -> None:
+    """Columns 0 and 3 are the same floats; the condition number is about 2^j."""
+    e = 2.0**-j
+    problem = dln.Problem([[-1, e, 0, -1], [0.5, -e, 0, 0.5]], [-1, 0.5])
+    W = dln.selected_minimizer(problem, 3)
+    assert W.status is Status.CONVERGED
+    assert W.unique is False
+    torch.testing.assert_close(W.psi, torch.tensor([0.5, 0, 0, 0.5]).double(), rtol=1e-15, atol=1e-15)
+    assert W.psi[0] == W.psi[3]
+
+
 @pytest.mark.parametrize("p", [2.0, 2.5, 6.0])
 def test_duplicated_columns_share_equally_and_opposite_ones_share_with_opposite_signs(p: float) -> None:
     base = gaussian(6, 15, 3)
