@@ -15,7 +15,7 @@ from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine.processes import shard_processes
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
-from dlntorch.experiment.folder import RunFolder, problem_digest
+from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.references import References, compute_references
 from dlntorch.experiment.result import RunResult
@@ -24,6 +24,7 @@ from dlntorch.experiment.steps import chosen_schedule, new_descent
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.training.certified import certified_bound, refined
+from dlntorch.training.identity import problem_digest
 from dlntorch.training.prediction import Prediction
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count, check_flag, check_number
