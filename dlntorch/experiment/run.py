@@ -277,7 +277,7 @@ def _run_in(
     share, every, block = training_options(config)
     problem = make_problem(**config["problem"])
     asked = RunSettings.from_config(problem, config)
-    import_libraries(config["logger"]["name"])  # only now: a mistake in the settings is said without them
+    import_libraries(config["logger"])  # only now: a mistake in the settings is said without them
     from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
     from dlntorch.experiment.loggers import open_logger
     from dlntorch.training.fit import fit_descent
