@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dlntorch.dynamics.schedule import Schedule
-from dlntorch.engine.processes import shard_processes
+from dlntorch.engine.processes import external_rank, shard_processes
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
 from dlntorch.experiment.folder import RunFolder
@@ -123,6 +123,11 @@ def train(
         dtype=problem.dtype if dtype is None else dtype,
         shards=shards,
     )
+    if external_rank(settings.shards) is not None:
+        raise InputError(
+            "shards must be 1 in a script that torchrun or srun starts several times, since train starts processes of its "
+            f"own; train.py joins theirs, got {settings.shards}"
+        )
     with numeric_threads("auto", problem), shard_processes(settings.shards):
         found = compute_references(problem, settings.p, settings.alpha, settings.references)
         settings = replace(settings, schedule=chosen_schedule(problem, settings))
