@@ -19,7 +19,7 @@ from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.measure import GROUP, Measurer
 from dlntorch.training.module import SGDModule
 from dlntorch.training.recorder import Recorder
-from dlntorch.validation import DataWarning
+from dlntorch.validation import DataWarning, InputError
 
 __all__ = ["CheckpointCallback", "EnsembleCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
 
@@ -35,6 +35,12 @@ def _descent(module: pl.LightningModule) -> Descent:
     if not isinstance(descent, Descent):
         raise TypeError("this callback accompanies one network, got an ensemble")
     return descent
+
+
+def _logs_in_its_place(module: pl.LightningModule) -> None:
+    """Each step reaches the loggers once: from a callback, where one logs, and from the module otherwise."""
+    if isinstance(module, SGDModule):
+        module.to_loggers = False
 
 
 class _Sender:
@@ -79,6 +85,14 @@ class MetricsCallback(pl.Callback):
         self._cost = 0.0  # of the last group, the best guess of the next one's
         self._recorder: Recorder | None = None
         self._sender = _Sender()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if _descent(pl_module).network.overrides_psi:
+            raise InputError(
+                "callbacks must not have MetricsCallback with a network that overrides psi: it measures θ₊^p − θ₋^p, "
+                f"got {type(_descent(pl_module).network).__name__}"
+            )
+        _logs_in_its_place(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         descent = _descent(pl_module)
@@ -182,6 +196,9 @@ class EnsembleCallback(pl.Callback):
         self.every_seconds = every_seconds
         self._last = time.monotonic()
         self._sender = _Sender()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _logs_in_its_place(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if time.monotonic() - self._last >= self.every_seconds:

@@ -58,6 +58,11 @@ class DiagonalLinearNetwork(nn.Module):
         """ψ_θ = θ₊^p − θ₋^p, shape (*batch, n); differentiable in θ."""
         return self.theta_plus**self.p - self.theta_minus**self.p
 
+    @property
+    def overrides_psi(self) -> bool:
+        """Whether a subclass has a ψ of its own: only automatic differentiation follows it."""
+        return type(self).psi is not DiagonalLinearNetwork.psi
+
     def forward(self, rows: Tensor) -> Tensor:
         """Predictions ⟨x, ψ_θ⟩ for rows x of shape (k, n); the result has shape (*batch, k)."""
         return self.psi @ rows.mT

@@ -35,15 +35,18 @@ _HOME = {
 }
 
 
-def resolve_engine(name: Any, device: torch.device, dense: bool = True) -> str:
+def resolve_engine(name: Any, device: torch.device, dense: bool = True, own_psi: bool = False) -> str:
     """The engine that ``name`` means on a device: ``auto`` is ``fused`` on the CPU and ``cuda`` on a GPU.
 
-    With an A that is an operator (``dense`` false) it is ``eager`` on both.
+    With an A that is an operator (``dense`` false) it is ``eager`` on both, with a network that overrides ψ
+    (``own_psi``) ``autograd``.
 
     Raises:
         InputError: for an unknown name, ``fused`` on a GPU, ``cuda`` without one, or either with an operator.
     """
     check_choice("engine", name, ENGINES)
+    if name == "auto" and own_psi:
+        return "autograd"
     if name == "auto" and not dense:
         return "eager"
     if name in ("fused", "cuda") and not dense:

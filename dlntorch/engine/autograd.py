@@ -67,6 +67,7 @@ class AutogradEngine(Engine):
     """
 
     name = "autograd"
+    any_psi = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -138,6 +139,5 @@ class AutogradEngine(Engine):
 
 
 def _grad(parameter: Tensor) -> Tensor:
-    if parameter.grad is None:
-        raise RuntimeError("backward has not been called")
-    return parameter.grad
+    """∂L/∂θ, zero where an overridden ψ does not depend on the parameter."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

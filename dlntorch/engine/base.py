@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from dlntorch.engine.batches import RowBatches
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
+from dlntorch.validation import InputError
 
 if TYPE_CHECKING:
     from dlntorch.dynamics.certificate import Certificate
 
-__all__ = ["Engine", "Progress", "RecordingEngine", "Snapshot", "Stopping", "first_improper"]
+__all__ = ["Engine", "Progress", "RecordingEngine", "Snapshot", "Stopping", "check_network", "first_improper"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class Engine(ABC):
 
     #: What ``engine=`` calls it.
     name: str
+    #: Whether it differentiates the network's own ψ; the others step by the formula of θ₊^p − θ₋^p.
+    any_psi: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -110,6 +113,12 @@ class Engine(ABC):
         batches: RowBatches | None = None,
         certificate: Certificate | None = None,
     ) -> None:
+        check_network(network, problem, self.name, self.any_psi)
+        if network.overrides_psi and (schedule.rule != "constant" or certificate is not None):
+            raise InputError(
+                "schedule must be constant, and certificate false, with a network that overrides psi, since all others "
+                f"use the formula of θ₊^p − θ₋^p, got {schedule.name!r} and {certificate is not None}"
+            )
         self.network = network
         self.problem = problem
         self.schedule = schedule
@@ -154,6 +163,49 @@ class RecordingEngine(Engine):
     @abstractmethod
     def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Snapshot]]:
         """:meth:`advance` for full batches, keeping θ at the steps ``due``, increasing, where they are reached."""
+
+
+def check_network(network: DiagonalLinearNetwork, problem: Problem, engine: str, any_psi: bool = False) -> None:
+    """Refuse a network of which an engine would train something else: nothing that a subclass changes is ignored.
+
+    Args:
+        network: One network.
+        problem: What it is trained on.
+        engine: The engine's name.
+        any_psi: Whether the engine differentiates the network's own ψ.
+
+    Raises:
+        InputError: naming what the engine would ignore.
+    """
+    kind = type(network).__name__
+    parameters = dict(network.named_parameters())
+    if set(parameters) != {"theta_plus", "theta_minus"}:
+        raise InputError(
+            f"network must have the parameters theta_plus and theta_minus and no others, which no engine trains, "
+            f"got {kind} with {', '.join(parameters)}"
+        )
+    for name, parameter in parameters.items():
+        if tuple(parameter.shape) != (problem.n,):
+            raise InputError(
+                f"network must be one network of n={problem.n}, got {name} of shape {tuple(parameter.shape)}"
+            )
+        if not parameter.requires_grad:
+            raise InputError(f"network must be trained whole, got {kind} whose {name} has requires_grad=False")
+        if (parameter.dtype, parameter.device.type) != (problem.dtype, problem.device.type):
+            raise InputError(
+                f"network must have the problem's dtype and device, {problem.dtype} on {problem.device}, "
+                f"got {name} of {parameter.dtype} on {parameter.device}"
+            )
+    if type(network).forward is not DiagonalLinearNetwork.forward:
+        raise InputError(f"network must keep forward, which no engine calls (psi is what is trained), got {kind}")
+    if network.overrides_psi:
+        if not any_psi:
+            raise InputError(
+                f"engine must be autograd with a network that overrides psi, since {engine} steps by the formula of "
+                f"θ₊^p − θ₋^p, got {kind}"
+            )
+        if tuple(network.psi.shape) != (problem.n,):
+            raise InputError(f"psi must have shape ({problem.n},), got {tuple(network.psi.shape)} from {kind}")
 
 
 def first_improper(plus: np.ndarray, minus: np.ndarray) -> Status:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.dynamics.schedule import Schedule
-from dlntorch.engine.base import Progress, Stopping
+from dlntorch.engine.base import Progress, Stopping, check_network
 from dlntorch.engine.batched import ENDINGS, BatchState, step
 from dlntorch.engine.eager import EagerEngine
 from dlntorch.network import DiagonalLinearNetwork
@@ -93,6 +93,8 @@ class CudaBatch:
         for one in schedules:
             if one.rule not in ("relative", "constant") or one.rule != schedules[0].rule:
                 raise InputError(f"schedule must be relative or constant in a batch, and one for all, got {one.name!r}")
+        for i, network in enumerate(networks):
+            check_network(network, given[i if len(given) > 1 else 0], "cuda")
         self.networks = list(networks)
         self.state = _state(self.networks, given, schedules, _one_for_each("tol", stopping, Stopping, len(networks)))
         self._run = (runner or _runner)(self.state)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
-import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing import get_context
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from dlntorch.validation import InputError
 
@@ -24,6 +25,10 @@ __all__ = ["external_rank", "receive", "send", "shard_processes", "share", "work
 
 #: Workers wait while rank 0 computes references or draws.
 TIMEOUT = timedelta(days=7)
+#: How long processes that a launcher has started wait for one another: a cluster's file system is slow when all start.
+RENDEZVOUS = timedelta(minutes=10)
+#: What torch says of a process that is no longer there.
+_LOST = re.compile(r"connection (was )?(closed|reset)|broken pipe", re.IGNORECASE)
 
 
 def external_rank(shards: int) -> int | None:
@@ -34,25 +39,40 @@ def external_rank(shards: int) -> int | None:
     """
     if shards == 1:
         return None
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        variables = {name: os.environ[name] for name in ("RANK", "WORLD_SIZE")}
+    else:
+        variables = _variables_of_srun()
+    started = int(variables.get("WORLD_SIZE", 1))
+    if started == 1:
+        return None
+    if started != shards:
+        raise InputError(f"trainer.shards must be the number of processes that were started, {started}, got {shards}")
+    os.environ.update(variables)
+    return int(variables["RANK"])
 
-    for kind in (TorchElasticEnvironment, SLURMEnvironment):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that srun is installed and was not used: no mistake here
-            environment = kind() if kind.detect() else None
-        if environment is not None and environment.world_size() > 1:
-            if environment.world_size() != shards:
-                raise InputError(
-                    f"trainer.shards must be the number of processes that were started, {environment.world_size()}, "
-                    f"got {shards}"
-                )
-            os.environ.setdefault("MASTER_ADDR", environment.main_address)
-            os.environ.setdefault("MASTER_PORT", str(environment.main_port))
-            os.environ["RANK"], os.environ["WORLD_SIZE"] = str(environment.global_rank()), str(shards)
-            os.environ.setdefault("LOCAL_RANK", str(environment.local_rank()))
-            return environment.global_rank()
-    return None
+
+def _variables_of_srun() -> dict[str, str]:
+    """What torchrun would have set, where srun started several tasks; nothing where it did not.
+
+    Only srun counts the tasks of its step. ``SLURM_NTASKS`` is what a job may start: a batch script that asks for
+    ``--ntasks-per-node=2`` and calls Python without srun is one process all the same.
+    """
+    slurm = os.environ
+    if int(slurm.get("SLURM_STEP_NUM_TASKS") or 1) == 1:
+        return {}
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    nodes = slurm.get("SLURM_STEP_NODELIST") or slurm.get("SLURM_JOB_NODELIST") or "127.0.0.1"
+    # steps of one job may run at the same time
+    port = 15000 + (int(slurm.get("SLURM_JOB_ID") or 0) + 101 * int(slurm.get("SLURM_STEP_ID") or 0)) % 10000
+    return {
+        "RANK": slurm["SLURM_PROCID"],
+        "WORLD_SIZE": slurm["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": slurm.get("SLURM_LOCALID") or "0",
+        "MASTER_ADDR": slurm.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(nodes),
+        "MASTER_PORT": slurm.get("MASTER_PORT") or str(port),
+    }
 
 
 @contextlib.contextmanager
@@ -72,7 +92,7 @@ def shard_processes(shards: int) -> Iterator[int]:
             process.start()
         dist.init_process_group(_backend(), store=store, rank=0, world_size=shards, timeout=TIMEOUT)
     else:
-        dist.init_process_group(_backend(), timeout=TIMEOUT)
+        _join()
     try:
         yield shards
         share(("stop",))
@@ -99,11 +119,36 @@ def worker(rank: int | None = None, shards: int | None = None, port: int | None 
         )
         dist.init_process_group(_backend(), store=store, rank=rank, world_size=shards, timeout=TIMEOUT)
     else:
-        dist.init_process_group(_backend(), timeout=TIMEOUT)
+        _join()
     try:
         serve()
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        raise InputError(
+            "trainer.shards: rank 0 has ended, and says why; this process held some columns for it"
+        ) from None
     finally:
         dist.destroy_process_group()
+
+
+def _join() -> None:
+    """Meet the processes that a launcher has started.
+
+    Raises:
+        InputError: when they are not all there in time.
+    """
+    size = os.environ["WORLD_SIZE"]
+    try:
+        store, rank, count = next(rendezvous("env://", timeout=RENDEZVOUS))
+    except dist.DistError:
+        minutes = RENDEZVOUS.total_seconds() / 60
+        raise InputError(
+            f"trainer.shards must have all of its {size} processes started by torchrun or srun, got fewer at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} within {minutes:g} minutes"
+        ) from None
+    store.set_timeout(TIMEOUT)
+    dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=TIMEOUT)
 
 
 def _backend() -> str:

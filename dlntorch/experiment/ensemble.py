@@ -133,7 +133,7 @@ def run_ensemble_experiment(
         announce: Called with the plans before training.
         draw: Called with the result once it is written; returns figures by name, for the logger.
     """
-    import_libraries(config["logger"]["name"])
+    import_libraries(config["logger"])
     asked = config["ensemble"]
     check_choice("ensemble.wandb", asked["wandb"], ("one", "each"))
     threads = None if asked["threads"] == "auto" else check_count("ensemble.threads", asked["threads"])

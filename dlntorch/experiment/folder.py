@@ -18,9 +18,10 @@ import yaml
 
 from dlntorch import __version__
 from dlntorch.problem import Problem
+from dlntorch.training.identity import check_identity
 from dlntorch.validation import InputError
 
-__all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "in_use", "problem_digest"]
+__all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "in_use"]
 
 #: What a run, or an ensemble, makes of its data and settings; the summary first.
 _RESULTS = (
@@ -73,15 +74,6 @@ def atomic_write(path: Path, data: bytes | Callable[[IO[bytes]], None]) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(path, error) from error
-
-
-def problem_digest(problem: Problem) -> str:
-    """SHA-256 of (A, y) in float64: what identifies a problem in a checkpoint."""
-    exact = problem.to("cpu", "float64")
-    digest = hashlib.sha256(f"{problem.m},{problem.n};".encode())
-    for array in (*exact.operator.arrays().values(), exact.y.numpy()):
-        digest.update(np.ascontiguousarray(array).data)  # no copy: A may be large
-    return digest.hexdigest()
 
 
 def _checksum(payload: bytes, identity: Mapping[str, Any]) -> str:
@@ -257,10 +249,6 @@ class RunFolder:
                 f"resume must have a checkpoint of dlntorch {__version__}, got one of {saved_version}; "
                 f"install dlntorch=={saved_version} to continue it, or start anew"
             )
-        for key in {**identity, "shards": None}:  # which an identity has only where there are several
-            if saved.get(key) != identity.get(key):
-                raise CheckpointError(
-                    f"resume must continue the same run: its checkpoint has {key}={saved.get(key)!r}, "
-                    f"got {identity.get(key)!r}"
-                )
+        # an identity has the key only where there are several
+        check_identity(saved, {**identity, "shards": identity.get("shards")}, "resume", CheckpointError)
         return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import netrc
 import os
 import secrets
 import warnings
@@ -11,18 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from dlntorch.experiment.folder import atomic_write
+from dlntorch.experiment.wandb_mode import prepared_wandb_mode, wandb_mode
 from dlntorch.validation import DataWarning, InputError, check_choice, check_number
 
 __all__ = [
     "check_logger",
     "finish_logger",
-    "has_wandb_key",
     "log_history",
     "logged_before",
     "make_logger",
@@ -39,11 +37,7 @@ def check_logger(config: Mapping[str, Any]) -> None:
         raise InputError("logger=tensorboard must have tensorboard installed: pip install tensorboard")
     if name != "wandb":
         return
-    offline = config["offline"]
-    if offline not in ("auto", True, False):
-        raise InputError(f"logger.offline must be auto, true or false, got {offline!r}")
-    if offline is False and not has_wandb_key():
-        raise InputError("logger.offline must be auto or true where no W&B API key is (run `wandb login`), got False")
+    wandb_mode(config["offline"])
     check_number("logger.timeout", config["timeout"], above=0)
 
 
@@ -66,8 +60,8 @@ def open_logger(
 def make_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], resumed: bool = False) -> Any:
     """The Lightning logger that ``config`` (the group ``logger``) asks for, or None.
 
-    A resumed run continues the W&B run that it began. W&B metrics are defined against the step and against t: every
-    metric exists as ``x`` (axis ``step``) and as ``by_t/x`` (axis ``t``).
+    None too where W&B is disabled. A resumed run continues the W&B run that it began. W&B metrics are defined against
+    the step and against t: every metric exists as ``x`` (axis ``step``) and as ``by_t/x`` (axis ``t``).
     """
     check_logger(config)
     name = config["name"]
@@ -84,31 +78,21 @@ def make_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str
     return _wandb_logger(config, folder, run_config, resumed)
 
 
-def has_wandb_key() -> bool:
-    """Whether a W&B API key is there: in the environment or in the netrc file (its value is never read out)."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
 def _wandb_logger(config: Mapping[str, Any], folder: Path, run_config: Mapping[str, Any], resumed: bool) -> Any:
-    offline = config["offline"]
-    online = offline is False or (offline == "auto" and has_wandb_key())
+    mode = prepared_wandb_mode(config["offline"])
+    if mode == "disabled":
+        return None
     os.environ.setdefault("WANDB_SILENT", "true")  # one closing table, not a page of W&B's own
     from lightning.pytorch.loggers import WandbLogger
 
     run_id = _run_id(config["run_id"], folder, resumed)
     try:
-        run = _wandb_run(config, folder, run_config, run_id, "online" if online else "offline")
+        run = _wandb_run(config, folder, run_config, run_id, mode)
     except Exception as error:
-        if not online:
+        if mode == "offline":
             raise
         why = " ".join(str(error).split())[:200]
-        if offline is False:
+        if config["offline"] is False:
             raise InputError(
                 f"logger.offline must be auto or true where W&B cannot be used, got False ({why})"
             ) from None

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from dlntorch.dynamics.schedule import Schedule
-from dlntorch.engine.processes import shard_processes
+from dlntorch.engine.processes import external_rank, shard_processes
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
-from dlntorch.experiment.folder import RunFolder, problem_digest
+from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.references import References, compute_references
 from dlntorch.experiment.result import RunResult
@@ -24,6 +24,7 @@ from dlntorch.experiment.steps import chosen_schedule, new_descent
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.training.certified import certified_bound, refined
+from dlntorch.training.identity import problem_digest
 from dlntorch.training.prediction import Prediction
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count, check_flag, check_number
@@ -122,6 +123,11 @@ def train(
         dtype=problem.dtype if dtype is None else dtype,
         shards=shards,
     )
+    if external_rank(settings.shards) is not None:
+        raise InputError(
+            "shards must be 1 in a script that torchrun or srun starts several times, since train starts processes of its "
+            f"own; train.py joins theirs, got {settings.shards}"
+        )
     with numeric_threads("auto", problem), shard_processes(settings.shards):
         found = compute_references(problem, settings.p, settings.alpha, settings.references)
         settings = replace(settings, schedule=chosen_schedule(problem, settings))
@@ -276,7 +282,7 @@ def _run_in(
     share, every, block = training_options(config)
     problem = make_problem(**config["problem"])
     asked = RunSettings.from_config(problem, config)
-    import_libraries(config["logger"]["name"])  # only now: a mistake in the settings is said without them
+    import_libraries(config["logger"])  # only now: a mistake in the settings is said without them
     from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback, make_progress_bar
     from dlntorch.experiment.loggers import open_logger
     from dlntorch.training.fit import fit_descent

@@ -247,7 +247,7 @@ def _run_in(
     with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
         folders = None if places is None else PackFolders(configs, problems, places)
         states = None if folders is None else folders.read()
-        importing = None if "lightning.pytorch" in sys.modules else partial(import_libraries, "none")
+        importing = None if "lightning.pytorch" in sys.modules else partial(import_libraries, {"name": "none"})
         trained = Trained(plan_together(configs, problems, True, importing, states))
         from dlntorch.callbacks import CheckpointCallback, SignalCallback, make_progress_bar
         from dlntorch.training.fit import fit_descent

@@ -13,6 +13,7 @@ from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine import Progress, RecordingEngine, RowBatches, Stopping, engine_class, resolve_engine
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
+from dlntorch.training.identity import problem_digest
 from dlntorch.training.recorder import Recorder
 from dlntorch.trajectory import Status
 
@@ -63,7 +64,8 @@ class Descent:
         batches = None if batch_size is None else RowBatches(problem.m, batch_size, seed)
         self.network = network
         self.problem = problem.reduced() if batches is None else problem
-        self.engine_name = resolve_engine(engine, problem.device, problem.dense)
+        self._given = problem
+        self.engine_name = resolve_engine(engine, problem.device, problem.dense, network.overrides_psi)
         kind = engine_class(self.engine_name if shards == 1 else "sharded")
         self.engine = kind(network, self.problem, schedule, stopping, batches, certificate)
         self.recorder = Recorder()
@@ -80,6 +82,26 @@ class Descent:
         return self.engine.progress
 
     @property
+    def steps(self) -> int:
+        """Steps made."""
+        return self.progress.step
+
+    def metrics(self) -> dict[str, float]:
+        """How the run stands after the last block, by the names of a run folder's trajectory.
+
+        ``residual`` is relative to ‖y‖₂ (to 1 where y = 0) and as last computed, as is ``loss``: at most one step old,
+        with mini-batches ``check_every`` steps.
+        """
+        progress, size = self.progress, float(torch.linalg.vector_norm(self.problem.y)) or 1.0
+        return {
+            "step": float(progress.step),
+            "t": progress.time,
+            "eta": progress.eta,
+            "loss": 0.5 * progress.residual**2,
+            "residual": progress.residual / size,
+        }
+
+    @property
     def reason(self) -> str:
         """Why the run ended, in one line."""
         if self.status is None:
@@ -90,8 +112,8 @@ class Descent:
         """Ask the run to end with status ``interrupted`` after the current block."""
         self.interrupted = True
 
-    def advance(self) -> Status | None:
-        """Run about ``block_seconds`` of steps.
+    def advance(self, at_most: int | None = None) -> Status | None:
+        """Run about ``block_seconds`` of steps, and at most so many; θ does not depend on how a run is cut into blocks.
 
         Returns:
             The status when the run has ended, else None.
@@ -99,16 +121,18 @@ class Descent:
         if self.status is not None:
             return self.status
         began = time.perf_counter()
+        block = self._block if at_most is None else min(self._block, at_most)
         if isinstance(self.engine, RecordingEngine) and self.engine.batches is None:
-            return self._advance_recording(self.engine, began)
-        before, steps = self.progress.step, self.begin()
+            return self._advance_recording(self.engine, block, began)
+        before = self.progress.step
+        steps = min(block, self.begin())
         return self.finish(self.engine.advance(steps), before, time.perf_counter() - began)
 
-    def _advance_recording(self, engine: RecordingEngine, began: float) -> Status | None:
+    def _advance_recording(self, engine: RecordingEngine, block: int, began: float) -> Status | None:
         """One block in one call of an engine that keeps θ at recorded steps by itself."""
         self._record_if_due()
         before = self.progress.step
-        end = before + max(0, min(self._block, engine.stopping.max_steps - before))
+        end = before + max(0, min(block, engine.stopping.max_steps - before))
         due = self.recorder.due_within(before, end, MOST_DUE)
         if len(due) == MOST_DUE:
             end = due[-1]
@@ -164,6 +188,23 @@ class Descent:
     def _record(self) -> None:
         self.recorder.record(self.progress, self.network.theta_plus, self.network.theta_minus)
 
+    def identity(self) -> dict[str, Any]:
+        """What a saved state belongs to, as plain numbers; budgets and tolerance may change when a run goes on."""
+        schedule, batches = self.engine.schedule, self.engine.batches
+        return {
+            "problem": problem_digest(self._given),
+            "p": self.network.p,
+            "psi": type(self.network).__qualname__ if self.network.overrides_psi else None,
+            "alpha": _number_or_list(self.network.get_buffer("alpha")),
+            "schedule": schedule.name,
+            **{name: getattr(schedule, name) for name in ("kappa", "c", "eta", "epsilon", "over")},
+            "engine": self.engine_name,
+            "batch_size": None if batches is None else batches.batch_size,
+            "seed": None if batches is None else batches.seed,
+            "dtype": str(self.problem.dtype),
+            "certificate": self.engine.certificate is not None,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that continues the run bitwise, as tensors and plain numbers (safe to load)."""
         return {
@@ -187,3 +228,9 @@ class Descent:
             self.recorder.drop_unscheduled()
         self.wall_seconds = float(state["wall_seconds"])
         self.status = None
+
+
+def _number_or_list(alpha: torch.Tensor) -> float | list[float]:
+    """α as one number where all coordinates have it."""
+    values = alpha.flatten().tolist()
+    return values[0] if len(set(values)) == 1 else values

@@ -116,6 +116,15 @@ class EnsembleDescent:
         """Steps made by all networks together."""
         return sum(descent.progress.step for descent in self.descents)
 
+    def metrics(self) -> dict[str, float]:
+        """How the ensemble stands: steps of all networks, how many have ended, the largest residual relative to ‖y‖₂."""
+        each = [descent.metrics() for descent in self.descents]
+        return {
+            "step": float(self.steps),
+            "networks_ended": float(len(self) - len(self.running)),
+            "residual": max(one["residual"] for one in each),
+        }
+
     @property
     def reason(self) -> str:
         """How many networks ended how, in one line."""
@@ -163,6 +172,10 @@ class EnsembleDescent:
                 self._queue.append(i)
             if time.perf_counter() >= deadline or self.interrupted:
                 return
+
+    def identity(self) -> dict[str, Any]:
+        """What a saved state belongs to: the identity of every network."""
+        return {"networks": [descent.identity() for descent in self.descents]}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that continues every network bitwise."""

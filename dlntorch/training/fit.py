@@ -42,7 +42,7 @@ def fit_descent(descent: Descent | EnsembleDescent, callbacks: list[pl.Callback]
         )
         before = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(SGDModule(descent), datamodule=ProblemDataModule(descent.problem))
+            trainer.fit(SGDModule(descent, log_metrics=False), datamodule=ProblemDataModule(descent.problem))
         except SystemExit as left:
             if not isinstance(left.__context__, KeyboardInterrupt):
                 raise  # a handler's own, such as submitit's

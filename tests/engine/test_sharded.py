@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -133,20 +135,43 @@ def test_mistakes_get_one_line(problem, options, words):
     assert "\n" not in str(caught.value)
 
 
-def launch(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    words = ["p=3", "alpha=1e-2", "max_steps=200", "trainer.shards=2", "logger=none", "references=false"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, str(ROOT / "train.py"), *words, f"hydra.run.dir={folder}"],
-        capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300, check=False,
-    )  # fmt: skip
+#: What SLURM sets in a job of two tasks: in the batch script, and in each task that srun starts.
+BATCH = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "2", "SLURM_NPROCS": "2", "SLURM_NNODES": "1", "SLURM_PROCID": "0",
+         "SLURM_LOCALID": "0", "SLURM_JOB_NODELIST": "localhost", "SLURM_JOB_NAME": "job.sh"}  # fmt: skip
+STEP = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "localhost"}
+TASKS = [{**BATCH, **STEP, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def launch(folder: Path, launcher: list[str], variables: list[dict[str, str]], *more: str) -> list[tuple[int, str]]:
+    """The exit status and standard error of each process."""
+    words = ["p=3", "alpha=1e-2", "max_steps=200", "trainer.shards=2", "logger=none", "references=false", *more]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    clean |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, *launcher, str(ROOT / "train.py"), *words, f"hydra.run.dir={folder}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**clean, **one},
+        )
+        for one in variables
+    ]  # fmt: skip
+    try:
+        said = [process.communicate(timeout=300)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [(process.returncode, err) for process, err in zip(running, said, strict=True)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [[], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]])
-def test_the_command_line_spreads_a_run_over_processes(tmp_path, launcher):
-    done = launch(tmp_path / "run", sys.executable, *launcher)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    ("launcher", "variables"),
+    [([], [{}]), (TORCHRUN, [{}]), ([], TASKS), ([], [{**BATCH, "SLURM_NTASKS_PER_NODE": "2"}])],
+    ids=["nobody", "torchrun", "srun -n 2", "a batch script without srun"],
+)
+def test_the_command_line_spreads_a_run_over_processes(tmp_path, launcher, variables):
+    done = launch(tmp_path / "run", launcher, variables)
+    assert [status for status, _ in done] == [0] * len(variables), done
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["steps"], summary["engine"]) == ("max_steps", 200, "eager")
     alone = dln.train(make_problem("gaussian"), 3, 1e-2, max_steps=200, references=False)
@@ -155,11 +180,73 @@ def test_the_command_line_spreads_a_run_over_processes(tmp_path, launcher):
     assert np.isfinite(summary["residual"])
 
 
+@pytest.mark.slow
+def test_the_other_processes_end_with_one_line_where_rank_zero_ends(tmp_path):
+    first, second = launch(tmp_path / "run", [], TASKS, "schedule=theorem", "max_time=1")
+    assert (first[0], second[0]) == (2, 2)
+    assert first[1].startswith("error: max_steps must be at least 10^")
+    assert second[1].startswith("error: trainer.shards: rank 0 has ended")
+    assert (first[1].count("\n"), second[1].count("\n")) == (1, 1)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """The variables of a launcher, and what :func:`external_rank` sets, for one test."""
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
+        monkeypatch.delenv(name)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # put back afterwards, whoever sets it meanwhile
+        monkeypatch.delenv(name)
+    return lambda variables: [monkeypatch.setenv(name, value) for name, value in variables.items()]
+
+
+@pytest.mark.parametrize("given", [{}, {"SLURM_NTASKS_PER_NODE": "2"}, {"SLURM_STEP_NUM_TASKS": "1"}])
+def test_a_job_of_two_tasks_whose_script_starts_one_process_is_one_process(environment, given):
+    environment({**BATCH, **given})
+    assert processes.external_rank(2) is None
+
+
+@pytest.mark.parametrize("name", ["job.sh", "bash", "interactive"])
+def test_each_task_of_srun_is_a_process_whatever_the_job_is_called(environment, name):
+    environment({**TASKS[1], "SLURM_JOB_NAME": name, "SLURM_STEP_NODELIST": "node[03-05,7]"})
+    assert processes.external_rank(2) == 1
+    found = [os.environ[key] for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")]
+    assert found == ["1", "2", "1", "node03", str(15000 + 4711)]
+    with pytest.raises(InputError, match="must be the number of processes that were started, 2, got 3"):
+        processes.external_rank(3)
+
+
+def test_two_steps_of_one_job_meet_at_ports_of_their_own(environment):
+    ports = set()
+    for step in ("0", "1"):
+        environment({**TASKS[0], "SLURM_STEP_ID": step})
+        os.environ.pop("MASTER_PORT", None)
+        processes.external_rank(2)
+        ports.add(os.environ["MASTER_PORT"])
+    assert len(ports) == 2
+
+
+def test_processes_that_do_not_all_come_are_not_waited_for_without_end(environment, monkeypatch):
+    monkeypatch.setattr(processes, "RENDEZVOUS", timedelta(seconds=1))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    environment({**TASKS[0], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port})
+    assert processes.external_rank(2) == 0
+    with pytest.raises(InputError, match="must have all of its 2 processes started by torchrun or srun, got fewer"):
+        processes.worker()
+
+
+def test_a_script_of_ones_own_under_a_launcher_is_refused_in_every_process(environment):
+    environment(TASKS[0])
+    with pytest.raises(InputError, match="shards must be 1 in a script that torchrun or srun starts several times"):
+        dln.train(gaussian(2, 5, 0), 3, 1e-2, shards=2)
+
+
 def test_a_worker_leaves_the_signals_of_a_job_to_rank_zero(monkeypatch):
     """Those that ``callbacks.SignalCallback`` takes; one that ends a worker would leave rank 0 waiting for it."""
     ignored = {}
     monkeypatch.setattr(processes.signal, "signal", lambda number, action: ignored.update({number: action}))
-    monkeypatch.setattr(processes.dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(processes, "_join", lambda: None)
     monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: None)
     monkeypatch.setattr("dlntorch.engine.sharded.serve", lambda: None)
     processes.worker()

@@ -24,7 +24,7 @@ import torch
 
 import dlntorch as dln
 from tests.experiment.conftest import ROOT
-from tests.slurm.cluster import CPUS, Cluster, install, why_not
+from tests.slurm.cluster import CPUS, Cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -33,24 +33,13 @@ STEPS = 12_000_000
 COMMON = ("alpha=1e-2", "tol=0", "references=false", "logger=none", "trainer.progress=false")
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    reason = why_not() or install()
-    if reason:
-        pytest.skip(reason)
-    started = Cluster()
-    try:
-        try:
-            started.start()
-        except (RuntimeError, OSError) as error:  # a container may not let the daemons run
-            pytest.skip(f"SLURM does not start here: {error}")
-        yield started
-    finally:
-        started.stop()
-        for sweep in Sweep.started:
-            if sweep.process.poll() is None:
-                sweep.process.kill()
-                sweep.process.communicate()
+@pytest.fixture(scope="module", autouse=True)
+def no_sweep_is_left(cluster):
+    yield
+    for sweep in Sweep.started:
+        if sweep.process.poll() is None:
+            sweep.process.kill()
+            sweep.process.communicate()
 
 
 @pytest.fixture(scope="module")
