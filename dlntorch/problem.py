@@ -56,7 +56,12 @@ class Problem:
 
     An operator is enough to train with. What needs the entries of A (``A``, the references) says so in one line;
     ``to_dense()`` makes a problem that has them.
+
+    Attributes:
+        source: What was read from which file, in one line; empty where the problem was not read from one.
     """
+
+    source: str = ""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dlntorch.experiment.run import Plan
     from dlntorch.problem import Problem
 
-__all__ = ["announce", "conclude", "plan_table", "shown", "terminal"]
+__all__ = ["announce", "announce_sources", "conclude", "plan_table", "shown", "terminal"]
 
 
 def shown(value: Any) -> str:
@@ -39,6 +39,15 @@ def _rank(problem: Problem) -> int | str:
     return "unknown" if problem.known_rank is None else problem.known_rank
 
 
+def announce_sources(problems: Iterable[Problem]) -> None:
+    """One line for each file that problems were read from: what was read from it; of many files the first three."""
+    sources = [source for source in dict.fromkeys(problem.source for problem in problems) if source]
+    for line in sources[:3]:
+        print(line, flush=True)
+    if len(sources) > 3:
+        print(f"and {len(sources) - 3} files more", flush=True)
+
+
 def announce(plan: Plan) -> None:
     """One line before training: what is trained, and how long it will take."""
     problem, settings, prediction = plan.problem, plan.settings, plan.prediction
@@ -49,6 +58,8 @@ def announce(plan: Plan) -> None:
             expected += f", more than max_steps={settings.stopping.max_steps:,}"
     if plan.note:
         print(plan.note, flush=True)
+    else:
+        announce_sources([problem])
     chosen = settings.schedule
     numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
     print(
@@ -61,6 +72,7 @@ def announce(plan: Plan) -> None:
 def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps and time."""
     problem, settings, references = plan.problem, plan.settings, plan.references
+    announce_sources([problem])
     table = Table(title="dry run: nothing is trained", title_justify="left", show_header=False)
     table.add_column()
     table.add_column()

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dlntorch.experiment.console import shown, terminal
+from dlntorch.experiment.console import announce_sources, shown, terminal
 from dlntorch.experiment.ensemble_result import EnsembleResult, network_rows
 from dlntorch.experiment.members import KEYS
 from dlntorch.experiment.run import Plan
@@ -30,6 +30,7 @@ def announce_ensemble(plans: Sequence[Plan]) -> None:
             min(count or 0.0, plan.settings.stopping.max_steps) for count, plan in zip(steps, plans, strict=True)
         )
         expected = f"; expected {total:.2g} steps in all"
+    announce_sources(plan.problem for plan in plans)
     print(
         f"{len(plans)} networks on {', '.join(list(names)[:3])}: m={first.m} n={first.n}, p={depths} alpha={alphas}, "
         f"schedule={settings.schedule.name} engine={settings.engine}{expected}",
@@ -44,6 +45,7 @@ def _span(values: Sequence[float]) -> str:
 
 def ensemble_plan_table(plans: Sequence[Plan], config: Mapping[str, Any]) -> None:
     """The plan of every network, for ``dry_run=true``."""
+    announce_sources(plan.problem for plan in plans)
     lists = " ".join(f"{key}={config['ensemble'][key]}" for key in KEYS if config["ensemble"][key] is not None)
     table = Table(title=f"dry run: nothing is trained; {len(plans)} networks, {lists}", title_justify="left")
     for name in ("network", "p", "alpha", "seed", "problem", "predicted steps", "predicted t", "predicted C alpha^p"):
