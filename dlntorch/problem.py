@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dlntorch.operators import DenseOperator, Operator, as_operator, check_adjoint
 from dlntorch.operators.convert import is_operator
-from dlntorch.validation import DataWarning, InputError, check_device, check_dtype
+from dlntorch.validation import DataWarning, InputError, check_device, check_dtype, check_unmasked
 
 __all__ = ["Problem", "norm"]
 
@@ -299,6 +299,7 @@ def _svd_from_gram(A: Tensor) -> tuple[Tensor, Tensor]:
 
 def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device, copy: bool) -> Tensor:
     """``value`` as a finite, real, contiguous tensor with ``ndim`` dimensions; a copy unless ``copy`` is false."""
+    check_unmasked(name, value)
     shape_rule = "(m, n)" if ndim == 2 else "(m,)" if name == "y" else "(n,)"
     if isinstance(value, Tensor):
         if value.is_complex() or value.layout != torch.strided:
