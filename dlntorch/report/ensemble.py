@@ -12,6 +12,7 @@ from dlntorch.experiment.ensemble_result import EnsembleResult, network_rows
 from dlntorch.report.axes import label_axes, linear_axis, log_axis
 from dlntorch.report.chart import look_of
 from dlntorch.report.drawing import TIME, ReportFigure, plot_series
+from dlntorch.report.number_table import number_table
 from dlntorch.report.page import figures_html, one_line, page_html, section_html, table_html, yaml_text
 from dlntorch.report.style import GREY, PALE, SERIES, Line, finish_figure, format_number, new_figure, show_notice
 
@@ -23,6 +24,13 @@ __all__ = ["ENSEMBLE_FIGURES", "ensemble_heading", "render_ensemble_page"]
 
 #: Paths that are drawn in the figure of residuals.
 DRAWN_PATHS = 200
+
+#: The columns of the page's tables of networks; together those of ``networks.csv``.
+_COLUMNS = (
+    ("network", "problem", "p", "alpha", "seed", "status", "steps", "time", "residual", "l1_gap"),
+    ("network", *(f"distance_to_{name}" for name in ("l1", "selected", "truth", "limit", "flow"))),
+    ("network", "discretization", "finite_time", "initialization", "dominant", "predicted_initialization"),
+)
 
 
 def ensemble_heading(result: EnsembleResult) -> str:
@@ -242,7 +250,7 @@ def render_ensemble_page(result: EnsembleResult, images: Mapping[str, bytes]) ->
         f"<h1>{html.escape(one_line(heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
         f'<p class="status{bad}>{status}</p>',
         figures_html(ENSEMBLE_FIGURES, heading, images),
-        section_html("Networks", _networks_html(result)),
+        section_html("Networks", _networks_html(result), "rows"),
         section_html("Configuration", "<pre>" + html.escape(yaml_text(result.config)) + "</pre>"),
         section_html("Versions", table_html(("package", "version"), versions)),
     ]
@@ -250,13 +258,11 @@ def render_ensemble_page(result: EnsembleResult, images: Mapping[str, bytes]) ->
 
 
 def _networks_html(result: EnsembleResult) -> str:
-    """A wide table with a row for each network, which scrolls by itself."""
+    """Tables with a row for each network: how it ended, its distances, its errors."""
     rows = network_rows(result.networks)
-    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in rows[0])
-    body = []
-    for row in rows:
-        cells = (html.escape(one_line(v)) if isinstance(v, str) else format_number(v, 4) for v in row.values())
-        body.append("<tr>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>' + "\n".join(body) + "</tbody></table></div>"
-    )
+    tables = []
+    for columns in _COLUMNS:
+        heads = [name.replace("_", " ") for name in columns]
+        shown = [[one_line(row[key]) if isinstance(row[key], str) else row[key] for key in columns] for row in rows]
+        tables.append(number_table(heads, shown))
+    return "\n".join(tables)

@@ -14,8 +14,9 @@ from dlntorch.experiment.collect import collect_sweep, write_table
 from dlntorch.experiment.folder import atomic_write
 from dlntorch.report.axes import label_axes, log_axis
 from dlntorch.report.chart import look_of
-from dlntorch.report.page import page_html, picture_html, table_html
-from dlntorch.report.style import finish_figure, format_number, new_figure, save_figure, show_notice
+from dlntorch.report.number_table import number_table, word_cell
+from dlntorch.report.page import page_html, picture_html, section_html, table_html
+from dlntorch.report.style import finish_figure, new_figure, save_figure, show_notice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,28 +95,21 @@ def _page(rows: Sequence[Mapping[str, Any]], folder: Path, image: bytes) -> str:
         + "</section>",
         f'<section class="figures"><h2>Figures</h2><figure>{picture_html(image, caption)}'
         f"<figcaption>{caption}</figcaption></figure></section>",
-        '<section class="figures"><h2>Points</h2>' + _points(rows, folder) + "</section>",
+        section_html("Points", _points(rows, folder), "rows"),
     ]
     return page_html(f"dlntorch: sweep {name}", sections)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
     """One line for each point, with a link to its own page where it has one: callbacks.figures=false writes none."""
-    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in ("point", *SHOWN.values()))
-    lines = [f'<div style="overflow-x:auto;grid-column:1/-1"><table><thead><tr>{head}</tr></thead><tbody>']
+    failed = any(row["state"] == "failed" for row in rows)
+    cells = []
     for row in rows:
         name = html.escape(str(row["overrides"] or row["point"]))
         if (folder / str(row["point"]) / "report.html").is_file():
             name = f'<a href="{html.escape(str(row["point"]), quote=True)}/report.html">{name}</a>'
-        cells = "".join(_cell(row.get(key)) for key in SHOWN)
-        note = f'<td class="meaning">{html.escape(str(row["reason"]))}</td>' if row["state"] == "failed" else ""
-        lines.append(f'<tr><th scope="row">{name}</th>{cells}{note}</tr>')
-    return "\n".join([*lines, "</tbody></table></div>"])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "<td>–</td>"
-    if isinstance(value, str):
-        return f"<td>{html.escape(value.replace('_', ' '))}</td>"
-    return f'<td class="number">{html.escape(format_number(value, 4))}</td>'
+        values = [row.get(key) for key in SHOWN]
+        values = [value.replace("_", " ") if isinstance(value, str) else value for value in values]
+        reason = str(row.get("reason", "")) if row["state"] == "failed" else ""
+        cells.append([word_cell(name), *values, *([reason] if failed else [])])
+    return number_table(["point", *SHOWN.values(), *(["reason"] if failed else [])], cells)
