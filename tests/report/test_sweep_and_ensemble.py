@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dlntorch.experiment.collect import varied_keys
@@ -78,7 +79,7 @@ def test_a_sweep_is_drawn_against_what_it_varies(
     assert axes.get_xlabel() == label
     assert axes.get_xscale() == scale
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == series
-    drawn = {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)}
+    drawn = {(x, y) for line in axes.lines for x, y in zip(*map(np.asarray, line.get_data()), strict=True)}
     assert {(float(x), 10.0**-i) for i, x in enumerate(places)} <= {(float(x), float(y)) for x, y in drawn}
 
 
