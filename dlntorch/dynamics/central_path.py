@@ -23,6 +23,7 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs, solve_triangular
 
 from dlntorch.dynamics.central_path_engines import Kernels
+from dlntorch.trajectory import short_repr
 
 __all__ = ["CentralPath", "PathPoint"]
 
@@ -71,6 +72,8 @@ class PathPoint:
     uncertainty: float
     steps: int
     converged: bool
+
+    __repr__ = short_repr
 
 
 class CentralPath:

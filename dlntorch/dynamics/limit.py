@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import InputError, check_count, check_depth, check_device, check_unmasked
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class FlowLimit:
     reason: Any
     steps: int
     exact: Any = None
+
+    __repr__ = short_repr
 
 
 @dataclass

@@ -16,7 +16,7 @@ from torch import Tensor
 from dlntorch.reference.basis_pursuit_batched import Start, starts
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
 from dlntorch.reference.scaling import Answer, ScaledProblem
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import InputError, check_count, check_device, check_dtype, check_number, check_unmasked
 
 __all__ = ["BasisPursuitResult", "basis_pursuit"]
@@ -55,6 +55,8 @@ class BasisPursuitResult:
     status: Status | tuple[Status, ...]
     reason: str | tuple[str, ...]
     iterations: int | Tensor
+
+    __repr__ = short_repr
 
     @property
     def psi(self) -> Tensor:

@@ -13,7 +13,7 @@ from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.faces import Face, find_face
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.vertex import Vertex, polished_vertex, solve_vertex
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 
 __all__ = ["Certificate", "L1Minimizer", "l1_minimizer"]
 
@@ -45,6 +45,8 @@ class Certificate:
     dual_margin: float
     ties: int
     noise: float
+
+    __repr__ = short_repr
 
     def holds(self, tolerance: float = KKT_TOLERANCE) -> bool:
         """Whether all four optimality conditions hold to ``tolerance``."""
@@ -78,6 +80,8 @@ class L1Minimizer:
     status: Status
     reason: str
     face: Face
+
+    __repr__ = short_repr
 
 
 def l1_minimizer(problem: Problem) -> L1Minimizer:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dlntorch.report import study_figures
@@ -37,7 +38,11 @@ def test_points_are_drawn_as_captions_call_them(look: int) -> None:
     if "thin" in marker.symbol:  # made of lines alone
         assert marker.line.width >= 1
     axes = draw_chart(Chart("c", "t", "", (panel,))).axes[0]
-    (drawn,) = (line for line in axes.lines if len(line.get_xdata()) == 3 and line.get_color() == look_of(look).color)
+    (drawn,) = (
+        line
+        for line in axes.lines
+        if np.asarray(line.get_xdata()).size == 3 and line.get_color() == look_of(look).color
+    )
     assert re.fullmatch(on_paper, str(drawn.get_marker()))
 
 
