@@ -5,15 +5,12 @@ On a small problem an iteration in torch is a dozen calls on short vectors, and 
 
 from __future__ import annotations
 
-from numba import njit
+from dlntorch.numerics.compiling import SUMS, kernel
 
 __all__ = ["tridiagonal"]
 
-# Sums may be reordered and products fused, and nothing else.
-_SUMS = {"reassoc", "contract", "nsz"}
 
-
-@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
+@kernel(fastmath=SUMS)
 def tridiagonal(A, slope, bend, start, diagonal, beside):
     """Lanczos from the unit vector ``start`` (2, n) with H v = J ∘ AᵀA(J₊v₊ + J₋v₋) − bend ∘ v, for every state.
 

@@ -14,10 +14,10 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from dlntorch.dynamics import central_path_kernels as kernels
 from dlntorch.dynamics import curve
+from dlntorch.numerics.compiling import kernel
 
 __all__ = ["Kernels", "spare_compilation"]
 
@@ -56,11 +56,8 @@ def spare_compilation() -> Iterator[None]:
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """A kernel that is compiled when first called, and cached on disk.
-
-    The cache knows a kernel by its own source file: after an edit of ``curve.py`` remove the ``__pycache__`` beside it.
-    """
-    return njit(cache=True, nogil=True)(_KERNELS[name])
+    """A kernel that is compiled when first called, and cached on disk; it raises where Python divides by zero."""
+    return kernel(_KERNELS[name], error_model="python")
 
 
 class Kernels:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from dlntorch.dynamics.powers import exponential, power
+from dlntorch.numerics.compiling import SIGNED_SUMS, kernel
 
 # numbers: p, α, c_p, k = p/(p−2) and j = 1/(p−2) (0 and ½ at p = 2), caps on D and θ along the flow, ‖y‖₂,
 # rounding units of r̂ and of the drift, α^p, the least number of mirror steps between refreshes of μ, ‖A‖₂, and what D̄ and
@@ -27,7 +27,7 @@ EPS = 2.0**-52
 BERNOULLI = 0.25
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _power(x, q, out):
     """out = x^q for q >= 0: by multiplications where 2q is a small integer."""
     twice = 2.0 * q
@@ -58,7 +58,7 @@ def _power(x, q, out):
             out[i] *= x[i]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def evaluate(numbers, path, work):
     """Rows of work at τ̂: 0, 1 = 1/u, 1/v (1 at p = 2); 2, 3 = (θ̂₊/α)^p, (θ̂₋/α)^p. False at or beyond the pole."""
     inv_u, inv_v, plus, minus = work[0], work[1], work[2], work[3]
@@ -89,13 +89,13 @@ def evaluate(numbers, path, work):
     return True
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def widening(i, reach, norms, along, work):
     """How far coordinate i may be from ν̂_i, relative to its distance from the pole: (along |ĝ_i| + reach ‖A_i‖)/u_i."""
     return (along * abs(work[7, i]) + reach * norms[i]) * max(work[0, i], work[1, i])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def next_strong(i, reach, norms, along, work):
     """The first coordinate from i on that Bernoulli's inequality is too coarse for, or n.
 
@@ -107,7 +107,7 @@ def next_strong(i, reach, norms, along, work):
     return i
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def theta_bound(theta_plus, theta_minus, numbers, norms, state, work):
     """Distance of θ to the farthest corner of the box (9), from rows 0 to 3 of work; rows 4 and 5 are scratch."""
     alpha, j = numbers[ALPHA], numbers[J]
@@ -132,7 +132,7 @@ def theta_bound(theta_plus, theta_minus, numbers, norms, state, work):
     return math.sqrt(total) * (1.0 + (norms.size + 4.0) * EPS)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _strong_distance(theta, centre, x, numbers, slop):
     """From θ to the farther end of one side of the box, whose ends are made by powers."""
     j = numbers[J]
@@ -146,7 +146,7 @@ def _strong_distance(theta, centre, x, numbers, slop):
     return max(above - theta, theta - below * (1.0 - slop))
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@kernel(fastmath=SIGNED_SUMS)
 def _mild_distance(theta_plus, theta_minus, numbers, norms, width, slop, work):
     """Σ of squared distances to the box by Bernoulli's inequality; how many coordinates it is too coarse for, left out."""
     alpha, j, cap = numbers[ALPHA], numbers[J], numbers[CAP_THETA]

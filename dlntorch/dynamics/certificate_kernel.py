@@ -2,8 +2,7 @@
 
 The statements and their proof, with the equation numbers used below, are in :mod:`dlntorch.dynamics.certificate`.
 Every function here is pure float64 and allocates nothing but in the rare refresh of μ. The compiled descent in
-``engine/kernels.py`` contains this code, and numba's cache of it does not notice an edit here: remove
-``engine/__pycache__`` after one.
+``engine/kernels.py`` contains this code.
 
 Layout. ``A`` (m, n) C-contiguous, ``y`` (m,), ``rows`` = 0 … m − 1, ``norms`` (n,) = ‖A_i‖₂.
 ``numbers`` (14,), constants: see ``P`` … ``WIDEN`` in :mod:`dlntorch.dynamics.certificate_box`.
@@ -17,7 +16,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from dlntorch.dynamics.certificate_box import (
     ALIVE,
@@ -51,6 +49,7 @@ from dlntorch.dynamics.certificate_box import (
     widening,
 )
 from dlntorch.dynamics.gradient_kernel import gradient
+from dlntorch.numerics.compiling import SIGNED_SUMS, kernel
 
 __all__ = ["certificate_step", "prepare", "theta_bound"]
 
@@ -64,7 +63,7 @@ _RELATIVE, _STABLE = 0.03, 1.5
 _MOST_SUBSTEPS = 10_000_000
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _widened(numbers, norms, eta, bound, work, slope_high, slope_low):
     """D̄ and D_low of (4) and (7) for E <= bound on this step; row 6 is D at ν̂_k and row 7 is ĝ."""
     p, scale, cap = numbers[P], numbers[SCALE], numbers[CAP_SLOPE]
@@ -93,7 +92,7 @@ def _widened(numbers, norms, eta, bound, work, slope_high, slope_low):
         i = next_strong(i + 1, reach, norms, along, work)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _smallest_eigenvalue(A, slope):
     """A lower bound of λ_min(A diag(slope) Aᵀ): the computed one less the backward error of forming and solving."""
     M = np.dot(A * slope, A.T)
@@ -104,7 +103,7 @@ def _smallest_eigenvalue(A, slope):
     return max(0.0, np.linalg.eigvalsh(M)[0] - (A.shape[0] + A.shape[1]) * EPS * trace)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@kernel(fastmath=SIGNED_SUMS)
 def _growth(norms, eta, drift, g, slope):
     """G of (6): ∫ Σ D̄ e² over the step, with |e_i| <= (u − t_k)|ĝ_i| + ‖A_i‖ drift."""
     s1, s2, s3 = 0.0, 0.0, 0.0
@@ -116,7 +115,7 @@ def _growth(norms, eta, drift, g, slope):
     return eta * (eta * eta * s1 / 3.0 + eta * drift * s2 + drift * drift * s3)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def prepare(norms, numbers, state, path, work, short):
     """ψ̂ in row 4 of work, and D in row 6, ahead of :func:`certificate_step`; whether there still is a bound.
 
@@ -136,7 +135,7 @@ def prepare(norms, numbers, state, path, work, short):
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def certificate_step(theta_plus, theta_minus, eta, A, y, rows, norms, numbers, state, path, work, short):
     """From t_k to t_{k+1} = t_k + η: note the bound on ‖θ_k − θ(t_k)‖₂, then advance ŝ, E² and μ.
 
@@ -166,7 +165,7 @@ def certificate_step(theta_plus, theta_minus, eta, A, y, rows, norms, numbers, s
     state[SUP] = np.inf
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _fits(step, numbers, inv_u, inv_v, slope, g):
     """Whether ``step`` is within the limits of :func:`_longest_substep`; counted, which is faster than two maxima."""
     rate, stable = step * numbers[SCALE] * numbers[J], step * numbers[NORM_A] ** 2
@@ -177,7 +176,7 @@ def _fits(step, numbers, inv_u, inv_v, slope, g):
     return inside == g.size
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _longest_substep(numbers, work):
     """How far ŝ may go at once: θ̂ changes by at most a factor 1 ± _RELATIVE, and the step is stable for the mirror path.
 
@@ -191,7 +190,7 @@ def _longest_substep(numbers, work):
     return min(_RELATIVE / rate if rate > 0.0 else np.inf, _STABLE / (numbers[NORM_A] ** 2 * top))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _advance(eta, A, norms, numbers, state, path, work, short):
     """One step of ŝ, E² and μ: equations (4) to (8)."""
     error_r = numbers[UNIT_R] * (short[1] + numbers[NORM_Y])
@@ -222,7 +221,7 @@ def _advance(eta, A, norms, numbers, state, path, work, short):
     _add(numbers[SCALE] * eta, work[7], path[0], path[1])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _add(factor, g, tau, tail):
     """τ̂ += factor·ĝ, with the rounding error of the sum kept."""
     for i in range(g.size):
@@ -233,7 +232,7 @@ def _add(factor, g, tau, tail):
         tau[i] = total
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@kernel(fastmath=SIGNED_SUMS)
 def _psi_and_slope(alpha_p, factor, norms, inv_u, inv_v, plus, minus, psi, slope):
     """ψ̂ and D at τ̂; returns Σ ‖A_i‖(θ̂₊^p + θ̂₋^p)/α^p."""
     size = 0.0
@@ -244,7 +243,7 @@ def _psi_and_slope(alpha_p, factor, norms, inv_u, inv_v, plus, minus, psi, slope
     return size
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _least_ratio(low, inverse):
     """min(1, min low·inverse), rounded down; four minima at a time, since each waits for the one before."""
     n = low.size
@@ -259,7 +258,7 @@ def _least_ratio(low, inverse):
     return min(min(r0, r1), min(r2, r3)) * (1.0 - 4.0 * EPS)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _decay_rate(A, norms, numbers, state, path, low):
     """μ of (7) on this step: f μ_ref with f = min D_low/D_ref; D_ref is taken anew now and then.
 

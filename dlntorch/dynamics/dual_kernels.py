@@ -1,19 +1,13 @@
-"""The dual field on small problems, compiled: one pass over A and B instead of ten operations on short vectors.
-
-Whoever calls these from compiled code that is cached: numba does not notice an edit here.
-"""
+"""The dual field on small problems, compiled: one pass over A and B instead of ten operations on short vectors.""" ""
 
 from __future__ import annotations
 
-from numba import njit
+from dlntorch.numerics.compiling import SUMS, kernel
 
 __all__ = ["misfit", "moved_far", "theta_at"]
 
-# Sums may be reordered and products fused, and nothing else: differences of u and v keep their digits.
-_SUMS = {"reassoc", "contract", "nsz"}
 
-
-@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
+@kernel(fastmath=SUMS)
 def misfit(A, y, B, u, v, smallest, amplitude, power, x, r):
     """r = y − Aψ at τ = τ_base + Bx, ψ = amplitude·(u^power − v^power), u and v not below ``smallest``; ‖r‖₂²."""
     n, m = B.shape
@@ -39,7 +33,7 @@ def misfit(A, y, B, u, v, smallest, amplitude, power, x, r):
     return square
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@kernel
 def moved_far(B, u, v, x):
     """Whether some min(u, v) at x is less than half, or more than twice, what it is at the base."""
     n, m = B.shape
@@ -54,7 +48,7 @@ def moved_far(B, u, v, x):
     return False
 
 
-@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
+@kernel(fastmath=SUMS)
 def theta_at(B, u, v, smallest, alpha, p, x, plus, minus):
     """θ± = α(slack)^{−1/(p−2)} at τ = τ_base + Bx, p > 2; whether both slacks exceed ``smallest`` everywhere."""
     n, m = B.shape

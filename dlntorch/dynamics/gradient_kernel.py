@@ -1,20 +1,17 @@
 """g = Aᵀ(y − Aψ) in one pass over A, compiled: what a step of plain SGD, and one of its certificate, spends its time on.
 
 A few rows at a time, their residuals and their part of g are computed while they are in cache, where two matrix-vector
-products would read A twice. Whoever calls this from compiled code that is cached: numba does not notice an edit here.
+products would read A twice.
 """
 
 from __future__ import annotations
 
-from numba import njit
+from dlntorch.numerics.compiling import SUMS, kernel
 
 __all__ = ["gradient", "gradient_pair"]
 
-# Sums may be reordered and products fused in the two matrix products, and nowhere else.
-_SUMS = {"reassoc", "contract", "nsz"}
 
-
-@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
+@kernel(fastmath=SUMS)
 def gradient(A, y, rows, psi, g):
     """g = Σ r_i A_i over the given rows with r = y − Aψ, in one pass over A; returns ‖r‖₂²."""
     b, n = rows.size, psi.size
@@ -44,7 +41,7 @@ def gradient(A, y, rows, psi, g):
     return square
 
 
-@njit(fastmath=_SUMS, error_model="numpy", cache=True, nogil=True)
+@kernel(fastmath=SUMS)
 def gradient_pair(A, y, psi, g, other_psi, other_g):
     """:func:`gradient` of two ψ with all rows in one pass over A; returns both ‖r‖₂². The first is that of ``gradient``."""
     m, n = y.size, psi.size

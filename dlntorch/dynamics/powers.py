@@ -6,18 +6,14 @@ vectorises. The result is within 2 units in the last place of θ^q for q in (0, 
 The logarithm's coefficients are those of FreeBSD's e_log.c (Sun Microsystems, 1993); 2^x uses Taylor's.
 """
 
-# pyright takes numba's intrinsics for plain functions, with the typing context as an argument
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from dlntorch.numerics.bits import as_bits, as_float, fused, unsigned_shift
+from dlntorch.numerics.compiling import kernel
 
-__all__ = ["as_bits", "as_float", "exponential", "power", "split_exponent"]
+__all__ = ["exponential", "power", "split_exponent"]
 
 #: Above this exponent repeated multiplication loses to log2 and exp2.
 LARGEST_BY_MULTIPLICATION = 32.0
@@ -28,48 +24,6 @@ def split_exponent(q: float) -> tuple[int, bool]:
     if 0 <= q <= LARGEST_BY_MULTIPLICATION and float(2 * q).is_integer():
         return int(q), bool(q % 1)
     return -1, False
-
-
-@intrinsic
-def as_bits(typingctx: Any, x: Any) -> Any:  # type: ignore[misc]
-    """The bits of a float as a signed integer of its width; positive floats are ordered as their bits are."""
-    integer = types.int64 if x == types.float64 else types.int32
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(64 if x == types.float64 else 32))
-
-    return integer(x), codegen
-
-
-@intrinsic
-def as_float(typingctx: Any, bits: Any) -> Any:  # type: ignore[misc]
-    """The float of a signed integer's width that has these bits."""
-    wide = bits == types.int64
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.DoubleType() if wide else ir.FloatType())
-
-    return (types.float64 if wide else types.float32)(bits), codegen
-
-
-@intrinsic
-def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:  # type: ignore[misc]
-    """a·b + c rounded once."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return types.float64(types.float64, types.float64, types.float64), codegen
-
-
-@intrinsic
-def _shift(typingctx: Any, bits: Any) -> Any:  # type: ignore[misc]
-    """bits >> 52 without sign."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.lshr(args[0], ir.Constant(ir.IntType(64), 52))
-
-    return types.int64(types.int64), codegen
 
 
 _ONE_BITS = 0x3FF0000000000000
@@ -94,26 +48,26 @@ _E = tuple(_LN2**k / math.factorial(k) for k in range(14))
 _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11, _E12, _E13 = _E[2:]
 
 
-@njit(error_model="numpy", cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _exp2(t):
     """2^t for |t| <= ½ and a little more."""
-    u = _fma(_fma(_fma(_fma(_E13, t, _E12), t, _E11), t, _E10), t, _E9)
-    u = _fma(_fma(_fma(_fma(u, t, _E8), t, _E7), t, _E6), t, _E5)
-    u = _fma(_fma(_fma(u, t, _E4), t, _E3), t, _E2)
-    return 1.0 + _fma(u * t, t, _LN2 * t)
+    u = fused(fused(fused(fused(_E13, t, _E12), t, _E11), t, _E10), t, _E9)
+    u = fused(fused(fused(fused(u, t, _E8), t, _E7), t, _E6), t, _E5)
+    u = fused(fused(fused(u, t, _E4), t, _E3), t, _E2)
+    return 1.0 + fused(u * t, t, _LN2 * t)
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@kernel
 def exponential(x, out):
     """out = e^x for |x| < 700; within 2 units in the last place."""
     for i in range(x.size):
         y = x[i] * _INVERSE_LN2
         k = (y + _ROUND) - _ROUND
-        t = (y - k) + (_fma(x[i], _INVERSE_LN2, -y) + x[i] * _INVERSE_LN2_LOW)
+        t = (y - k) + (fused(x[i], _INVERSE_LN2, -y) + x[i] * _INVERSE_LN2_LOW)
         out[i] = _exp2(t) * as_float((as_bits(k + (_MAGIC + 1023.0)) - _MAGIC_BITS) << 52)
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@kernel
 def _real_power(x, q, out):
     """out = x^q; False where an entry is not positive and normal, or its power is not: then out is not to be used."""
     odd = 0
@@ -121,20 +75,20 @@ def _real_power(x, q, out):
         bits = as_bits(float(x[i]))
         odd |= (bits - _SMALLEST_NORMAL_BITS) | (_INF_BITS - 1 - bits)  # negative unless positive and normal
         bits += _ONE_BITS - _HALF_ROOT_BITS
-        e = as_float(_shift(bits) | _MAGIC_BITS) - (_MAGIC + 1023.0)
+        e = as_float(unsigned_shift(bits) | _MAGIC_BITS) - (_MAGIC + 1023.0)
         f = as_float((bits & _MANTISSA) + _HALF_ROOT_BITS) - 1.0
         s = f / (2.0 + f)
         z = s * s
-        poly = _fma(_fma(_fma(_fma(_fma(_fma(_L7, z, _L6), z, _L5), z, _L4), z, _L3), z, _L2), z, _L1) * z
+        poly = fused(fused(fused(fused(fused(fused(_L7, z, _L6), z, _L5), z, _L4), z, _L3), z, _L2), z, _L1) * z
         half = 0.5 * f * f
         rest = s * (half + poly) - half  # log m = f + rest
         main, small = f * _INVERSE_LN2, rest * _INVERSE_LN2
         log2 = main + small
         high = e + log2
-        low = (log2 - (high - e)) + ((main - log2) + small) + (_fma(f, _INVERSE_LN2, -main) + f * _INVERSE_LN2_LOW)
+        low = (log2 - (high - e)) + ((main - log2) + small) + (fused(f, _INVERSE_LN2, -main) + f * _INVERSE_LN2_LOW)
         y = q * high
         k = (y + _ROUND) - _ROUND
-        t = (y - k) + (_fma(q, high, -y) + q * low)
+        t = (y - k) + (fused(q, high, -y) + q * low)
         exp2 = _exp2(t)
         biased = as_bits(k + (_MAGIC + 1023.0)) - _MAGIC_BITS
         odd |= (biased - 2) | (2045 - biased)
@@ -142,7 +96,7 @@ def _real_power(x, q, out):
     return odd >= 0
 
 
-@njit(error_model="numpy", cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def power(x, q, whole, half, base, out):
     """out = x^q for positive x: whole, half = split_exponent(q), and q is None (no code is made for it) if whole >= 0.
 

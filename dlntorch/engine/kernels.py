@@ -7,18 +7,16 @@ A parameter is proper when its bits, read as an integer, lie in 1 … bits(inf) 
 vectorise without any promise to the compiler about NaN, and see NaN and infinity for what they are.
 """
 
-# pyright takes numba's intrinsics for plain functions, with the typing context as an argument
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from dlntorch.dynamics.certificate_kernel import certificate_step, prepare  # an edit there: see its head
+from dlntorch.dynamics.certificate_kernel import certificate_step, prepare
 from dlntorch.dynamics.gradient_kernel import gradient, gradient_pair
-from dlntorch.dynamics.powers import as_bits, as_float, power
+from dlntorch.dynamics.powers import power
 from dlntorch.dynamics.schedule import RESEED
+from dlntorch.numerics.bits import as_bits, as_float
+from dlntorch.numerics.compiling import kernel
 
 __all__ = [
     "BAD_STEP",
@@ -39,7 +37,7 @@ RUNNING, CONVERGED, MAX_STEPS, MAX_TIME, IMPROPER, BAD_STEP = range(6)
 CONSTANT, RELATIVE, STABLE = range(3)
 
 
-@njit(error_model="numpy", cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _represent(theta, growth, psi):
     """ψ = θ₊^p − θ₋^p from growth = θ^{p−2}."""
     for i in range(psi.size):
@@ -47,7 +45,7 @@ def _represent(theta, growth, psi):
         psi[i] = plus * (plus * growth[0, i]) - minus * (minus * growth[1, i])
 
 
-@njit(error_model="numpy", cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _extremes(theta, growth, g):
     """max of max(θ₊, θ₋)^{p−2}|g| and of θ₊^{2p−2} + θ₋^{2p−2} over the coordinates; NaN counts as the largest."""
     rho = as_bits(theta.dtype.type(0))
@@ -59,7 +57,7 @@ def _extremes(theta, growth, g):
     return float(as_float(rho)), float(as_float(top))
 
 
-@njit(error_model="numpy", cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _propose(theta, growth, g, factor, new):
     """new = θ − η∇L(θ) with factor = ηp; whether every entry of it is positive and finite."""
     infinity = as_bits(theta.dtype.type(math.inf))
@@ -75,7 +73,7 @@ def _propose(theta, growth, g, factor, new):
     return improper >= 0
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@kernel
 def _reseed(direction, start):
     """direction = (direction + RESEED · start) / its norm, as the rule ``stable`` has it."""
     amount, square = direction.dtype.type(RESEED), 0.0
@@ -90,7 +88,7 @@ def _reseed(direction, start):
             direction[side, i] /= norm
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@kernel
 def _hessian_norm(A, zeros, rows, scale, theta, growth, p, g, direction, x, image, iterations):
     """‖∇²L(θ)‖₂ by power iterations from ``direction`` (2, n), which is replaced, as in ``metrics.power_iteration``."""
     kind = theta.dtype.type
@@ -119,7 +117,7 @@ def _hessian_norm(A, zeros, rows, scale, theta, growth, p, g, direction, x, imag
     return norm
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@kernel
 def run_steps(
     A,
     y,

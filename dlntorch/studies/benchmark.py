@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 
 from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import RowBatches, Stopping, engine_class
 from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.numerics.compiling import kernel
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, numbers, pick, select
@@ -106,7 +106,7 @@ def _engine(kind: str, problem: Problem, p: float, batches: RowBatches | None = 
     return engine_class(kind)(network, problem, make_schedule(), ENDLESS, batches).advance
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gemv_pairs(A: Any, x: Any, r: Any, g: Any, count: int) -> None:
     for _ in range(count):
         np.dot(A, x, r)

@@ -16,7 +16,7 @@ from tests.mutation.baseline import Baseline
 
 __all__ = ["Selection"]
 
-_NUMBA = re.compile(r"^(from|import) numba\b", re.MULTILINE)
+_NUMBA = re.compile(r"^(from|import) (numba|dlntorch\.numerics\.(bits|compiling))\b", re.MULTILINE)
 
 
 class Selection:

@@ -1,0 +1,66 @@
+"""The one decorator that every compiled function of the package has.
+
+Flags, cache and the switch that turns compilation off are decided here and nowhere else::
+
+    @kernel(fastmath=SUMS)
+    def gradient(A, y, rows, psi, g): ...
+
+``NUMBA_DISABLE_JIT=1`` leaves the functions plain Python: the same formulas, slowly, and not the same last bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import config, njit
+from numba.extending import intrinsic
+
+from dlntorch.numerics.kernel_cache import KernelCache
+
+__all__ = ["SIGNED_SUMS", "SUMS", "compiles", "instruction", "kernel"]
+
+#: Sums may be reordered and products fused, and nothing else: differences keep their digits, NaN and infinity are seen.
+SUMS = frozenset({"reassoc", "contract", "nsz"})
+#: The same where the sign of a zero matters.
+SIGNED_SUMS = SUMS - {"nsz"}
+
+
+def compiles() -> bool:
+    """Whether kernels are compiled in this process; ``NUMBA_DISABLE_JIT=1`` says no."""
+    return not getattr(config, "DISABLE_JIT", 0)
+
+
+def kernel(
+    function: Callable[..., Any] | None = None, /, *, fastmath: frozenset[str] = frozenset(), **flags: Any
+) -> Any:
+    """Compile ``function`` when it is first called, and keep the result on disk as :class:`KernelCache` says.
+
+    The GIL is released while it runs, and a division by zero gives ∞ or NaN, unless ``flags`` say otherwise.
+
+    Args:
+        function: What numba can compile. Left out, a decorator is returned.
+        fastmath: What LLVM may do to floating-point operations: :data:`SUMS`, :data:`SIGNED_SUMS`, or nothing.
+        **flags: Others of ``numba.njit``, such as ``inline`` and ``error_model``.
+    """
+    if function is None:
+        return lambda decorated: kernel(decorated, fastmath=fastmath, **flags)
+    if not compiles():
+        return _interpreted(function)
+    flags = {"error_model": "numpy", "nogil": True, **flags}
+    if fastmath:
+        flags["fastmath"] = set(fastmath)
+    compiled: Any = njit(**flags)(function)
+    compiled._cache = KernelCache(compiled)  # where cache=True puts numba's own, which knows only the kernel's own file
+    return compiled
+
+
+def instruction(plain: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate the definition of a numba intrinsic; where nothing is compiled, ``plain`` stands in its place."""
+    return intrinsic if compiles() else lambda _: plain
+
+
+def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` in plain Python, whose NumPy numbers overflow and divide by zero without a warning as compiled ones do."""
+    return np.errstate(all="ignore")(function)
