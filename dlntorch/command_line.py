@@ -28,7 +28,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.experiment.again import compare_runs, repeated_settings, resumed_settings, write_comparison
-from dlntorch.experiment.configuration import check_complete, check_keys
+from dlntorch.experiment.configuration import check_complete, check_keys, choose_problem_file
 from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
 from dlntorch.experiment.launcher import idempotent_launchers, plain_settings, register_resolvers
 from dlntorch.experiment.points import (
@@ -60,6 +60,7 @@ def supervised(task: Callable[..., Any]) -> int:
     debug = any(argument.replace(" ", "") in ("debug=true", "debug=True") for argument in sys.argv[1:])
     try:
         _redirect_resumed_run()
+        choose_problem_file(sys.argv)
         with idempotent_launchers(_outcomes, _run_packs):
             task()
     except InputError as error:

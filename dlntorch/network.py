@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlntorch.validation import InputError, check_count, check_depth, check_device, check_dtype
+from dlntorch.validation import InputError, check_count, check_depth, check_device, check_dtype, check_unmasked
 
 __all__ = ["DiagonalLinearNetwork"]
 
@@ -83,6 +83,7 @@ class DiagonalLinearNetwork(nn.Module):
 
 def _initial(alpha: Any, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """α broadcast to ``shape``, checked to be finite and positive in ``dtype`` itself."""
+    check_unmasked("alpha", alpha)
     try:
         start = torch.as_tensor(alpha, dtype=torch.float64, device=device).detach()
     except (TypeError, ValueError, RuntimeError):

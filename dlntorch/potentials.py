@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.validation import InputError, check_depth
+from dlntorch.validation import InputError, check_depth, check_unmasked
 
 __all__ = ["H", "g", "h", "h_inverse", "h_inverse_uv", "h_prime", "q"]
 
@@ -174,6 +174,7 @@ def g(x: Any, p: float) -> Tensor:
 
 def _as_tensor(name: str, value: Any) -> tuple[Tensor, torch.dtype]:
     """``value`` in float64, and the dtype to give back."""
+    check_unmasked(name, value)
     if isinstance(value, Tensor):
         if value.is_complex():
             raise InputError(f"{name} must be real, got {value.dtype}")

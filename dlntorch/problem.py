@@ -17,7 +17,7 @@ from torch import Tensor
 from dlntorch.operators import DenseOperator, Operator, as_operator, check_adjoint
 from dlntorch.operators.convert import is_operator
 from dlntorch.row_space import RowSpace, Side, left_singular, precision, row_exponents, scaled_rows, scaled_vector
-from dlntorch.validation import DataWarning, InputError, check_device, check_dtype
+from dlntorch.validation import DataWarning, InputError, check_device, check_dtype, check_unmasked
 
 __all__ = ["Problem", "norm"]
 
@@ -61,7 +61,12 @@ class Problem:
 
     An operator is enough to train with. What needs the entries of A (``A``, the references) says so in one line;
     ``to_dense()`` makes a problem that has them.
+
+    Attributes:
+        source: What was read from which file, in one line; empty where the problem was not read from one.
     """
+
+    source: str = ""
 
     def __init__(
         self,
@@ -333,6 +338,7 @@ def _blocks(A: Tensor) -> Iterator[Tensor]:
 
 def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device, copy: bool) -> Tensor:
     """``value`` as a finite, real, contiguous tensor with ``ndim`` dimensions; a copy unless ``copy`` is false."""
+    check_unmasked(name, value)
     shape_rule = "(m, n)" if ndim == 2 else "(m,)" if name == "y" else "(n,)"
     if isinstance(value, Tensor):
         if value.is_complex() or value.layout != torch.strided:

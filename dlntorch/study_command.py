@@ -242,13 +242,9 @@ class _Display:
 
 def verdict_table(result: StudyResult) -> Any:
     """The table of verdicts, for the terminal."""
-    from rich.table import Table
-
+    from dlntorch.experiment.tables import table_of
     from dlntorch.studies.runner import shown
 
-    table = Table(title=f"{result.name}: {result.study.summary}", title_justify="left")
-    for name, side in (("claim", "left"), ("predicted", "right"), ("measured", "right"), ("verdict", "left")):
-        table.add_column(name, justify=side)  # type: ignore[arg-type]
-    for claim in result.claims:
-        table.add_row(claim.claim, shown(claim.predicted), shown(claim.measured), str(claim.verdict))
-    return table
+    cells = [(one.claim, shown(one.predicted), shown(one.measured), str(one.verdict)) for one in result.claims]
+    heads = ("claim", "predicted", "measured", "verdict")
+    return table_of(f"{result.name}: {result.study.summary}", heads, cells, numbers=(1, 2))

@@ -5,12 +5,60 @@ Both gradient descent and the continuous flow report a :class:`Trajectory` in ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-__all__ = ["Status", "Trajectory"]
+__all__ = ["Status", "Trajectory", "short_repr"]
+
+_SHOWN_ENTRIES = 6  # of an array; of a longer one its shape
+
+
+def short_repr(self: Any) -> str:
+    """One line for ``self``, a result that is a dataclass, in place of a wall of tensors: its numbers, and its arrays' shapes.
+
+    None, empty text and what begins with an underscore are left out; results within it are named by their class.
+    Used as ``__repr__ = short_repr``.
+    """
+    parts = []
+    for field in fields(self):
+        value = getattr(self, field.name)
+        empty = value is None or (isinstance(value, str) and not value)
+        if not empty and not field.name.startswith("_"):
+            parts.append(f"{field.name}={_shown(value)}")
+    return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _shown(value: Any) -> str:
+    """A field of a result, in a few characters."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        if value.ndim == 0:
+            return _shown(value.item())
+        if value.size > _SHOWN_ENTRIES or value.ndim > 1:
+            return f"<{'×'.join(map(str, value.shape))}>"
+        value = value.tolist()
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, str):
+        text = " ".join(value.split())
+        return repr(text if len(text) <= 60 else text[:57] + "...")
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        if len(value) > _SHOWN_ENTRIES:
+            return f"<{len(value)}>"
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, dict):
+        return f"<{len(value)} keys>"
+    if is_dataclass(value):
+        return f"{type(value).__name__}(...)"
+    text = " ".join(str(value).split())
+    return text if len(text) <= 40 else f"<{type(value).__name__}>"
 
 
 class Status(StrEnum):

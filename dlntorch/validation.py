@@ -27,6 +27,7 @@ __all__ = [
     "check_flag",
     "check_number",
     "check_times",
+    "check_unmasked",
 ]
 
 
@@ -123,6 +124,7 @@ def check_alpha(alpha: Any) -> float:
 
 def check_times(t: Any) -> np.ndarray:
     """Return times as a float64 vector: finite, >= 0, sorted in strictly increasing order."""
+    check_unmasked("t", t)
     try:
         times = np.atleast_1d(np.asarray(t, dtype=np.float64))
     except (TypeError, ValueError):
@@ -134,6 +136,25 @@ def check_times(t: Any) -> np.ndarray:
     if np.any(np.diff(times) <= 0):
         raise InputError(f"t must be sorted in strictly increasing order, got {_shown(times.tolist())}")
     return times
+
+
+def check_unmasked(name: str, value: Any) -> None:
+    """Refuse arrays with masked entries, also within lists: their numbers would be what stands behind the mask.
+
+    A mask that masks nothing is no reason to refuse a NumPy array. A torch ``MaskedTensor`` (known
+    by its name, as importing it costs time) is always refused.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        mask = np.ma.getmaskarray(value)
+        where = ", ".join(str(int(i)) for i in np.argwhere(mask)[0])
+        entries = f"{np.count_nonzero(mask)} of {value.size}, the first at [{where}]"
+        raise InputError(f"{name} must have no masked entries, got {entries if where else 'one'}: fill or drop them")
+    if isinstance(value, torch.Tensor) and type(value).__name__ == "MaskedTensor":
+        raise InputError(f"{name} must be a tensor without a mask, got a MaskedTensor: fill its entries with to_tensor")
+    if isinstance(value, list | tuple):
+        for part in value:
+            if not isinstance(part, float | int):
+                check_unmasked(name, part)
 
 
 def check_device(device: Any) -> torch.device:

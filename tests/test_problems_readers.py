@@ -179,6 +179,33 @@ def test_matlab_number_classes_agree_with_scipy(dtype: str, tmp_path: Path) -> N
     np.testing.assert_array_equal(problem.y.numpy(), by_scipy["y"].ravel().astype(float))
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("spare", [0, 3])
+@pytest.mark.parametrize("a", [[[1, 0, 1, 1], [0, 0, 1, 1]], [[0, 1, 0, 0], [0, 0, 0, 1]], [[1] * 9, [1] * 9]])
+def test_matlabs_sparse_logical_matrices(a: list, spare: int, compressed: bool, tmp_path: Path) -> None:
+    """MATLAB writes their values as bytes, under the type of doubles; more rows may be allotted than are used."""
+
+    def element(kind: int, data: bytes) -> bytes:
+        if len(data) <= 4:
+            return struct.pack("<HH", kind, len(data)) + data.ljust(4, b"\0")
+        return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    matrix = scipy.sparse.csc_array(np.array(a))
+    rows = np.r_[matrix.indices, np.zeros(spare)].astype("<i4")
+    values = bytes([1] * matrix.nnz)
+    body = element(6, struct.pack("<II", 0x0205, rows.size)) + element(5, struct.pack("<ii", *matrix.shape))
+    body += element(1, b"A") + element(5, rows.tobytes())
+    body += element(5, matrix.indptr.astype("<i4").tobytes()) + element(9, values)
+    stored = element(14, body)
+    if compressed:
+        stored = struct.pack("<II", 15, len(zlib.compress(stored))) + zlib.compress(stored)
+    scipy.io.savemat(tmp_path / "d.mat", {"y": Y[:2]})
+    (tmp_path / "d.mat").write_bytes((tmp_path / "d.mat").read_bytes() + stored)
+    np.testing.assert_array_equal(load_problem(tmp_path / "d.mat").A.numpy(), np.array(a, dtype=float))
+    by_scipy = scipy.io.loadmat(tmp_path / "d.mat")["A"]
+    np.testing.assert_array_equal(by_scipy.toarray(), np.array(a, dtype=bool))
+
+
 def test_a_big_endian_matlab_file(tmp_path: Path) -> None:
     def element(kind: int, data: bytes) -> bytes:
         return struct.pack(">II", kind, len(data)) + data + bytes(-len(data) % 8)
@@ -237,10 +264,13 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
         ("1,x,3\n1,2,3\n", "line 1, column 2 must be a number, got 'x'"),
         ("1,2,3\n4,5\n", "line 2 has 2 columns, not 3"),
         ("a,b,y\n1,2\n", "line 2 has 2 columns, not 3"),
-        ("# y,a,b\n1,2,3\n", "its header calls column 1 y, but the last column is read as y"),
+        ("# a,y,b\n1,2,3\n", "its header calls column 2 y, but not the first or the last: y=NAME decides"),
         ("# comment\n", "it has no row of numbers"),
-        ("y,a,b\n1,2,3\n", "its header calls column 1 y, but the last column is read as y"),
-        ("1;2;3\n", "it has no row of numbers"),
+        ("a,y,b\n1,2,3\n", "its header calls column 2 y, but not the first or the last: y=NAME decides"),
+        (
+            "1;2;3\n",
+            "it has no row of numbers (separated by ','; delimiter=semicolon makes 3 columns of its first line)",
+        ),
         ("1\n2\n", "it has one column"),
         ("a,b\n", "it has no row of numbers"),
         ("\n\n", "it has no row of numbers"),

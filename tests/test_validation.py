@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import dlntorch as dln
+from dlntorch.dynamics.dual import relaxation_time
+from dlntorch.operators import PartialCosine
+from dlntorch.potentials import h
+from dlntorch.problems import digit_image
 from dlntorch.validation import (
     InputError,
     check_alpha,
@@ -17,6 +25,7 @@ from dlntorch.validation import (
     check_dtype,
     check_number,
     check_times,
+    check_unmasked,
 )
 
 
@@ -91,3 +100,83 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
         assert check_device(good) == torch.device(good)
     with pytest.raises(InputError, match=r"device must be available, got 'cuda:3': torch finds 1 CUDA GPU\(s\) here"):
         check_device("cuda:3")
+
+
+A = np.array([[1.0, 2.0, 0.5], [0.0, 1.0, -1.0]])
+
+
+def masked(*shape: int, whole: bool = False) -> np.ma.MaskedArray:
+    """Ones, of which the last is masked, or none."""
+    mask = np.zeros(shape, dtype=bool)
+    mask.flat[-1] = not whole
+    return np.ma.array(np.ones(shape), mask=mask)
+
+
+class Masking:
+    """An operator whose products have a masked entry."""
+
+    shape = (2, 3)
+
+    def matvec(self, x: Any) -> Any:
+        return np.ma.array(A @ np.asarray(x), mask=[False, True])
+
+    def rmatvec(self, r: Any) -> Any:
+        return A.T @ np.asarray(r)
+
+
+class MaskedNorms(Masking):
+    column_norms = masked(3)
+
+    def matvec(self, x: Any) -> Any:
+        return A @ np.asarray(x)
+
+
+def line() -> dln.Problem:
+    return dln.Problem(A, [1.0, 2.0])
+
+
+#: Where arrays of a user's enter, by the name of the argument.
+ENTRIES: list[tuple[str, Callable[[], Any]]] = [
+    ("A", lambda: dln.Problem(masked(2, 3), [1.0, 2.0])),
+    ("A", lambda: dln.Problem(list(masked(2, 3)), [1.0, 2.0])),
+    ("y", lambda: dln.Problem(A, masked(2))),
+    ("y", lambda: dln.Problem(A, list(masked(2)))),
+    ("truth", lambda: dln.Problem(A, [1.0, 2.0], truth=masked(3))),
+    ("A.matvec", lambda: dln.Problem(Masking(), [1.0, 2.0])),
+    ("A.column_norms", lambda: dln.Problem(MaskedNorms(), [1.0, 2.0]).operator.column_norms()),
+    ("A", lambda: dln.basis_pursuit(masked(2, 3), [1.0, 2.0])),
+    ("y", lambda: dln.basis_pursuit(A, masked(2))),
+    ("A", lambda: dln.basis_pursuit([masked(2, 3)], [[1.0, 2.0]])),
+    ("alpha", lambda: dln.flow_limit(line(), 3, masked(2))),
+    ("alpha", lambda: dln.DiagonalLinearNetwork(3, 3, masked(3))),
+    ("alpha", lambda: dln.train_ensemble(line(), 3, masked(2))),  # pyright: ignore
+    ("t", lambda: dln.integrate_flow(line(), 3, 0.1, np.cumsum(masked(2)))),
+    ("t", lambda: check_times(list(masked(2)))),
+    ("psi_limit", lambda: relaxation_time(line(), 3, 0.1, masked(3))),
+    ("frequencies", lambda: PartialCosine(8, masked(3).astype(int))),
+    ("psi", lambda: digit_image(masked(64))),
+    ("tau", lambda: h(masked(3), 3)),
+]
+
+
+@pytest.mark.parametrize("case", range(len(ENTRIES)))
+def test_a_mask_is_never_ignored(case: int) -> None:
+    """NumPy would hand over what stands behind it."""
+    name, call = ENTRIES[case]
+    with pytest.raises(dln.InputError, match=rf"^{name} must have no masked entries, got (1 of|one)"):
+        call()
+
+
+def test_an_array_that_masks_nothing_is_an_array() -> None:
+    problem = dln.Problem(np.ma.array(A), masked(2, whole=True))
+    assert torch.equal(problem.A, torch.from_numpy(A))
+    assert dln.basis_pursuit(np.ma.array(A), masked(2, whole=True)).status is dln.Status.CONVERGED
+    np.testing.assert_array_equal(check_times(np.ma.array([1.0, 2.0])), [1.0, 2.0])
+
+
+def test_torchs_masked_tensors_are_refused() -> None:
+    class MaskedTensor(torch.Tensor):
+        """As torch.masked's, whose import warns that it is a prototype."""
+
+    with pytest.raises(InputError, match="^A must be a tensor without a mask, got a MaskedTensor"):
+        check_unmasked("A", torch.zeros(2).as_subclass(MaskedTensor))

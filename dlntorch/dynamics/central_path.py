@@ -25,6 +25,7 @@ from scipy.linalg import get_lapack_funcs, solve_triangular
 
 from dlntorch.dynamics.central_path_engines import Kernels
 from dlntorch.equal_columns import EqualColumns
+from dlntorch.trajectory import short_repr
 
 __all__ = ["CentralPath", "PathPoint"]
 
@@ -79,6 +80,8 @@ class PathPoint:
     uncertainty: float
     steps: int
     converged: bool
+
+    __repr__ = short_repr
 
 
 class CentralPath:

@@ -92,6 +92,7 @@ from dlntorch.dynamics import certificate_kernel as kernel
 from dlntorch.dynamics.dual import dual_scale
 from dlntorch.dynamics.theorem import flow_bound
 from dlntorch.problem import Problem
+from dlntorch.trajectory import short_repr
 from dlntorch.validation import InputError, check_alpha, check_depth
 
 __all__ = ["Certificate", "Enclosure"]
@@ -109,6 +110,8 @@ class Enclosure:
     theta_minus_high: Tensor
     psi_low: Tensor
     psi_high: Tensor
+
+    __repr__ = short_repr
 
 
 class Certificate:

@@ -22,7 +22,7 @@ from torch import Tensor
 from dlntorch.dynamics.dual_kernels import misfit, moved_far, theta_at
 from dlntorch.potentials import h_inverse_uv
 from dlntorch.problem import Problem
-from dlntorch.validation import InputError, check_alpha, check_depth
+from dlntorch.validation import InputError, check_alpha, check_depth, check_unmasked
 
 __all__ = [
     "DualField",
@@ -103,6 +103,7 @@ def relaxation_time(problem: Problem, p: float, alpha: float, psi_limit: Any) ->
         InputError: p < 2, alpha <= 0, α^p or D beyond float64, or ``psi_limit`` not of shape (n,) and finite.
     """
     p, alpha = check_depth(p), check_alpha(alpha)
+    check_unmasked("psi_limit", psi_limit)
     psi = torch.as_tensor(getattr(psi_limit, "psi", psi_limit), dtype=torch.float64, device=problem.device)
     if psi.shape != (problem.n,) or not bool(torch.isfinite(psi).all()):
         raise InputError(f"psi_limit must be finite with shape ({problem.n},), got shape {tuple(psi.shape)}")

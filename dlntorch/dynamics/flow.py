@@ -27,7 +27,7 @@ from torch import Tensor
 
 from dlntorch.dynamics.dual import DualField, Point, point_by_torch, residual_norm_by_torch, velocity_by_torch
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status, Trajectory
+from dlntorch.trajectory import Status, Trajectory, short_repr
 from dlntorch.validation import (
     InputError,
     check_alpha,
@@ -60,6 +60,8 @@ class FlowPath:
     status: Status
     reason: str
     evaluations: int
+
+    __repr__ = short_repr
 
 
 def integrate_flow(

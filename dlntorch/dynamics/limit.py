@@ -18,8 +18,8 @@ from torch import Tensor
 
 from dlntorch.equal_columns import EqualColumns
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError, check_count, check_depth, check_device
+from dlntorch.trajectory import Status, short_repr
+from dlntorch.validation import InputError, check_count, check_depth, check_device, check_unmasked
 
 if TYPE_CHECKING:
     from dlntorch.dynamics.central_path import PathPoint
@@ -65,6 +65,8 @@ class FlowLimit:
     reason: Any
     steps: int
     exact: Any = None
+
+    __repr__ = short_repr
 
 
 @dataclass
@@ -155,6 +157,7 @@ def _as_problems(problem: Any) -> list[Problem]:
 
 def _as_alphas(alpha: Any, per_coordinate: bool, n: int) -> tuple[np.ndarray, bool]:
     """α as (k, 1) or (k, n), and whether the axis k is the caller's."""
+    check_unmasked("alpha", alpha)
     try:
         values = alpha.detach().cpu().numpy() if isinstance(alpha, Tensor) else np.asarray(alpha)
         if values.dtype.kind not in "iuf":

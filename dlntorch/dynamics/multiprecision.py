@@ -17,7 +17,7 @@ from typing import Any
 
 import mpmath as mp
 
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import InputError, check_count, check_depth
 
 __all__ = ["MultiprecisionLimit", "limit_mp", "limits_mp"]
@@ -54,6 +54,8 @@ class MultiprecisionLimit:
     reason: str
     steps: int
     digits: int
+
+    __repr__ = short_repr
 
     def decimals(self) -> list[str]:
         """ψ as decimal strings."""

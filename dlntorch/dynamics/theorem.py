@@ -36,6 +36,7 @@ from typing import Any
 import torch
 
 from dlntorch.problem import Problem
+from dlntorch.trajectory import short_repr
 from dlntorch.validation import InputError, check_alpha, check_depth, check_number
 
 __all__ = ["TheoremBound", "flow_bound", "theorem_bound"]
@@ -56,6 +57,8 @@ class TheoremBound:
         log10_eta: log10 of the step size ε̄e^{−C₂t}/C₁.
         log10_steps: log10 of t/η, the number of steps; −inf at t = 0.
     """
+
+    __repr__ = short_repr
 
     M: float
     C1: float

@@ -19,7 +19,7 @@ from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine.batches import RowBatches
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import InputError
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Snapshot:
     eta: float
     theta_plus: np.ndarray
     theta_minus: np.ndarray
+
+    __repr__ = short_repr
 
 
 class Engine(ABC):

@@ -13,7 +13,7 @@ from dlntorch.experiment.folder import atomic_write
 from dlntorch.experiment.points import PointState, point_state, read_failure, read_points, read_summary
 from dlntorch.validation import InputError
 
-__all__ = ["collect_sweep", "write_table"]
+__all__ = ["collect_sweep", "varied_keys", "write_table"]
 
 #: Columns that come first, where a sweep has them.
 FIRST = ("point", "state", "status", "p", "alpha", "seed", "problem.name", "problem.m", "problem.n", "steps", "time")
@@ -46,7 +46,7 @@ def collect_sweep(sweep: str | Path) -> list[dict[str, Any]]:
 
 def _row(folder: Path, overrides: str) -> dict[str, Any]:
     state = point_state(folder)
-    row: dict[str, Any] = {"point": folder.name, "overrides": overrides, "state": str(state), **_varied(overrides)}
+    row: dict[str, Any] = {"point": folder.name, "overrides": overrides, "state": str(state), **varied_keys(overrides)}
     if state is PointState.FAILED:
         failure = read_failure(folder) or {}
         row["reason"] = failure.get("reason", "")
@@ -56,7 +56,7 @@ def _row(folder: Path, overrides: str) -> dict[str, Any]:
     return row
 
 
-def _varied(overrides: str) -> dict[str, Any]:
+def varied_keys(overrides: str) -> dict[str, Any]:
     """The keys and values of overrides, numbers as numbers: what the sweep set that a summary need not hold."""
     found: dict[str, Any] = {}
     for word in overrides.split():

@@ -12,7 +12,15 @@ import yaml
 
 from dlntorch.validation import InputError
 
-__all__ = ["check_complete", "check_keys", "config_directory", "group_options", "known_keys", "nearest"]
+__all__ = [
+    "check_complete",
+    "check_keys",
+    "choose_problem_file",
+    "config_directory",
+    "group_options",
+    "known_keys",
+    "nearest",
+]
 
 #: Groups whose keys are checked against the chosen file.
 GROUPS = ("problem", "schedule", "engine", "trainer", "callbacks", "logger")
@@ -56,6 +64,17 @@ def known_keys() -> tuple[str, ...]:
         for option in group_options(group):
             keys.extend(f"{group}.{key}" for key in _keys_of(config_directory() / group / f"{option}.yaml"))
     return tuple(dict.fromkeys([*keys, "experiment"]))
+
+
+#: Keys of problem=file that no other problem has.
+_OF_FILES = ("problem.y", "problem.columns", "problem.delimiter", "problem.header")
+
+
+def choose_problem_file(arguments: list[str]) -> None:
+    """Append ``problem=file`` to the command line's ``arguments`` where a key of that group alone is set."""
+    keys = {argument.partition("=")[0] for argument in arguments}
+    if keys.intersection(_OF_FILES) and "problem" not in keys:
+        arguments.append("problem=file")
 
 
 def nearest(word: str, among: Iterable[str]) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from dlntorch.experiment.result import RunResult
+from dlntorch.experiment.tables import table_of, terminal
 
 if TYPE_CHECKING:
     from dlntorch.experiment.run import Plan
     from dlntorch.problem import Problem
 
-__all__ = ["announce", "conclude", "plan_table", "shown", "terminal"]
+__all__ = ["announce", "announce_sources", "conclude", "plan_table", "shown"]
 
 
 def shown(value: Any) -> str:
@@ -28,15 +26,18 @@ def shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def terminal() -> Console:
-    """Where tables go; wide enough for one where it is not a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=110)
-
-
 def _rank(problem: Problem) -> int | str:
     """rank(A), or the word for not knowing it."""
     return "unknown" if problem.known_rank is None else problem.known_rank
+
+
+def announce_sources(problems: Iterable[Problem]) -> None:
+    """One line for each file that problems were read from: what was read from it; of many files the first three."""
+    sources = [source for source in dict.fromkeys(problem.source for problem in problems) if source]
+    for line in sources[:3]:
+        print(line, flush=True)
+    if len(sources) > 3:
+        print(f"and {len(sources) - 3} files more", flush=True)
 
 
 def announce(plan: Plan) -> None:
@@ -49,6 +50,8 @@ def announce(plan: Plan) -> None:
             expected += f", more than max_steps={settings.stopping.max_steps:,}"
     if plan.note:
         print(plan.note, flush=True)
+    else:
+        announce_sources([problem])
     chosen = settings.schedule
     numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
     print(
@@ -61,9 +64,7 @@ def announce(plan: Plan) -> None:
 def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps and time."""
     problem, settings, references = plan.problem, plan.settings, plan.references
-    table = Table(title="dry run: nothing is trained", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column()
+    announce_sources([problem])
     rows: list[tuple[str, Any]] = [
         ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={_rank(problem)}"),
         ("y in range(A)", "unknown" if problem.known_rank is None else problem.consistent),
@@ -86,18 +87,13 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     prediction = plan.prediction
     rows.append(("predicted steps", prediction.reason if prediction.steps is None else f"{prediction.steps:.3g}"))
     rows.append(("predicted time t", prediction.reason if prediction.time is None else f"{prediction.time:.4g}"))
-    for name, value in rows:
-        table.add_row(name, shown(value))
-    terminal().print(table)
+    cells = [(name, shown(value)) for name, value in rows]
+    terminal().print(table_of("dry run: nothing is trained", ("", ""), cells))
 
 
 def conclude(result: RunResult) -> None:
     """The closing table: status, distances, the error budget with its dominant term, and where the files are."""
     summary = result.summary
-    table = Table(title=f"{summary['status']}: {summary['reason']}", title_justify="left")
-    table.add_column("what")
-    table.add_column("value", justify="right")
-    table.add_column("meaning")
     rows = [
         ("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}"),
         ("residual", summary["residual"], "||A psi - y|| / ||y||"),
@@ -123,10 +119,10 @@ def conclude(result: RunResult) -> None:
         if schedule.get("over") == "all":
             key, where = "certified_theta_error_sup", "over the run"
         rows.append(("certified", schedule[key], f"proved bound on ||theta - theta_flow(t)|| {where}{asked}"))
-    for name, value, meaning in rows:
-        table.add_row(name, shown(value), meaning)
+    cells = [(name, shown(value), meaning) for name, value, meaning in rows]
+    title = f"{summary['status']}: {summary['reason']}"
     console = terminal()
-    console.print(table)
+    console.print(table_of(title, ("what", "value", "meaning"), cells, numbers=(1,)))
     if not schedule.get("epsilon_met", True):
         console.print(f"note: {schedule['epsilon_met_reason']}", soft_wrap=True)
     if budget["dominant"] is not None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
-from dlntorch.experiment.console import shown, terminal
+from dlntorch.experiment.console import announce_sources, shown
 from dlntorch.experiment.ensemble_result import EnsembleResult, network_rows
 from dlntorch.experiment.members import KEYS
 from dlntorch.experiment.run import Plan
+from dlntorch.experiment.tables import print_numbers, terminal
 
 __all__ = ["announce_ensemble", "conclude_ensemble", "ensemble_plan_table"]
 
@@ -30,6 +29,7 @@ def announce_ensemble(plans: Sequence[Plan]) -> None:
             min(count or 0.0, plan.settings.stopping.max_steps) for count, plan in zip(steps, plans, strict=True)
         )
         expected = f"; expected {total:.2g} steps in all"
+    announce_sources(plan.problem for plan in plans)
     print(
         f"{len(plans)} networks on {', '.join(list(names)[:3])}: m={first.m} n={first.n}, p={depths} alpha={alphas}, "
         f"schedule={settings.schedule.name} engine={settings.engine}{expected}",
@@ -44,18 +44,19 @@ def _span(values: Sequence[float]) -> str:
 
 def ensemble_plan_table(plans: Sequence[Plan], config: Mapping[str, Any]) -> None:
     """The plan of every network, for ``dry_run=true``."""
+    announce_sources(plan.problem for plan in plans)
     lists = " ".join(f"{key}={config['ensemble'][key]}" for key in KEYS if config["ensemble"][key] is not None)
-    table = Table(title=f"dry run: nothing is trained; {len(plans)} networks, {lists}", title_justify="left")
-    for name in ("network", "p", "alpha", "seed", "problem", "predicted steps", "predicted t", "predicted C alpha^p"):
-        table.add_column(name, justify="right")
+    heads = ("network", "p", "alpha", "seed", "problem", "predicted steps", "predicted t", "predicted C alpha^p")
+    rows = []
     for i in _chosen(len(plans)):
         plan = plans[i]
         settings, prediction, rate = plan.settings, plan.prediction, plan.references.rate
         constant = None if rate is None else rate.constant
         cells = [i, settings.p, settings.alpha, settings.seed, plan.problem.name, prediction.steps, prediction.time]
-        table.add_row(*map(shown, [*cells, None if constant is None else constant * settings.alpha**settings.p]))
+        cells.append(None if constant is None else constant * settings.alpha**settings.p)
+        rows.append([*map(shown, cells)])
+    print_numbers(f"dry run: nothing is trained; {len(plans)} networks, {lists}", heads, rows)
     console = terminal()
-    console.print(table)
     for i in _chosen(len(plans)):
         if plans[i].prediction.steps is None:
             console.print(f"network {i} is not predicted: {plans[i].prediction.reason}", soft_wrap=True)
@@ -65,7 +66,6 @@ def conclude_ensemble(result: EnsembleResult) -> None:
     """The closing table: a row for each network with its status, residual, distance and error budget."""
     summary = result.summary
     title = f"{summary['status']}: {summary['reason']}; {summary['steps']:,} steps in {summary['wall_seconds']:.2f} s"
-    table = Table(title=title, title_justify="left")
     heads = {
         "network": "network", "p": "p", "alpha": "alpha", "seed": "seed", "status": "status", "steps": "steps",
         "residual": "residual", "distance_to_selected": "to W_p", "discretization": "discretization",
@@ -75,12 +75,9 @@ def conclude_ensemble(result: EnsembleResult) -> None:
     for key in ("p", "alpha", "seed"):
         if len({row[key] for row in rows}) == 1:
             del heads[key]
-    for name in heads.values():
-        table.add_column(name, justify="right", no_wrap=name == "status")
-    for i in _chosen(len(rows)):
-        table.add_row(*(_short(rows[i][key]) for key in heads))
+    cells = [[_short(rows[i][key]) for key in heads] for i in _chosen(len(rows))]
+    print_numbers(title, [*heads.values()], cells)
     console = terminal()
-    console.print(table)
     if len(rows) > SHOWN_NETWORKS:
         console.print(f"{len(rows) - SHOWN_NETWORKS} networks between are in networks.csv", soft_wrap=True)
     notes = {text: None for network in result for text in network.summary["signatures"]}

@@ -48,6 +48,17 @@ class EnsembleResult(Sequence[RunResult]):
     config: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
+    def __repr__(self) -> str:
+        """One line: how the networks ended, and over what."""
+        spans = []
+        for key in ("p", "alpha", "seed"):
+            values = [network.summary[key] for network in self.networks if key in network.summary]
+            if values:
+                low, high = min(values), max(values)
+                spans.append(f"{key} = {low:g}" if low == high else f"{key} = {low:g} to {high:g}")
+        ended = str(self.summary.get("reason", "how they ended is not known"))
+        return f"EnsembleResult({len(self)} networks, {ended}{''.join(f'; {span}' for span in spans)})"
+
     def __len__(self) -> int:
         return len(self.networks)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlntorch.problem import Problem
-from dlntorch.validation import InputError
+from dlntorch.validation import InputError, check_unmasked
 
 __all__ = ["KEYS", "check_one_shape", "is_ensemble", "member_configs", "zipped"]
 
@@ -30,6 +30,8 @@ def zipped(given: Mapping[str, Any], what: str = "ensemble") -> list[dict[str, A
     Raises:
         InputError: for sequences of different lengths, and for empty ones.
     """
+    for name, value in given.items():
+        check_unmasked(name, value)
     values = {name: _listed(value) for name, value in given.items()}
     lengths = {name: len(value) for name, value in values.items() if isinstance(value, list)}
     if len(set(lengths.values())) > 1:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dlntorch.experiment.forked import forked
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 
 if TYPE_CHECKING:
     from dlntorch.dynamics.limit import FlowLimit
@@ -47,6 +47,8 @@ class References:
         limit: ψ_α(∞), where the flow from α ends.
         rate: Exponent and constant of ‖ψ_α(∞) − W_p‖.
     """
+
+    __repr__ = short_repr
 
     l1: L1Minimizer | None = None
     selected: SelectedMinimizer | None = None

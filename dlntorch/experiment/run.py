@@ -26,7 +26,7 @@ from dlntorch.problems import make_problem
 from dlntorch.training.certified import certified_bound, refined
 from dlntorch.training.identity import problem_digest
 from dlntorch.training.prediction import Prediction
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import InputError, check_count, check_flag, check_number
 
 __all__ = [
@@ -177,6 +177,8 @@ class Plan:
     references: References
     prediction: Prediction
     note: str = ""
+
+    __repr__ = short_repr
 
 
 def plan_run(

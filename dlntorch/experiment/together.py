@@ -18,6 +18,7 @@ from typing import Any
 
 from dlntorch.experiment.assembly import measurer_of, run_result
 from dlntorch.experiment.cluster import requeue_slurm_job
+from dlntorch.experiment.console import announce_sources
 from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.forked import forked
 from dlntorch.experiment.imports import import_libraries
@@ -244,6 +245,8 @@ def _run_in(
     """:func:`run_ensemble` in open folders."""
     options = [training_options(config) for config in configs]
     problems = problems_of(configs)
+    if places is not None:
+        announce_sources(problems)
     with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
         folders = None if places is None else PackFolders(configs, problems, places)
         states = None if folders is None else folders.read()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.validation import InputError
+from dlntorch.validation import InputError, check_unmasked
 
 __all__ = ["DenseOperator", "FunctionOperator", "Operator", "RowsOperator", "check_adjoint"]
 
@@ -245,10 +245,10 @@ class FunctionOperator(Operator):
 
     def _each(self, function: Callable[[Tensor], Tensor], name: str, vectors: Tensor, size: int) -> Tensor:
         """The function of every vector along the last axis, checked for its shape."""
-        found = [
-            torch.as_tensor(function(v)).to(device=self.device, dtype=self.dtype).reshape(-1)
-            for v in vectors.reshape(-1, vectors.shape[-1])
-        ]
+        images = [function(v) for v in vectors.reshape(-1, vectors.shape[-1])]
+        for image in images:
+            check_unmasked(f"A.{name}", image)
+        found = [torch.as_tensor(image).to(device=self.device, dtype=self.dtype).reshape(-1) for image in images]
         for image in found:
             if image.shape != (size,):
                 raise InputError(f"A.{name} must give a vector of shape ({size},), got shape {tuple(image.shape)}")
@@ -264,7 +264,9 @@ class FunctionOperator(Operator):
     def column_norms(self) -> Tensor:
         if self._norms is None:
             return super().column_norms()
-        norms = torch.as_tensor(self._norms() if callable(self._norms) else self._norms)
+        found = self._norms() if callable(self._norms) else self._norms
+        check_unmasked("A.column_norms", found)
+        norms = torch.as_tensor(found)
         norms = norms.to(device=self.device, dtype=self.dtype).reshape(-1)
         if norms.shape != (self.shape[1],):
             raise InputError(f"A.column_norms must have shape ({self.shape[1]},), got shape {tuple(norms.shape)}")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.operators.base import Operator
-from dlntorch.validation import InputError, check_count, check_number
+from dlntorch.validation import InputError, check_count, check_number, check_unmasked
 
 __all__ = ["PartialCosine", "PartialFourier"]
 
@@ -164,6 +164,7 @@ class PartialFourier(_PartialTransform):
 
 def _distinct(frequencies: Any, low: int, high: int) -> np.ndarray:
     """Frequencies as int64, checked to be distinct and in ``low … high``."""
+    check_unmasked("frequencies", frequencies)
     found = np.asarray(frequencies)
     if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
         raise InputError(f"frequencies must be a nonempty vector of integers, got shape {found.shape} of {found.dtype}")

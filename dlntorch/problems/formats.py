@@ -5,14 +5,13 @@ The files may come from anywhere, so every size a file declares is compared with
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +21,7 @@ import torch
 from dlntorch.operators.convert import FILE_KEYS
 from dlntorch.problems.matlab import MatError, read_variables
 
-__all__ = ["MAX_BYTES", "FileProblem", "check_regular_file", "one_line", "pair_name", "read_arrays"]
+__all__ = ["MAX_BYTES", "FileProblem", "check_bytes", "check_regular_file", "one_line", "pair_name", "read_arrays"]
 
 MAX_BYTES = 2**31
 """Default limit on the arrays of one file, unpacked, in bytes (2 GiB)."""
@@ -58,7 +57,8 @@ def check_regular_file(file: Path) -> int:
     return status.st_size
 
 
-def _check_bytes(what: str, size: int, limit: int) -> None:
+def check_bytes(what: str, size: int, limit: int) -> None:
+    """Refuse what takes more than the limit."""
     if size > limit:
         raise FileProblem(f"{what} takes {size} bytes, more than the limit max_bytes = {limit}")
 
@@ -104,7 +104,7 @@ def _read_npy(stream: IO[bytes], size: int, label: str, limit: int) -> np.ndarra
     if any(extent < 0 for extent in shape):
         raise FileProblem(f"{label} declares the shape {one_line(shape, 40)}")
     count = math.prod(shape)
-    _check_bytes(label, count * max(dtype.itemsize, 8), limit)
+    check_bytes(label, count * max(dtype.itemsize, 8), limit)
     if count * dtype.itemsize != size - stream.tell():
         raise FileProblem(f"{label} declares {count * dtype.itemsize} bytes of numbers and has {size - stream.tell()}")
     array = np.empty(count, dtype=dtype)
@@ -121,7 +121,7 @@ def _read_npy(stream: IO[bytes], size: int, label: str, limit: int) -> np.ndarra
 def _check_zip(archive: zipfile.ZipFile, limit: int) -> None:
     """Refuse encrypted members and, by what the directory declares, members that unpack to more than the limit."""
     members = archive.infolist()
-    _check_bytes("its unpacked content", sum(member.file_size for member in members), limit)
+    check_bytes("its unpacked content", sum(member.file_size for member in members), limit)
     for member in members:
         if member.flag_bits & 0x1:
             raise FileProblem(f"its member {one_line(member.filename, 40)} is encrypted")
@@ -133,7 +133,7 @@ def read_npz(file: Path, limit: int) -> Mapping[str, Any]:
     for key in found:
         if key.endswith(("_n", "_shape")):  # an operator's, which needs vectors of that size
             for size in found[key].reshape(-1):
-                _check_bytes(f"a vector of the size in {key}", int(size) * 8, limit)
+                check_bytes(f"a vector of the size in {key}", int(size) * 8, limit)
     return found
 
 
@@ -199,92 +199,12 @@ def read_npy_pair(file: Path, limit: int) -> Mapping[str, Any]:
     return found
 
 
-# -- text -------------------------------------------------------------------------------------------------------------
-
-
-def _number(cell: str) -> float | None:
-    """The number in a cell, or None; Python's 1_000 is not a number here."""
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None
-
-
-def _check_header(header: list[str]) -> None:
-    """Refuse a header that calls another column than the last ``y``."""
-    names = [name.strip().strip("#").strip() for name in header]
-    if "y" in names[:-1]:
-        raise FileProblem(f"its header calls column {names.index('y') + 1} y, but the last column is read as y")
-
-
-def _counted(lines: Iterable[str], limit: int) -> Iterator[str]:
-    """The lines, as long as the numbers that they may hold fit below the limit."""
-    count = 0
-    for line in lines:
-        count += line.count(",") + 1
-        _check_bytes("its table", 8 * count, limit)
-        yield line
-
-
-def read_csv(file: Path, limit: int) -> Mapping[str, Any]:
-    """A and y of a comma-separated file."""
-    _check_bytes("it", check_regular_file(file), limit)
-    rows: list[np.ndarray] = []  # a list of floats would take four times the memory
-    header: list[str] | None = None
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(_counted(stream, limit), strict=True)
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if not rows and header is None and cells[0].lstrip().startswith("#"):
-                    _check_header(cells)
-                    continue
-                if not rows and header is None and all(_number(cell) is None for cell in cells):
-                    header = cells
-                    _check_header(header)
-                    continue
-                width = len(rows[0]) if rows else len(header) if header else len(cells)
-                if len(cells) != width:
-                    raise FileProblem(f"line {reader.line_num} has {len(cells)} columns, not {width} as those before")
-                rows.append(np.array(_csv_numbers(cells, reader.line_num)))
-    except UnicodeDecodeError:
-        raise FileProblem("it is not text in UTF-8") from None
-    except csv.Error as error:
-        raise FileProblem(f"it is not comma-separated text ({one_line(error)})") from None
-    if not rows:
-        raise FileProblem("it has no row of numbers")
-    if len(rows[0]) < 2:
-        raise FileProblem("it has one column: at least one of A and one of y are needed, separated by commas")
-    table = np.array(rows, dtype=np.float64)
-    return {"A": table[:, :-1], "y": table[:, -1]}
-
-
-def _csv_numbers(cells: list[str], line: int) -> list[float]:
-    """A row's cells as finite numbers, or where one is not."""
-    if "_" not in "".join(cells):
-        try:
-            numbers = [*map(float, cells)]
-        except ValueError:
-            numbers = [math.nan]
-        if all(map(math.isfinite, numbers)):
-            return numbers
-    numbers = []  # cell by cell, to name the wrong one
-    for column, cell in enumerate(cells, start=1):
-        number = _number(cell)
-        if number is None or not math.isfinite(number):
-            rule = "a number" if number is None else "finite"
-            raise FileProblem(f"line {line}, column {column} must be {rule}, got {one_line(repr(cell), 40)}")
-        numbers.append(number)
-    return numbers
-
-
 # -- MATLAB -----------------------------------------------------------------------------------------------------------
 
 
 def read_mat(file: Path, limit: int) -> Mapping[str, Any]:
     """A, y and truth of a MATLAB file up to v7."""
-    _check_bytes("it", check_regular_file(file), limit)
+    check_bytes("it", check_regular_file(file), limit)
     data = file.read_bytes()
     if any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512)):  # behind MATLAB's own header of 512 bytes
         raise FileProblem("it is MATLAB v7.3 (HDF5), which is not read: save it with '-v7'")
@@ -331,5 +251,5 @@ def _pt_tensor(key: str, value: Any, limit: int) -> torch.Tensor:
         raise FileProblem(
             f"{key} must be a dense real tensor, got {value.dtype}, {value.layout}, on {value.device.type}"
         )
-    _check_bytes(key, value.numel() * 8, limit)
+    check_bytes(key, value.numel() * 8, limit)
     return value.detach()

@@ -25,7 +25,7 @@ _MATRIX, _COMPRESSED = 14, 15
 _CLASSES = ["", "cell", "struct", "object", "char", "sparse", "double", "single", "int8", "uint8", "int16", "uint16"]
 _CLASSES += ["int32", "uint32", "int64", "uint64", "function", "opaque"]
 _NOT_NUMBERS = {"", "cell", "struct", "object", "char", "function", "opaque"}
-_COMPLEX = 0x0800
+_COMPLEX, _LOGICAL = 0x0800, 0x0200
 _HEAD = 4096  # bytes of a compressed variable that are unpacked to learn its name
 _LEVEL4 = {0: "f8", 1: "f4", 2: "i4", 3: "i2", 4: "u2", 5: "u1"}
 
@@ -108,12 +108,15 @@ class _Elements:
             raise MatError("it is not a sound MATLAB file (an element ends behind the end)")
         return kind, self.buffer[start : start + size]
 
-    def numbers(self) -> np.ndarray:
-        """The next element as a vector of numbers."""
+    def numbers(self, as_bytes: tuple[int, ...] = ()) -> np.ndarray:
+        """The next element as a vector of numbers; one of so many bytes holds bytes, whatever type it declares.
+
+        MATLAB writes the values of a sparse logical matrix as bytes under the type of doubles.
+        """
         kind, data = self.next()
         if kind not in _STORED:
             raise MatError(f"it is not a sound MATLAB file (element type {kind} where numbers are expected)")
-        return np.frombuffer(data, dtype=self.order + _STORED[kind])
+        return np.frombuffer(data, dtype="u1" if len(data) in as_bytes else self.order + _STORED[kind])
 
 
 def _level5(data: bytes, wanted: tuple[str, ...], limit: int) -> Iterator[Variable]:
@@ -130,9 +133,9 @@ def _level5(data: bytes, wanted: tuple[str, ...], limit: int) -> Iterator[Variab
                 body = head[8:]
         elif kind != _MATRIX:
             continue
-        variable, is_complex, inner = _describe(body, order)
+        variable, flags, inner = _describe(body, order)
         if variable.name in wanted:
-            yield _with_value(variable, is_complex, inner, limit)
+            yield _with_value(variable, flags, inner, limit)
         else:
             yield variable
 
@@ -151,27 +154,30 @@ def _unpacked(body: memoryview, order: str, limit: int) -> bytes:
     return bytes(inner)
 
 
-def _describe(body: bytes | memoryview, order: str) -> tuple[Variable, bool, _Elements]:
-    """Name, class and shape of an array element, whether it is complex, and the elements that follow."""
+def _describe(body: bytes | memoryview, order: str) -> tuple[Variable, int, _Elements]:
+    """Name, class and shape of an array element, its flags, and the elements that follow."""
     inner = _Elements(body, order)
-    flags = inner.numbers()
-    if flags.size == 0:
+    found = inner.numbers()
+    if found.size == 0:
         raise MatError("it is not a sound MATLAB file (an array without flags)")
-    code = int(flags[0]) & 0xFF
+    flags = int(found[0])
+    code = flags & 0xFF
     kind = _CLASSES[code] if code < len(_CLASSES) else ""
     shape = () if kind == "opaque" else tuple(int(extent) for extent in inner.numbers())
     name = bytes(inner.next()[1]).decode("utf-8", "replace")
-    return Variable(name, kind, shape), bool(int(flags[0]) & _COMPLEX), inner
+    return Variable(name, kind, shape), flags, inner
 
 
-def _with_value(variable: Variable, is_complex: bool, inner: _Elements, limit: int) -> Variable:
+def _with_value(variable: Variable, flags: int, inner: _Elements, limit: int) -> Variable:
     """The variable with its values, from the elements behind its name."""
     name, shape = variable.name, variable.shape
-    _check_numeric(name, variable.kind, is_complex)
+    _check_numeric(name, variable.kind, bool(flags & _COMPLEX))
     count = _check_size(name, shape, limit)
     if variable.kind == "sparse":
         rows, starts = inner.numbers(), inner.numbers()
-        value = _dense(name, shape, rows, starts, inner.numbers())
+        # A logical matrix has a byte for each row index, or for each of those that are used.
+        as_bytes = (rows.size, *map(int, starts[-1:])) if flags & _LOGICAL else ()
+        value = _dense(name, shape, rows, starts, inner.numbers(as_bytes))
     else:
         flat = inner.numbers()
         if flat.size != count:

@@ -6,10 +6,11 @@ library comes out as an :class:`~dlntorch.validation.InputError`.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,45 @@ from dlntorch.operators import operator_from_arrays
 from dlntorch.problem import Problem
 from dlntorch.problems import formats
 from dlntorch.problems.formats import FileProblem
+from dlntorch.problems.table import read_csv
+from dlntorch.problems.table_columns import OptionError, TableOptions
 from dlntorch.validation import InputError, check_count
 
 __all__ = ["load_problem", "save_problem"]
 
-_RULES: dict[str, tuple[str, Callable[[Path, int], Mapping[str, Any]]]] = {
-    ".npz": ("a .npz with the keys A (m, n) and y (m,), optionally truth (n,)", formats.read_npz),
+_LOG = logging.getLogger(__name__)
+
+
+def _binary(read: Callable[[Path, int], Mapping[str, Any]]) -> Callable[[Path, int, TableOptions], Mapping[str, Any]]:
+    """The reader of a format whose arrays have names: nothing is to choose."""
+    return lambda file, limit, options: read(file, limit)
+
+
+_RULES: dict[str, tuple[str, Callable[[Path, int, TableOptions], Mapping[str, Any]]]] = {
+    ".npz": ("a .npz with the keys A (m, n) and y (m,), optionally truth (n,)", _binary(formats.read_npz)),
     ".npy": (
         "a .npy pair NAME_A.npy (m, n) and NAME_y.npy (m,) (or A.npy and y.npy), optionally NAME_truth.npy (n,)",
-        formats.read_npy_pair,
+        _binary(formats.read_npy_pair),
     ),
-    ".csv": ("a .csv of numbers, its last column y and the others A, optionally a header row", formats.read_csv),
-    ".mat": ("a .mat up to v7 with the variables A (m, n) and y (m,), optionally truth (n,)", formats.read_mat),
-    ".pt": ("a .pt with a dict of tensors A (m, n) and y (m,), optionally truth (n,)", formats.read_pt),
+    ".csv": (
+        "a .csv of numbers, its last column y and the others A, optionally a header row that may name another y",
+        read_csv,
+    ),
+    ".mat": (
+        "a .mat up to v7 with the variables A (m, n) and y (m,), optionally truth (n,)",
+        _binary(formats.read_mat),
+    ),
+    ".pt": ("a .pt with a dict of tensors A (m, n) and y (m,), optionally truth (n,)", _binary(formats.read_pt)),
 }
 
 
 def load_problem(
     path: str | os.PathLike[str],
     *,
+    y: str | int | None = None,
+    columns: Sequence[str | int] | str | int | None = None,
+    delimiter: str | None = None,
+    header: bool | None = None,
     name: str | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
@@ -51,9 +72,12 @@ def load_problem(
       ``cosine_n``, ``cosine_frequencies``, ``cosine_scale`` (``fourier_…``) of a partial transform.
     - ``.npy``: a pair, ``NAME_A.npy`` and ``NAME_y.npy``, or ``A.npy`` and ``y.npy``, and ``NAME_truth.npy`` (or
       ``truth.npy``) where it is there. ``path`` is either file of the pair, or ``NAME.npy``, which need not exist.
-    - ``.csv``: comma-separated numbers in UTF-8, one row of (A, y) a line: the last column is y, the others are A's. A
-      first line without a number in it is a header; one that calls another column ``y`` is refused. Blank lines,
-      and lines before the numbers that start with ``#``, are skipped.
+    - ``.csv``: comma-separated numbers in UTF-8, one row of (A, y) a line. A first line of words is a header, beside
+      which there may be a count (``0,1,2,y``); marks of missing values are no words. y is the column that the header
+      calls y, target, response, rhs, outcome, label or b (in any case), else the last one; where such a column stands in
+      the middle, or there are two, the file is refused until ``y`` says which. A first column of row names (without a name,
+      as R and pandas write it, or whole numbers called index, id, row, …) is left out of A. Blank lines, and lines before
+      the numbers that start with ``#``, are skipped.
     - ``.mat``: MATLAB v4 to v7, the variables ``A``, ``y``, and ``truth`` where it is there, full or sparse (sparse is
       made dense); other variables are left alone. v7.3 is HDF5 and is refused.
     - ``.pt``: what ``torch.save({"A": A, "y": y}, path)`` writes, a dict of dense tensors with the keys ``A``, ``y``,
@@ -63,8 +87,14 @@ def load_problem(
     Complex, text, object, cell and struct arrays are refused; no pickle is executed (``.pt`` is read with
     ``weights_only=True`` from a memory map).
 
+    What was read is said in one line, ``problem.source``, which runs print and the logger ``dlntorch`` gets.
+
     Args:
         path: The file.
+        y: Of a ``.csv``: the column that is y, by name, or by number from 1 on.
+        columns: Of a ``.csv``: those that are A's, in this order; names, numbers, or ``FIRST:LAST``.
+        delimiter: Of a ``.csv``: what separates its columns, one character, or comma (default), semicolon, tab, space.
+        header: Of a ``.csv``: whether its first line names the columns; by default its words say so.
         name: The problem's name; by default the file's name without suffix (and without ``_A``, ``_y``).
         dtype: float64 (default) or float32.
         device: Where the tensors live.
@@ -72,7 +102,7 @@ def load_problem(
             (2 GiB by default).
 
     Raises:
-        InputError: one line that names ``path``, what it must be, the file, and the reason.
+        InputError: one line that names ``path``, what it must be, the file, and the reason; or the wrong argument.
     """
     max_bytes = check_count("max_bytes", max_bytes)
     file = _as_path(path)
@@ -80,15 +110,18 @@ def load_problem(
         _must_be_a_file(file)
         raise InputError(f"path must end in one of {', '.join(_RULES)}, got {str(file)!r}")
     rule, read = _RULES[file.suffix.lower()]
+    options = TableOptions.checked(y, columns, delimiter, header, file.suffix.lower() == ".csv")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the parsing libraries'; what matters is checked below
-            found = read(file, max_bytes)
+            found = read(file, max_bytes, options)
             arrays = {key: _squeezed(key, value) for key, value in found.items() if key in ("A", "y", "truth")}
             if "A" not in found:
                 arrays["A"] = operator_from_arrays(found)
         title = formats.pair_name(file) if file.suffix.lower() == ".npy" else file.stem
-        return Problem(**arrays, name=title if name is None else name, dtype=dtype, device=device, copy=False)
+        problem = Problem(**arrays, name=title if name is None else name, dtype=dtype, device=device, copy=False)
+    except OptionError:
+        raise
     except (FileProblem, InputError) as error:
         if str(error).startswith(("dtype must", "device must")):
             raise
@@ -101,7 +134,17 @@ def load_problem(
         reason = (error.strerror or type(error).__name__).lower()
     except Exception as error:  # a parser met by a malformed file may raise anything; it is the file's fault
         reason = f"it cannot be parsed ({type(error).__name__}: {formats.one_line(error)})"
+    else:
+        problem.source = found.get("note") or _keys_read(file, found)
+        _LOG.info(problem.source)
+        return problem
     raise InputError(f"path must be {rule}, got {str(file)!r}: {reason}")
+
+
+def _keys_read(file: Path, found: Mapping[str, Any]) -> str:
+    """One line that says what was read under which name."""
+    shapes = (f"{key} {'x'.join(map(str, value.shape)) or 'number'}" for key, value in found.items())
+    return formats.one_line(f"read {file.name}: {', '.join(shapes)}", 400)
 
 
 def save_problem(problem: Problem, path: str | os.PathLike[str]) -> Path:

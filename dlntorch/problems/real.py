@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlntorch.problem import Problem
-from dlntorch.validation import InputError, check_count
+from dlntorch.validation import InputError, check_count, check_unmasked
 
 __all__ = ["diabetes", "digit_image", "digits"]
 
@@ -105,6 +105,7 @@ def digits(index: int = 0, m: int = 40, nonzeros: int | None = 10, seed: int = 0
 
 def digit_image(psi: Any) -> np.ndarray:
     """The images (..., 8, 8) of coefficient vectors ψ (..., 64) of :func:`digits`: x = Ψψ, pixels in about [0, 1]."""
+    check_unmasked("psi", psi)
     coefficients = np.asarray(psi, dtype=np.float64)
     if coefficients.shape[-1:] != (_SIDE * _SIDE,):
         raise InputError(f"psi must have shape (..., 64), got shape {coefficients.shape}")

@@ -16,8 +16,8 @@ from torch import Tensor
 from dlntorch.reference.basis_pursuit_batched import Start, starts
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
 from dlntorch.reference.scaling import Answer, ScaledProblem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError, check_count, check_device, check_dtype, check_number
+from dlntorch.trajectory import Status, short_repr
+from dlntorch.validation import InputError, check_count, check_device, check_dtype, check_number, check_unmasked
 
 __all__ = ["BasisPursuitResult", "basis_pursuit"]
 
@@ -59,6 +59,8 @@ class BasisPursuitResult:
     status: Status | tuple[Status, ...]
     reason: str | tuple[str, ...]
     iterations: int | Tensor
+
+    __repr__ = short_repr
 
     @property
     def psi(self) -> Tensor:
@@ -175,6 +177,7 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
 
 def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tuple[np.ndarray, float]:
     """A finite float64 array with an admitted number of dimensions, and the precision it came in."""
+    check_unmasked(name, value)
     if isinstance(value, Tensor):
         if value.is_complex() or value.layout != torch.strided:
             raise InputError(f"{name} must be a dense real tensor, got {value.dtype} with layout {value.layout}")

@@ -27,6 +27,7 @@ from scipy.optimize import linprog
 
 from dlntorch.reference.standard_form import EPS
 from dlntorch.reference.vertex import Vertex, least_squares
+from dlntorch.trajectory import short_repr
 
 __all__ = ["Face", "find_face", "numerical_rank"]
 
@@ -54,6 +55,8 @@ class Face:
     interior: np.ndarray
     unique: bool | None
     reason: str = ""
+
+    __repr__ = short_repr
 
 
 def numerical_rank(M: np.ndarray, factor: float = 1.0) -> int:

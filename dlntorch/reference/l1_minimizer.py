@@ -15,7 +15,7 @@ from dlntorch.reference.faces import UNDECIDED_FACTOR, Face, find_face, numerica
 from dlntorch.reference.gap import duality_gap
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import Vertex, least_squares, polished_vertex, solve_vertex
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 
 __all__ = ["Certificate", "L1Minimizer", "l1_minimizer"]
 
@@ -55,6 +55,8 @@ class Certificate:
         """What the worst of the four optimality conditions misses."""
         return max(self.primal_residual, self.dual_infeasibility, self.duality_gap, self.complementarity)
 
+    __repr__ = short_repr
+
     def holds(self, tolerance: float = KKT_TOLERANCE) -> bool:
         """Whether all four optimality conditions hold to ``tolerance``."""
         return self.worst <= tolerance
@@ -89,6 +91,8 @@ class L1Minimizer:
     reason: str
     face: Face
     error: float = 0.0
+
+    __repr__ = short_repr
 
 
 def l1_minimizer(problem: Problem) -> L1Minimizer:

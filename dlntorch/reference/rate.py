@@ -32,7 +32,7 @@ from dlntorch.reference.entropy_rate import (
 from dlntorch.reference.selection import SelectedMinimizer, null_space, selected_minimizer, weighted_null_space
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import least_squares
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import check_alpha, check_depth
 
 __all__ = ["Rate", "predict_rate"]
@@ -77,6 +77,8 @@ class Rate:
     status: Status
     reason: str
     selected: SelectedMinimizer
+
+    __repr__ = short_repr
 
     def error(self, alpha: float) -> float | None:
         """The predicted ‖ψ_α(∞) − W_p‖₂ with the next term, where the constant is known, else None."""

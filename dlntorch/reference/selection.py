@@ -24,7 +24,7 @@ from dlntorch.reference.faces import Face
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.vertex import least_squares
-from dlntorch.trajectory import Status
+from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import check_depth
 
 __all__ = ["SelectedMinimizer", "null_space", "selected_minimizer", "selector_slope", "weighted_null_space"]
@@ -69,6 +69,8 @@ class SelectedMinimizer:
     iterations: int
     minimizer: L1Minimizer
     scaled: np.ndarray
+
+    __repr__ = short_repr
 
     @property
     def face(self) -> Face:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from dlntorch.report.style import GREY, SERIES, Line
 
-__all__ = ["GUIDE", "LOOKS", "Chart", "Heat", "Panel", "Series", "look_of"]
+__all__ = ["GUIDE", "LOOKS", "Chart", "Heat", "Panel", "Series", "look_of", "marks_of"]
 
 Scale = Literal["log", "linear"]
 Kind = Literal["line", "points", "both", "guide"]
@@ -22,13 +22,21 @@ LOOKS = (
     Line("#1c7468", (0, (9, 2)), "v", "xxxx"),
     Line("#73879c", (0, (8, 2, 1.5, 2, 1.5, 2)), "P", "++++"),
 )
-#: The look of what is predicted.
-GUIDE = Line(GREY, (0, (2.5, 2)), "")
+#: The look of what is predicted: the only line of dots.
+GUIDE = Line(GREY, (0, (1, 1.7)), "")
+#: What the marks of each look are called.
+_MARKS = {"o": "circles", "s": "squares", "^": "triangles", "D": "diamonds", "v": "triangles", "P": "crosses"}
 
 
 def look_of(number: int) -> Line:
     """The look of a series; there are six, which is also as many as a person can follow in one panel."""
     return LOOKS[number % len(LOOKS)]
+
+
+def marks_of(number: int) -> str:
+    """What a caption calls the marks of a series of points with this look: all are open, but a cross has no inside."""
+    word = _MARKS[look_of(number).marker]
+    return "Crosses" if word == "crosses" else f"Open {word}"
 
 
 @dataclass(frozen=True)

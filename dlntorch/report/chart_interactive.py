@@ -11,8 +11,9 @@ from dlntorch.report.style import DARK
 
 __all__ = ["interactive_html", "plotly_available", "plotly_script"]
 
-_DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
-_MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+_DASHES = ("solid", "dash", "dashdot", "4px,2px", "longdash", "longdashdot")  # dots are those of a guide
+#: Plotly's symbols for matplotlib's markers; its open cross would be an outline, which looks like a diamond.
+_SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
 _FONT = 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif'
 
 
@@ -122,7 +123,9 @@ def _trace(panel: Panel, series: Series, first: bool) -> Any:
     guide = series.kind == "guide"
     look = GUIDE if guide else look_of(series.look)
     mode = {"line": "lines", "guide": "lines", "both": "lines+markers", "points": "markers"}[series.kind]
-    symbol = _MARKERS[number] + ("-open" if series.kind == "points" else "")
+    symbol = "" if guide else _SYMBOLS[look.marker]
+    thin = symbol == "cross" and series.kind == "points"
+    symbol += ("-thin" if thin else "") + ("-open" if series.kind == "points" else "")
     return go.Scatter(
         x=_numbers(series.x, panel.x_scale),
         y=_numbers(series.y, panel.y_scale),
@@ -131,7 +134,12 @@ def _trace(panel: Panel, series: Series, first: bool) -> Any:
         showlegend=first,
         mode=mode,
         line={"color": look.color, "width": 1.5 if guide else 2, "dash": "dot" if guide else _DASHES[number]},
-        marker={"color": look.color, "symbol": symbol, "size": 8},
+        marker={
+            "color": look.color,
+            "symbol": symbol or "circle",
+            "size": 8,
+            **({"line": {"width": 2}} if thin else {}),
+        },
         hovertemplate=f"%{{fullData.name}}<br>{panel.x} = %{{x:.4g}}<br>{panel.y} = %{{y:.4g}}<extra></extra>",
     )
 

@@ -141,6 +141,8 @@ def _style(series: Series, count: int) -> dict[str, Any]:
         style["markevery"] = 0.12  # evenly spaced on paper
     if series.kind == "points":  # on top of the lines, open, so that what is below is seen
         style |= {"markerfacecolor": "white", "markeredgecolor": look.color, "markeredgewidth": 1.2, "zorder": 3}
+        if look.marker == "P":  # whose outline would be filled by its edges
+            style |= {"marker": "+", "markersize": 6.5, "markeredgewidth": 1.5}
     return style
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dlntorch.experiment.ensemble_result import EnsembleResult, network_rows
-from dlntorch.report.axes import label_axes, linear_axis, log_axis
+from dlntorch.report.axes import label_axes, log_axis
 from dlntorch.report.chart import look_of
 from dlntorch.report.drawing import TIME, ReportFigure, plot_series
+from dlntorch.report.number_table import number_table
 from dlntorch.report.page import figures_html, one_line, page_html, section_html, table_html, yaml_text
 from dlntorch.report.style import GREY, PALE, SERIES, Line, finish_figure, format_number, new_figure, show_notice
+from dlntorch.report.varied import Horizontal, choose_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +25,13 @@ __all__ = ["ENSEMBLE_FIGURES", "ensemble_heading", "render_ensemble_page"]
 
 #: Paths that are drawn in the figure of residuals.
 DRAWN_PATHS = 200
+
+#: The columns of the page's tables of networks; together those of ``networks.csv``.
+_COLUMNS = (
+    ("network", "problem", "p", "alpha", "seed", "status", "steps", "time", "residual", "l1_gap"),
+    ("network", *(f"distance_to_{name}" for name in ("l1", "selected", "truth", "limit", "flow"))),
+    ("network", "discretization", "finite_time", "initialization", "dominant", "predicted_initialization"),
+)
 
 
 def ensemble_heading(result: EnsembleResult) -> str:
@@ -48,12 +57,13 @@ def _numbers(result: EnsembleResult, read: Callable[[Mapping[str, Any]], Any]) -
     return np.array([np.nan if value is None else float(value) for value in found])
 
 
-def _abscissa(result: EnsembleResult) -> tuple[np.ndarray, str, bool]:
-    """What the networks are drawn against: α where it varies, else their number; whether the axis is logarithmic."""
-    alpha = _numbers(result, lambda summary: summary["alpha"])
-    if len(set(alpha.tolist())) > 1:
-        return alpha, "initialization α", True
-    return np.arange(len(result), dtype=np.float64), "network", False
+def _abscissa(result: EnsembleResult) -> Horizontal:
+    """What the networks are drawn against: what varies of α, p and the seed, else their number."""
+    summaries = [network.summary for network in result]
+    return choose_axis(
+        {key: [s[key] for s in summaries] for key in ("alpha", "p", "seed") if len({s[key] for s in summaries}) > 1},
+        len(result),
+    )
 
 
 def _depths(result: EnsembleResult) -> list[tuple[float, np.ndarray, Line]]:
@@ -62,16 +72,7 @@ def _depths(result: EnsembleResult) -> list[tuple[float, np.ndarray, Line]]:
     return [(depth, np.flatnonzero(p == depth), look_of(i)) for i, depth in enumerate(np.unique(p).tolist())]
 
 
-def _draw_axis(axes: Axes, x: np.ndarray, name: str, logarithmic: bool, y: list[np.ndarray], y_name: str) -> None:
-    if logarithmic:
-        log_axis(axes, "x", [x])
-    else:
-        linear_axis(axes, "x", float(x.min()), float(x.max()))
-    log_axis(axes, "y", y)
-    label_axes(axes, name, y_name)
-
-
-def _points(axes: Axes, x: np.ndarray, y: np.ndarray, line: Line, label: str, logarithmic: bool) -> None:
+def _points(axes: Axes, x: np.ndarray, y: np.ndarray, line: Line, label: str, ordered: bool) -> None:
     """Networks of one depth: joined in order of x where each x occurs once, else points alone."""
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
@@ -81,7 +82,7 @@ def _points(axes: Axes, x: np.ndarray, y: np.ndarray, line: Line, label: str, lo
         x[shown],
         y[shown],
         color=line.color,
-        linestyle=line.style if joined and logarithmic else "none",
+        linestyle=line.style if joined and ordered else "none",
         linewidth=1.8,
         marker=line.marker,
         markersize=5.0,
@@ -93,7 +94,7 @@ def _points(axes: Axes, x: np.ndarray, y: np.ndarray, line: Line, label: str, lo
 
 def draw_distances(title: str, result: EnsembleResult) -> Figure:
     """‖ψ − W_p‖ of every network against α, with the error that α alone costs and the theorem's slope."""
-    x, name, logarithmic = _abscissa(result)
+    axis = _abscissa(result)
     distance = _numbers(result, lambda summary: summary["distance_to_selected"])
     floor = _numbers(result, lambda summary: summary["budget"]["initialization"])
     figure, (axes,) = new_figure(title, ensemble_heading(result))
@@ -103,15 +104,17 @@ def draw_distances(title: str, result: EnsembleResult) -> Figure:
         return figure
     shown = [distance[distance > 0]]
     for p, chosen, line in _depths(result):
-        _points(axes, x[chosen], distance[chosen], line, f"p = {p:g}: distance to W_p", logarithmic)
-        if logarithmic:
-            shown += _slope(axes, result, chosen, x[chosen], floor[chosen], line)
+        _points(axes, axis.x[chosen], distance[chosen], line, f"p = {p:g}: distance to W_p", axis.ordered)
+        if axis.key == "alpha":
+            shown += _slope(axes, result, chosen, axis.x[chosen], floor[chosen], line)
     if len(_depths(result)) == 1 and np.any(floor > 0):
-        order = np.argsort(x, kind="stable")
+        order = np.argsort(axis.x, kind="stable")
         positive = order[floor[order] > 0]
-        axes.plot(x[positive], floor[positive], color=GREY, linestyle=(0, (7, 3)), label="floor ‖ψ_α(∞) − W_p‖")
+        axes.plot(axis.x[positive], floor[positive], color=GREY, linestyle=(0, (7, 3)), label="floor ‖ψ_α(∞) − W_p‖")
         shown.append(floor[positive])
-    _draw_axis(axes, x, name, logarithmic, shown, "distance of ψ,  ‖·‖₂")
+    axis.draw(axes)
+    log_axis(axes, "y", shown)
+    label_axes(axes, axis.label, "distance of ψ,  ‖·‖₂")
     finish_figure(figure, [axes])
     return figure
 
@@ -188,15 +191,17 @@ def _label(result: EnsembleResult, i: int) -> str:
 
 def draw_steps(title: str, result: EnsembleResult) -> Figure:
     """Steps of every network."""
-    x, name, logarithmic = _abscissa(result)
+    axis = _abscissa(result)
     steps = _numbers(result, lambda summary: summary["steps"])
     figure, (axes,) = new_figure(title, ensemble_heading(result))
     if not np.any(steps > 0):
         show_notice(axes, "No step was made.")
     else:
         for p, chosen, line in _depths(result):
-            _points(axes, x[chosen], steps[chosen], line, f"p = {p:g}", logarithmic)
-        _draw_axis(axes, x, name, logarithmic, [steps[steps > 0]], "SGD steps")
+            _points(axes, axis.x[chosen], steps[chosen], line, f"p = {p:g}", axis.ordered)
+        axis.draw(axes)
+        log_axis(axes, "y", [steps[steps > 0]])
+        label_axes(axes, axis.label, "SGD steps")
     finish_figure(figure, [axes])
     return figure
 
@@ -242,7 +247,7 @@ def render_ensemble_page(result: EnsembleResult, images: Mapping[str, bytes]) ->
         f"<h1>{html.escape(one_line(heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
         f'<p class="status{bad}>{status}</p>',
         figures_html(ENSEMBLE_FIGURES, heading, images),
-        section_html("Networks", _networks_html(result)),
+        section_html("Networks", _networks_html(result), "rows"),
         section_html("Configuration", "<pre>" + html.escape(yaml_text(result.config)) + "</pre>"),
         section_html("Versions", table_html(("package", "version"), versions)),
     ]
@@ -250,13 +255,11 @@ def render_ensemble_page(result: EnsembleResult, images: Mapping[str, bytes]) ->
 
 
 def _networks_html(result: EnsembleResult) -> str:
-    """A wide table with a row for each network, which scrolls by itself."""
+    """Tables with a row for each network: how it ended, its distances, its errors."""
     rows = network_rows(result.networks)
-    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in rows[0])
-    body = []
-    for row in rows:
-        cells = (html.escape(one_line(v)) if isinstance(v, str) else format_number(v, 4) for v in row.values())
-        body.append("<tr>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>' + "\n".join(body) + "</tbody></table></div>"
-    )
+    tables = []
+    for columns in _COLUMNS:
+        heads = [name.replace("_", " ") for name in columns]
+        shown = [[one_line(row[key]) if isinstance(row[key], str) else row[key] for key in columns] for row in rows]
+        tables.append(number_table(heads, shown))
+    return "\n".join(tables)

@@ -30,7 +30,7 @@ _CSS = """
 body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1a1a1a;
        background: #fff; max-width: 76rem; margin: 0 auto; padding: 1rem; }
 main > section { max-width: 50rem; }
-main > section.figures { max-width: none; }
+main > section.figures, main > section.rows { max-width: none; }
 h1 { font-size: 1.45rem; line-height: 1.25; margin: .5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 2px solid #1a1a1a; padding-bottom: .15rem; }
 p { margin: .5rem 0; overflow-wrap: anywhere; }
@@ -46,9 +46,12 @@ table { border-collapse: collapse; width: 100%; font-size: .95rem; }
 th, td { border-bottom: 1px solid #d8d8d8; padding: .3rem .5rem; text-align: left; vertical-align: top; }
 tbody th { font-weight: 600; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-div.wide { overflow-x: auto; }
-div.wide table { width: auto; font-size: .88rem; }
-div.wide td, div.wide th { white-space: nowrap; }
+table.numbers { width: auto; font-size: .88rem; margin-bottom: 1rem; }
+table.numbers tr > * { padding: .3rem .6rem; }
+table.numbers thead th { vertical-align: bottom; }
+table.numbers thead th + th { text-align: right; }
+table.numbers tbody th { overflow-wrap: anywhere; min-width: 5rem; }
+table.numbers td.words { text-align: right; }
 td.words { text-align: left; white-space: normal; }
 td.meaning { color: #333; overflow-wrap: anywhere; }
 tr.largest th, tr.largest td { background: #fdf1e3; }
@@ -63,6 +66,18 @@ pre { background: #f6f6f6; padding: .75rem; overflow-x: auto; font-size: .85rem;
   td.number { white-space: normal; }
   td.meaning { grid-column: 1 / -1; font-size: .88rem; }
   figure img { width: calc(100% + 1.25rem); margin: 0 -.625rem; max-width: none; }
+}
+@media screen and (max-width: 56rem) {
+  table.numbers, table.numbers > tbody { display: block; width: 100%; }
+  table.numbers > thead { display: none; }
+  table.numbers > tbody > tr { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr));
+                               column-gap: 1rem; border-bottom: 1px solid #d8d8d8; padding: .35rem 0; }
+  table.numbers > tbody > tr > * { display: flex; justify-content: space-between; gap: .5rem; border: 0;
+                                   padding: .05rem .25rem; }
+  table.numbers > tbody > tr > th { grid-column: 1 / -1; justify-content: start; }
+  table.numbers > tbody > tr > *::before { content: attr(data-name); color: #444; font-weight: 400; text-align: left;
+                                           white-space: normal; }
+  table.numbers td.number { white-space: nowrap; overflow-wrap: normal; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10.5pt; }
@@ -250,9 +265,9 @@ def _known(source: Mapping[str, Any], meanings: Mapping[str, str]) -> list[Row]:
     return rows
 
 
-def section_html(title: str, body: str) -> str:
-    """A section with its title (escaped here) around HTML."""
-    return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
+def section_html(title: str, body: str, kind: str = "") -> str:
+    """A section with its title (escaped here) around HTML; ``kind`` is its class."""
+    return f"<section{f' class={kind}' if kind else ''}>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>"
 
 
 def picture_html(image: bytes, alt: str, kind: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The page of a sweep: what each point came to, and the error against α; from saved summaries only."""
+"""The page of a sweep: what each point came to, and the error against what varies; from saved summaries only."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlntorch.experiment.collect import collect_sweep, write_table
+from dlntorch.experiment.collect import collect_sweep, varied_keys, write_table
 from dlntorch.experiment.folder import atomic_write
 from dlntorch.report.axes import label_axes, log_axis
 from dlntorch.report.chart import look_of
-from dlntorch.report.page import page_html, picture_html, table_html
-from dlntorch.report.style import finish_figure, format_number, new_figure, save_figure, show_notice
+from dlntorch.report.number_table import number_table, word_cell
+from dlntorch.report.page import page_html, picture_html, section_html, table_html
+from dlntorch.report.style import finish_figure, new_figure, save_figure, show_notice
+from dlntorch.report.varied import Horizontal, choose_axis, label_of, varying
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +34,10 @@ SHOWN = {
     "budget.dominant": "dominant error",
     "wall_seconds": "seconds",
 }
+
+
+#: Most series that are told apart.
+SERIES = 6
 
 
 def write_sweep_report(sweep: str | Path) -> list[Path]:
@@ -53,31 +59,49 @@ def write_sweep_report(sweep: str | Path) -> list[Path]:
 
 
 def sweep_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
-    """Distance to W_p against α, a series for each p, with the median and all points."""
-    done = [row for row in rows if row.get("distance_to_selected") and row.get("alpha")]
-    figure, (axes,) = new_figure("Distance to W_p against the initialization", f"sweep {name}, {len(done)} points")
-    if not done:
+    """Distance to W_p against what the sweep varies, a series for each p (or what else varies), with medians and points."""
+    done = [row for row in rows if row.get("distance_to_selected")]
+    axis, series = _drawn(done)
+    sign = "the initialization" if axis.key == "alpha" else axis.label
+    figure, (axes,) = new_figure(f"Distance to W_p against {sign}", f"sweep {name}, {len(done)} points")
+    if not np.any(np.isfinite(axis.x)):
         show_notice(axes, "No point has a distance to W_p yet.")
         finish_figure(figure, [axes])
         return figure
-    depths = sorted({float(row["p"]) for row in done})
-    for i, p in enumerate(depths):
+    distance = np.array([float(row["distance_to_selected"]) for row in done])
+    groups = list(dict.fromkeys(row.get(series) for row in done)) if series else [None]
+    for i, group in enumerate(sorted(groups, key=lambda value: (str(type(value)), value or 0))):
         line = look_of(i)
-        here = [row for row in done if float(row["p"]) == p]
-        alphas = sorted({float(row["alpha"]) for row in here})
-        middle = [np.median([row["distance_to_selected"] for row in here if row["alpha"] == alpha]) for alpha in alphas]
+        here = np.array([series is None or row.get(series) == group for row in done]) & np.isfinite(axis.x)
+        places = np.unique(axis.x[here])
+        middle = [np.median(distance[here & (axis.x == place)]) for place in places]
         axes.plot(
-            [row["alpha"] for row in here],
-            [row["distance_to_selected"] for row in here],
+            axis.x[here], distance[here],
             linestyle="none", marker=line.marker, markersize=3.5, color=line.color, alpha=0.45,
         )  # fmt: skip
-        label = f"p = {p:g}" + (", median" if len(here) > len(alphas) else "")
-        axes.plot(alphas, middle, color=line.color, linestyle=line.style, marker=line.marker, label=label)
-    log_axis(axes, "x", [row["alpha"] for row in done])
-    log_axis(axes, "y", [row["distance_to_selected"] for row in done])
-    label_axes(axes, "α", "‖ψ − W_p‖₂")
+        label = ("all points" if series is None else label_of(series, group)) + (
+            ", median" if np.count_nonzero(here) > len(places) else ""
+        )
+        style = line.style if axis.ordered else "none"
+        axes.plot(places, middle, color=line.color, linestyle=style, marker=line.marker, label=label)
+    axis.draw(axes)
+    log_axis(axes, "y", [distance])
+    label_axes(axes, axis.label, "‖ψ − W_p‖₂")
     finish_figure(figure, [axes])
     return figure
+
+
+def _drawn(done: Sequence[Mapping[str, Any]]) -> tuple[Horizontal, str | None]:
+    """The horizontal axis of points, and the column that makes their series: p, else another that varies."""
+    set_keys = dict.fromkeys(key for row in done for key in varied_keys(str(row.get("overrides", ""))))
+    keys = dict.fromkeys(["alpha", "p", *set_keys, "seed"])
+    columns = {key: [row.get(key) for row in done] for key in keys}
+    axis = choose_axis(columns, len(done))
+    others = [key for key in varying(columns) if key != axis.key and not key.endswith("seed")]
+    if "p" in others or (len(done) > 0 and axis.key != "p" and not others):
+        return axis, "p"
+    few = [key for key in others if len(set(map(str, columns[key]))) <= SERIES]
+    return axis, few[0] if few else None
 
 
 def _page(rows: Sequence[Mapping[str, Any]], folder: Path, image: bytes) -> str:
@@ -85,7 +109,10 @@ def _page(rows: Sequence[Mapping[str, Any]], folder: Path, image: bytes) -> str:
     states = Counter(str(row["state"]) for row in rows)
     words = ", ".join(f"{count} {state}" for state, count in states.most_common())
     statuses = Counter(str(row["status"]) for row in rows if row.get("status"))
-    caption = "Small marks are points; lines join their medians over everything else that the sweep varies."
+    axis, series = _drawn([row for row in rows if row.get("distance_to_selected")])
+    each = f" for each {series}" if series else ""
+    marks = "lines join their medians" if axis.ordered else "large ones are their medians"
+    caption = f"Small marks are points; {marks}{each} over everything else that the sweep varies."
     sections = [
         f"<h1>Sweep {html.escape(name)}</h1>",
         f'<p class="status{" bad" if states.get("failed") else ""}">{len(rows)} points: {html.escape(words)}.</p>',
@@ -94,28 +121,21 @@ def _page(rows: Sequence[Mapping[str, Any]], folder: Path, image: bytes) -> str:
         + "</section>",
         f'<section class="figures"><h2>Figures</h2><figure>{picture_html(image, caption)}'
         f"<figcaption>{caption}</figcaption></figure></section>",
-        '<section class="figures"><h2>Points</h2>' + _points(rows, folder) + "</section>",
+        section_html("Points", _points(rows, folder), "rows"),
     ]
     return page_html(f"dlntorch: sweep {name}", sections)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
     """One line for each point, with a link to its own page where it has one: callbacks.figures=false writes none."""
-    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in ("point", *SHOWN.values()))
-    lines = [f'<div style="overflow-x:auto;grid-column:1/-1"><table><thead><tr>{head}</tr></thead><tbody>']
+    failed = any(row["state"] == "failed" for row in rows)
+    cells = []
     for row in rows:
         name = html.escape(str(row["overrides"] or row["point"]))
         if (folder / str(row["point"]) / "report.html").is_file():
             name = f'<a href="{html.escape(str(row["point"]), quote=True)}/report.html">{name}</a>'
-        cells = "".join(_cell(row.get(key)) for key in SHOWN)
-        note = f'<td class="meaning">{html.escape(str(row["reason"]))}</td>' if row["state"] == "failed" else ""
-        lines.append(f'<tr><th scope="row">{name}</th>{cells}{note}</tr>')
-    return "\n".join([*lines, "</tbody></table></div>"])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "<td>–</td>"
-    if isinstance(value, str):
-        return f"<td>{html.escape(value.replace('_', ' '))}</td>"
-    return f'<td class="number">{html.escape(format_number(value, 4))}</td>'
+        values = [row.get(key) for key in SHOWN]
+        values = [value.replace("_", " ") if isinstance(value, str) else value for value in values]
+        reason = str(row.get("reason", "")) if row["state"] == "failed" else ""
+        cells.append([word_cell(name), *values, *([reason] if failed else [])])
+    return number_table(["point", *SHOWN.values(), *(["reason"] if failed else [])], cells)

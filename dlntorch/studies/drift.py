@@ -11,6 +11,7 @@ from dlntorch.dynamics.flow import flow_path
 from dlntorch.dynamics.limit import flow_limit
 from dlntorch.problem import Problem
 from dlntorch.studies.measure import unit_of_time
+from dlntorch.trajectory import short_repr
 
 __all__ = ["Drift", "end_drift", "lost_initialization", "mean_square_gradient"]
 
@@ -31,6 +32,8 @@ class Drift:
     limit: np.ndarray
     direction: np.ndarray
     rho: float
+
+    __repr__ = short_repr
 
 
 def mean_square_gradient(A: np.ndarray, r: np.ndarray, batch: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from dlntorch.studies.base import Claim, Point, Row, Study, Verdict
 from dlntorch.studies.cache import PointCache, code_version
 from dlntorch.studies.catalogue import load_study, study_settings
 from dlntorch.studies.worker import Job, compute_all
+from dlntorch.trajectory import short_repr
 from dlntorch.validation import check_count
 
 __all__ = ["StudyResult", "run_studies", "run_study"]
@@ -50,6 +51,8 @@ class StudyResult:
     computed: int
     points: int
     seconds: float
+
+    __repr__ = short_repr
 
     def count(self, verdict: Verdict) -> int:
         """How many claims have that verdict."""

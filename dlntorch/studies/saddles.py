@@ -26,6 +26,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
+from dlntorch.trajectory import short_repr
 from dlntorch.validation import InputError, check_count
 
 __all__ = ["STUDY", "Plateau", "clock_rate", "saddle_path"]
@@ -48,6 +49,8 @@ class Plateau:
     end: float
     psi: np.ndarray
     loss: float
+
+    __repr__ = short_repr
 
 
 def saddle_path(problem: Problem, most: int = 100) -> list[Plateau]:

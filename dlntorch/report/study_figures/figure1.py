@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlntorch.report.chart import Chart, Panel, Series
+from dlntorch.report.chart import Chart, Panel, Series, marks_of
 from dlntorch.studies.base import column, select, values_of
 from dlntorch.studies.measure import local_slopes
 
@@ -26,9 +26,9 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "figure1",
             "Distance of the network to the selected ℓ₁-minimiser Wₚ",
-            "Lines: the limit of the flow. Dotted: the predicted C·αᵖ, where the theory gives C. Open triangles: the flow "
-            "integrated independently, down to its accuracy of 1e-10. Crosses: networks trained by SGD, which follow until "
-            "the error of their step size is larger.",
+            f"Lines: the limit of the flow. Dotted: the predicted C·αᵖ, where the theory gives C. {marks_of(FLOW)}: the flow "
+            f"integrated independently, down to its accuracy of 1e-10. {marks_of(SGD)}: networks trained by SGD, which "
+            "follow until the error of their step size is larger.",
             distances,
             f"SGD: relative step size κ = {settings['sgd_kappa']:g}",
         ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlntorch.report.chart import Chart, Panel, Series
+from dlntorch.report.chart import Chart, Panel, Series, marks_of
 from dlntorch.studies.base import select, values_of
 from dlntorch.studies.figure2 import curve_of, kinks_of, predicted_kink
 
@@ -22,7 +22,7 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
     curves = Chart(
         "figure2",
         "The kinks of A = (1, 1 − ε), y = 1",
-        "The distance of the limit from the unique minimiser e₁. Open triangles: the predicted kink, where the first "
+        f"The distance of the limit from the unique minimiser e₁. {marks_of(KINK)}: the predicted kink, where the first "
         "coordinate is twice the second. Above it the network cannot tell the columns apart.",
         tuple(_curves(p, select(data, p=p)) for p in depths),
     )

@@ -45,7 +45,7 @@ def _map(K: int, rows: list[dict[str, Any]], bits: int, p: float) -> Panel:
     line = np.array([a for a in powers if deltas[0] <= half_height(a, p) <= deltas[-1]])
     series = (
         Series("predicted kink", list(line), [half_height(a, p) for a in line], kind="guide"),
-        Series("last bit of A", [powers[0], powers[-1]], [2.0 ** (-bits - 1)] * 2, 2, "line"),
+        Series("last bit of A", [powers[0], powers[-1]], [2.0 ** (-bits - 1)] * 2, 1, "line"),
     )
     heat = Heat(powers, deltas, z, "decimals beyond K", 0.0, 6.0)
     return Panel(f"K = {K}", "αᵖ/y", "|δ|", series, heat=heat)
