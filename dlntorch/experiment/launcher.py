@@ -47,7 +47,7 @@ from dlntorch.problems.formats import one_line
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 
-__all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers"]
+__all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers", "telling"]
 
 #: What to install for launchers and sweepers that are not Hydra's own.
 PLUGINS = {
@@ -78,7 +78,7 @@ def _sweep_name() -> str:
 
     Read from the command line once; Hydra hands the value on to the jobs, in other processes too.
     """
-    asked = sorted(_telling([word for word in sys.argv[1:] if not word.startswith(("-", "hydra/"))]))
+    asked = sorted(telling([word for word in sys.argv[1:] if not word.startswith(("-", "hydra/"))]))
     return hashlib.sha256("\0".join([code_version(), *asked]).encode()).hexdigest()[:10]
 
 
@@ -234,7 +234,7 @@ class IdempotentLauncher(Launcher):
             raise InputError(
                 "references must be true with a sweeper that minimises the distance to W_p, which is one of them, got false"
             )
-        write_points(sweep, {point.folder.name: " ".join(_telling(point.overrides)) for point in points})
+        write_points(sweep, {point.folder.name: " ".join(telling(point.overrides)) for point in points})
         todo = [i for i in _first_ones(points) if points[i].state is not PointState.DONE]
         _announce(sweep, points)
         returns: dict[int, JobReturn] = {}
@@ -307,7 +307,7 @@ def _first_ones(points: Sequence[_Point]) -> list[int]:
     return found
 
 
-def _telling(overrides: Sequence[str]) -> list[str]:
+def telling(overrides: Sequence[str]) -> list[str]:
     """The overrides that change what is computed."""
     return [o for o in filter_overrides(overrides) if is_telling(o.lstrip("+").split("=")[0])]
 
