@@ -2,21 +2,17 @@
 
 Exit status 0: converged, or a budget was used up. 2: a user's mistake; one line ``error: …`` on standard error. 3: the
 run ended badly (diverged, left the positive orthant, interrupted); everything is kept. 1: a defect of the program.
-Under ``-m`` a bad point never stops the others, and the largest status of all points is the exit status. A sweep that is
-run again skips points that are done, resumes those that were cut and tries again those that failed
-(:mod:`dlntorch.experiment.points`).
+Under ``-m`` the largest status of all points is the exit status (:mod:`dlntorch.sweep_command`). What is printed never
+ends what is computed (:mod:`dlntorch.streams`).
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
 import os
 import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,24 +23,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from dlntorch.arguments import is_sweep, redirect_resumed_run
+from dlntorch.drawing import draw_ensemble, draw_run
 from dlntorch.experiment.again import compare_runs, repeated_settings, resumed_settings, write_comparison
 from dlntorch.experiment.configuration import check_complete, check_keys, choose_problem_file
-from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError
+from dlntorch.experiment.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.experiment.launcher import idempotent_launchers, plain_settings, register_resolvers
-from dlntorch.experiment.points import (
-    PointState,
-    check_code,
-    clear_failure,
-    objective,
-    point_state,
-    read_summary,
-    same_point,
-    write_failure,
-)
-from dlntorch.messages import defect, hydra_message, mistake, print_warning
-from dlntorch.problems.formats import one_line
+from dlntorch.experiment.points import objective
+from dlntorch.messages import defect, hydra_message, mistake, print_warning, quiet
+from dlntorch.streams import unfailing_streams
+from dlntorch.sweep_command import run_packs, sweep_point, sweep_point_settings
 from dlntorch.trajectory import Status
-from dlntorch.validation import DataWarning, InputError, check_count, check_flag
+from dlntorch.validation import InputError, check_count, check_flag
 
 __all__ = ["leave", "run_point", "supervised"]
 
@@ -58,10 +48,15 @@ def supervised(task: Callable[..., Any]) -> int:
     """Run a Hydra task function; every mistake becomes one line and an exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with status 1
     debug = any(argument.replace(" ", "") in ("debug=true", "debug=True") for argument in sys.argv[1:])
+    with unfailing_streams():
+        return _supervised(task, debug)
+
+
+def _supervised(task: Callable[..., Any], debug: bool) -> int:
     try:
-        _redirect_resumed_run()
+        redirect_resumed_run()
         choose_problem_file(sys.argv)
-        with idempotent_launchers(_outcomes, _run_packs):
+        with idempotent_launchers(_outcomes, run_packs):
             task()
     except InputError as error:
         return mistake(str(error), debug)
@@ -73,7 +68,7 @@ def supervised(task: Callable[..., Any]) -> int:
             f"hydra.run.dir must be a folder that can be written, got{where} ({error.strerror or error})", debug
         )
     except KeyboardInterrupt:
-        if _sweeps():
+        if is_sweep():
             print("interrupted: the same command goes on where this sweep was cut", file=sys.stderr)
         else:
             print("interrupted before training began; nothing was written", file=sys.stderr)
@@ -90,104 +85,24 @@ def leave(status: int, script: str) -> NoReturn:
     anyway. Whoever runs the script inside a process of theirs gets a plain ``SystemExit``, and so does a sweep, whose
     launcher may have worker processes that Python sends home before it runs the exit functions.
     """
-    if not _sweeps() and len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).resolve() == Path(script).resolve():
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+    if not is_sweep() and len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).resolve() == Path(script).resolve():
+        with unfailing_streams():  # and flush them
+            atexit._run_exitfuncs()
         os._exit(status)
     sys.exit(status)
-
-
-def _sweeps() -> bool:
-    """Whether this process was started for a sweep."""
-    return any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in sys.argv[1:])
 
 
 def run_point(config: DictConfig) -> float | None:
     """Run one point of a sweep, or the only one; returns its distance to W_p (for sweepers), where it has one."""
     gc.enable()  # train.py has imported what it needs
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        return _sweep_point(config, folder)
-    outcome, _, _ = _guarded(config, folder)
-    _outcomes.append(outcome)
-    return None
-
-
-def _sweep_point(config: DictConfig, folder: Path) -> float | None:
-    """A point of a sweep: skipped where it is done, resumed where it was cut; what went wrong is kept beside it."""
-    try:
-        check_code(folder.parent)
-        plain = plain_settings(config, throw_on_missing=True)
-        if same_point(folder, plain) and point_state(folder) is PointState.DONE:  # meanwhile, by another process
-            summary = read_summary(folder) or {}
-            _outcomes.append(3 if Status(summary["status"]).ended_badly else 0)
-            return objective(summary)
-        outcome, value, message = _guarded(config, folder, resume=same_point(folder, plain))
-    except (InputError, OmegaConfBaseException) as error:
-        message = hydra_message(error) if isinstance(error, OmegaConfBaseException) else str(error)
-        outcome, value = mistake(message, False), None
-        _drop_if_empty(folder)
-    _outcomes.append(outcome)
-    with contextlib.suppress(OSError):  # a full disk has been reported already
-        if message:
-            write_failure(folder, outcome, message)
+    folder, value = Path(HydraConfig.get().runtime.output_dir), None
+    with unfailing_streams():  # of a launcher's worker processes too
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            outcome, value = sweep_point(config, folder, _guarded)
         else:
-            clear_failure(folder)
+            outcome, _, _ = _guarded(config, folder)
+    _outcomes.append(outcome)
     return value
-
-
-def _run_packs(points: list[tuple[DictConfig, Path]]) -> set[int]:
-    """Run those points together that are faster so; returns their numbers, the others are run one by one."""
-    from dlntorch.experiment.packing import packs, run_pack
-
-    configs = [_sweep_settings(config, folder) for config, folder in points]
-    ran: set[int] = set()
-    with _quiet():
-        found = packs([config or {} for config in configs])
-    for pack in found:
-        folders = [points[i][1] for i in pack]
-        began = time.perf_counter()
-        try:
-            with _quiet():
-                whole = run_pack([configs[i] or {} for i in pack], folders, _draw)
-        except Exception as error:  # each point then says it for itself
-            print_warning(
-                f"{len(pack)} points are run one by one, since together they could not be ({one_line(error)})"
-            )
-            continue
-        if not whole:
-            raise KeyboardInterrupt
-        for folder in folders:
-            clear_failure(folder)
-        ran.update(pack)
-        seconds = time.perf_counter() - began
-        print(f"{len(pack)} points of one shape ran packed in one batch, in {seconds:.1f} s", flush=True)
-    return ran
-
-
-def _sweep_settings(config: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """The settings of a point of a sweep, None where they cannot be resolved."""
-    try:
-        settings = plain_settings(config, throw_on_missing=True)
-    except (InputError, OmegaConfBaseException):
-        return None
-    settings.pop("experiment", None)
-    if (
-        isinstance(settings.get("logger"), dict) and settings["logger"].get("group", "") is None
-    ):  # of W&B, which has one
-        settings["logger"]["group"] = folder.parent.name
-    return settings
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Show our own warnings, each on one line, and none of the libraries below us."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", DataWarning)
-        warnings.showwarning = print_warning
-        yield
 
 
 def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
@@ -201,17 +116,17 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
         print(f"{folder.name} is being run by another process, and is left to it", flush=True)
         return 0, None, ""
     except InputError as error:
-        _drop_if_empty(folder)
+        drop_if_empty(folder)
         return mistake(str(error), debug), None, str(error)
     except OmegaConfBaseException as error:
-        _drop_if_empty(folder)
+        drop_if_empty(folder)
         return mistake(hydra_message(error), debug), None, hydra_message(error)
     except WriteError as error:
         message = f"{error}; what was written before it is kept: make room, then continue with resume={folder}"
         mistake(message, debug)
         return 3, None, message
     except KeyboardInterrupt:
-        _drop_if_empty(folder)
+        drop_if_empty(folder)
         if HydraConfig.get().mode is RunMode.MULTIRUN:  # Ctrl-C ends the sweep, not one point of it
             raise
         print("interrupted outside of training; what was written is kept", file=sys.stderr)
@@ -228,11 +143,11 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     if _served_as_shard(settings["trainer"]["shards"], folder):
         return 0, None
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    settings = _sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
+    settings = sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
     check_keys(settings)  # those of a saved configuration too
     check_complete(settings)
     _check_switches(settings)
-    with _quiet():
+    with quiet():
         from dlntorch.experiment import plan_run
         from dlntorch.experiment.console import plan_table
         from dlntorch.experiment.members import is_ensemble
@@ -245,7 +160,7 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
             return max(outcome, _compared(settings, config["repeat"], folder)), None
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
-            _drop_if_empty(folder)
+            drop_if_empty(folder)
             return 0, None
         result = _run_one(settings, folder, may_start_anew)
     if result.status is Status.INTERRUPTED and sweep:
@@ -261,17 +176,6 @@ def _check_switches(settings: Mapping[str, Any]) -> None:
     check_flag("callbacks.figures", settings["callbacks"]["figures"])
     if settings["pack"] not in ("auto", True, False):
         raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
-
-
-def _sweep_point_settings(settings: dict[str, Any], config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:
-    """The settings of a point under ``-m``, which resumes by itself."""
-    for key in ("resume", "repeat"):
-        if settings[key] is not None:
-            does = "which resumes by itself" if key == "resume" else "one run at a time"
-            raise InputError(f"{key} must be left out with -m, {does}, got {settings[key]!r}")
-    settings["resume"] = str(folder) if resume else None
-    settings["logger"] = (_sweep_settings(config, folder) or settings)["logger"]
-    return settings
 
 
 def _run_settings(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -304,7 +208,7 @@ def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> An
     from dlntorch.experiment.console import announce, conclude
 
     with PlanAhead(settings) as make_plan:
-        run = partial(run_experiment, folder=folder, announce=announce, draw=_draw, make_plan=make_plan)
+        run = partial(run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan)
         result = _resumed_or_anew(run, settings, may_start_anew)
     conclude(result)
     return result
@@ -328,9 +232,9 @@ def _run_ensemble(settings: dict[str, Any], folder: Path, sweep: bool, may_start
 
     if settings["dry_run"]:
         ensemble_plan_table(plan_ensemble(settings), settings)
-        _drop_if_empty(folder)
+        drop_if_empty(folder)
         return 0
-    run = partial(run_ensemble_experiment, folder=folder, announce=announce_ensemble, draw=_draw_ensemble)
+    run = partial(run_ensemble_experiment, folder=folder, announce=announce_ensemble, draw=draw_ensemble)
     result = _resumed_or_anew(run, settings, may_start_anew)
     conclude_ensemble(result)
     if result.status is Status.INTERRUPTED and sweep:
@@ -346,51 +250,6 @@ def _served_as_shard(shards: Any, folder: Path) -> bool:
 
     if external_rank(check_count("trainer.shards", shards)) in (None, 0):
         return False
-    _drop_if_empty(folder)
+    drop_if_empty(folder)
     worker()
     return True
-
-
-def _draw(result: Any) -> Mapping[str, Path]:
-    if not result.config["callbacks"]["figures"] or not _can_draw():
-        return {}
-    from dlntorch.report import write_run_report
-
-    return write_run_report(result)
-
-
-def _draw_ensemble(result: Any) -> Mapping[str, Path]:
-    if not result.config["callbacks"]["figures"] or not _can_draw():
-        return {}
-    from dlntorch.report import write_ensemble_report
-
-    return write_ensemble_report(result)
-
-
-def _can_draw() -> bool:
-    from dlntorch.report import INSTALL, can_draw
-
-    if can_draw():
-        return True
-    print_warning(f"there are no figures and no page, which need matplotlib: {INSTALL}")
-    return False
-
-
-def _redirect_resumed_run() -> None:
-    """``resume=FOLDER`` continues in that folder: it becomes Hydra's run folder unless one was named."""
-    named = [a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith("resume=")]
-    if not named or named[-1] in ("null", "", "auto"):
-        return
-    folder = named[-1].strip("'\"")
-    if not (Path(folder) / "config.yaml").is_file():
-        raise InputError(f"resume must be a run folder with config.yaml and a checkpoint, got {folder!r}")
-    if not any(a.startswith("hydra.run.dir=") for a in sys.argv[1:]):
-        sys.argv.append(f"hydra.run.dir='{folder}'")
-
-
-def _drop_if_empty(folder: Path) -> None:
-    """Remove a run folder that nothing was written to."""
-    try:
-        folder.rmdir()
-    except OSError:
-        return

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from hydra.errors import OverrideParseException
 
 from dlntorch.experiment.configuration import config_directory, group_options, known_keys, nearest
 from dlntorch.experiment.launcher import PLUGINS
+from dlntorch.validation import DataWarning
 
-__all__ = ["defect", "hydra_message", "mistake", "print_warning"]
+__all__ = ["about", "defect", "hydra_message", "mistake", "print_warning", "quiet"]
+
+
+#: Which of many things the messages are about; empty where there is one.
+_about: ContextVar[str] = ContextVar("about", default="")
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """While this is open, every error is said to be ``what``'s."""
+    token = _about.set(f" ({' '.join(what.split())})")
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 def mistake(message: str, debug: bool) -> int:
     """Say a user's mistake in one line on standard error; returns exit status 2."""
     if debug:
         traceback.print_exc()
-    print(f"error: {_shortened(' '.join(message.split()))}", file=sys.stderr)
+    print(f"error: {_shortened(' '.join(message.split()))}{_about.get()}", file=sys.stderr)
     return 2
 
 
@@ -33,14 +52,23 @@ def defect(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     text = _shortened(" ".join(str(error).split()))
-    print(
-        f"error: a defect, please report it: {type(error).__name__}: {text} (debug=true shows where)", file=sys.stderr
-    )
+    what = f"{type(error).__name__}: {text}{_about.get()}"
+    print(f"error: a defect, please report it: {what} (debug=true shows where)", file=sys.stderr)
     return 1
 
 
 def print_warning(message: Warning | str, *_: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Show our own warnings, each on one line, and none of the libraries below us."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = print_warning
+        yield
 
 
 def hydra_message(error: Exception) -> str:

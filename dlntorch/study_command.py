@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dlntorch.experiment.configuration import config_directory, nearest
 from dlntorch.experiment.folder import WriteError
 from dlntorch.messages import defect, mistake
+from dlntorch.streams import unfailing_streams
 from dlntorch.validation import InputError, check_count, check_flag
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ The keys of a study are in conf/study/NAME.yaml; the others are in conf/study.ya
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with these arguments; returns the exit status."""
+    with unfailing_streams():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(USAGE)
         return 0

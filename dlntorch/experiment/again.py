@@ -64,6 +64,9 @@ class Comparison:
 def resumed_settings(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The saved configuration of the run to resume, with the budgets and outputs given now.
 
+    ``max_steps`` and ``max_time`` are those of the whole run and stay as saved unless they are given; ``max_wall_seconds``
+    is that of one command: a resumed run has none unless it is given now.
+
     Args:
         settings: The configuration as composed now, with ``resume`` a folder.
         overrides: What the command line names, ``key=value`` each.
@@ -71,7 +74,8 @@ def resumed_settings(settings: Mapping[str, Any], overrides: Sequence[str]) -> d
     Raises:
         InputError: for a folder that is not a run's, or for a key that would make it another run.
     """
-    return _saved("resume", "continues the run as it was", settings, overrides, RESUME_KEYS)
+    saved = _saved("resume", "continues the run as it was", settings, overrides, RESUME_KEYS)
+    return {**saved, "max_wall_seconds": settings["max_wall_seconds"]}
 
 
 def repeated_settings(settings: Mapping[str, Any], overrides: Sequence[str], folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -21,7 +22,15 @@ from dlntorch.problem import Problem
 from dlntorch.training.identity import check_identity
 from dlntorch.validation import InputError
 
-__all__ = ["CheckpointError", "FolderInUse", "RunFolder", "WriteError", "atomic_write", "in_use"]
+__all__ = [
+    "CheckpointError",
+    "FolderInUse",
+    "RunFolder",
+    "WriteError",
+    "atomic_write",
+    "drop_if_empty",
+    "in_use",
+]
 
 #: What a run, or an ensemble, makes of its data and settings; the summary first.
 _RESULTS = (
@@ -118,6 +127,12 @@ def in_use(path: Path) -> bool:
     if descriptor is not None:
         os.close(descriptor)
     return False
+
+
+def drop_if_empty(path: Path) -> None:
+    """Remove a run folder that nothing was written to."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 class RunFolder:

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -41,10 +43,11 @@ from dlntorch.experiment.points import (
 )
 from dlntorch.experiment.provenance import code_version
 from dlntorch.experiment.submitit_jobs import patient_submitit
+from dlntorch.problems.formats import one_line
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError
 
-__all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers"]
+__all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers", "telling"]
 
 #: What to install for launchers and sweepers that are not Hydra's own.
 PLUGINS = {
@@ -75,7 +78,7 @@ def _sweep_name() -> str:
 
     Read from the command line once; Hydra hands the value on to the jobs, in other processes too.
     """
-    asked = sorted(_telling([word for word in sys.argv[1:] if not word.startswith(("-", "hydra/"))]))
+    asked = sorted(telling([word for word in sys.argv[1:] if not word.startswith(("-", "hydra/"))]))
     return hashlib.sha256("\0".join([code_version(), *asked]).encode()).hexdigest()[:10]
 
 
@@ -108,6 +111,7 @@ def idempotent_launchers(outcomes: list[int], run_packs: RunPacks) -> Iterator[N
     """
     plugins = Plugins.instance()
     make = plugins.instantiate_launcher
+    made: list[IdempotentLauncher] = []
 
     def instantiate_launcher(
         *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -120,14 +124,20 @@ def idempotent_launchers(outcomes: list[int], run_packs: RunPacks) -> Iterator[N
             raise InputError(f"hydra/launcher must have its plugin installed, got {choice!r}: pip install {what}")
         if not isinstance(hydra_context.config_loader, SweepLoader):
             hydra_context.config_loader = SweepLoader(hydra_context.config_loader)
+        _check_storage(config)
         inner = make(hydra_context=hydra_context, task_function=task_function, config=config)
         wrapper = IdempotentLauncher(inner, outcomes, run_packs)
         wrapper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        made.append(wrapper)
         return wrapper
 
     plugins.instantiate_launcher = instantiate_launcher  # type: ignore[method-assign]
     try:
         yield
+    except Exception as error:
+        for launcher in made:
+            launcher.explain(error)
+        raise
     finally:
         plugins.instantiate_launcher = make  # type: ignore[method-assign]
 
@@ -139,14 +149,29 @@ def _importable(target: str) -> bool:
         return False
 
 
+def _check_storage(config: DictConfig) -> None:
+    """Refuse a storage of optuna 2 with an SQLAlchemy that it cannot work with."""
+    storage = OmegaConf.select(config, "hydra.sweeper.storage", default=None)
+    try:
+        found = version("sqlalchemy")
+    except PackageNotFoundError:
+        return
+    if storage is not None and int(found.split(".")[0]) >= 2:
+        raise InputError(
+            f"hydra.sweeper.storage must be left out with SQLAlchemy {found}, which optuna 2 cannot store with, "
+            f"got {str(storage)!r}: pip install 'SQLAlchemy<2'"
+        )
+
+
 @dataclass
 class _Point:
-    """One point of a sweep, composed."""
+    """One point of a sweep, composed; its settings are None where they cannot be resolved."""
 
     overrides: list[str]
     config: DictConfig
     folder: Path
     state: PointState
+    settings: dict[str, Any] | None
 
 
 class IdempotentLauncher(Launcher):
@@ -156,6 +181,9 @@ class IdempotentLauncher(Launcher):
         self.inner = inner
         self.outcomes = outcomes
         self.run_packs = run_packs
+        self.own_error: Exception | None = None
+        self.launched = 0
+        self.valued = 0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -163,14 +191,51 @@ class IdempotentLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Launch what is not done; the returns, in the order asked, are those of the launcher or of the saved runs."""
+        """Launch what is not done; the returns, in the order asked, are those of the launcher or of the saved runs.
+
+        A point that is asked for twice is run once.
+        """
+        try:
+            returns = self._launch(job_overrides, initial_job_idx)
+        except Exception as error:
+            self.own_error = error
+            raise
+        self.launched += len(returns)
+        self.valued += sum(one.status is JobStatus.COMPLETED and one.return_value is not None for one in returns)
+        return returns
+
+    def explain(self, error: Exception) -> None:
+        """Say for a sweeper that searches what ended it, where that was not ours.
+
+        Raises:
+            InputError: naming the sweeper.
+        """
+        if error is self.own_error or not self._searches() or isinstance(error, (InputError, HydraException, OSError)):
+            return
+        choice = self.config.hydra.runtime.choices["hydra/sweeper"]
+        if self.launched and not self.valued:
+            raise InputError(
+                f"hydra/sweeper={choice} must have points with a distance to W_p to minimise, got none in {self.launched}"
+            ) from error
+        why = one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"hydra/sweeper must be able to search with its settings, got {choice!r} ({why})") from error
+
+    def _searches(self) -> bool:
+        """Whether the sweeper chooses its points by what the ones before came to: any but Hydra's own."""
+        return "BasicSweeper" not in str(self.config.hydra.sweeper._target_)
+
+    def _launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
         sweep = Path(str(self.config.hydra.sweep.dir))
         sweep.mkdir(parents=True, exist_ok=True)
         check_code(sweep)
         points = [self._compose(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
-        write_points(sweep, {point.folder.name: " ".join(_telling(point.overrides)) for point in points})
-        todo = [i for i, point in enumerate(points) if point.state is not PointState.DONE]
+        if self._searches() and any((point.settings or {}).get("references") is False for point in points):
+            raise InputError(
+                "references must be true with a sweeper that minimises the distance to W_p, which is one of them, got false"
+            )
+        write_points(sweep, {point.folder.name: " ".join(telling(point.overrides)) for point in points})
+        todo = [i for i in _first_ones(points) if points[i].state is not PointState.DONE]
         _announce(sweep, points)
         returns: dict[int, JobReturn] = {}
         if type(self.inner).__name__ == "BasicLauncher":
@@ -213,11 +278,12 @@ class IdempotentLauncher(Launcher):
             folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
         finally:
             HydraConfig.instance().cfg = before
-        state = PointState.WAITING
+        state, settings = PointState.WAITING, None
         with contextlib.suppress(OmegaConfBaseException):
-            if same_point(folder, plain_settings(config)):
+            settings = plain_settings(config)
+            if same_point(folder, settings):
                 state = point_state(folder)
-        return _Point(overrides, config, folder, state)
+        return _Point(overrides, config, folder, state, settings)
 
     def _run_here(self, point: _Point) -> JobReturn:
         return run_job(
@@ -229,7 +295,19 @@ class IdempotentLauncher(Launcher):
         )
 
 
-def _telling(overrides: Sequence[str]) -> list[str]:
+def _first_ones(points: Sequence[_Point]) -> list[int]:
+    """Numbers of the points without those that are the same as one before them."""
+    known: dict[Path, list[Any]] = {}
+    found = []
+    for i, point in enumerate(points):
+        there = known.setdefault(point.folder, [])
+        if point.settings not in there:
+            found.append(i)
+        there.append(point.settings)
+    return found
+
+
+def telling(overrides: Sequence[str]) -> list[str]:
     """The overrides that change what is computed."""
     return [o for o in filter_overrides(overrides) if is_telling(o.lstrip("+").split("=")[0])]
 

@@ -85,7 +85,7 @@ def train(
         batch_size: Rows of a mini-batch; None for full-batch steps.
         max_steps: Step budget (10 million by default).
         max_time: Time budget in t = Σ η.
-        max_wall_seconds: Wall-clock budget of the training.
+        max_wall_seconds: Wall-clock budget of the training, in seconds.
         tol: Stop when ‖Aψ − y‖₂ <= tol·‖y‖₂; 0 never stops on the residual.
         seed: Seed of the mini-batches.
         references: Whether to compute what the run is compared with.
@@ -132,8 +132,9 @@ def train(
         found = compute_references(problem, settings.p, settings.alpha, settings.references)
         settings = replace(settings, schedule=chosen_schedule(problem, settings))
         measurer = measurer_of(problem, settings, found)
+        descent = None
         while True:
-            descent = new_descent(problem, settings)
+            descent = new_descent(problem, settings, after=descent)
             if settings.engine == "autograd":
                 from dlntorch.training.fit import fit_descent
 
@@ -323,7 +324,7 @@ def _run_in(
             settings = replace(settings, schedule=smaller)
             plan = replace(plan, settings=settings, prediction=_prediction(problem, settings), note=note)
             announce(plan)
-            descent = new_descent(problem, settings, block)
+            descent = new_descent(problem, settings, block, descent)
         result = run_result(problem, settings, descent, plan.references, metrics.history())
         result.summary["logging_seconds"] = metrics.seconds
         result.summary["predicted_steps"] = plan.prediction.steps

@@ -20,11 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["chosen_schedule", "new_certificate", "new_descent"]
 
 
-def new_descent(problem: Problem, settings: RunSettings, block_seconds: float = 0.05) -> Descent:
-    """A network at α and its descent, with the certificate where one is wanted."""
+def new_descent(
+    problem: Problem, settings: RunSettings, block_seconds: float = 0.05, after: Descent | None = None
+) -> Descent:
+    """A network at α and its descent, with the certificate where one is wanted.
+
+    Args:
+        problem: The data.
+        settings: How it is trained.
+        block_seconds: About how long one block lasts.
+        after: The run that this one repeats with smaller steps; both have one wall-clock budget.
+    """
     placed = problem.to(settings.device, settings.dtype)
     network = DiagonalLinearNetwork(problem.n, settings.p, settings.alpha, dtype=settings.dtype, device=settings.device)
-    return Descent(
+    descent = Descent(
         network,
         placed,
         settings.schedule,
@@ -37,6 +46,9 @@ def new_descent(problem: Problem, settings: RunSettings, block_seconds: float = 
         shards=settings.shards,
         block_seconds=block_seconds,
     )
+    if after is not None:
+        descent.wall_seconds, descent.wall_before = after.wall_seconds, after.wall_before
+    return descent
 
 
 def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:

@@ -67,7 +67,7 @@ class Trained:
             if smaller is not None:
                 found = True
                 self.settings[i] = replace(self.settings[i], schedule=smaller)
-                self.descents[i] = new_descent(self.plans[i].problem, self.settings[i])
+                self.descents[i] = new_descent(self.plans[i].problem, self.settings[i], after=descent)
         return found
 
     def results(self) -> list[RunResult]:
@@ -112,7 +112,7 @@ def train_together(
         threads, max_wall_seconds, block_seconds: As in :class:`~dlntorch.training.ensemble.EnsembleDescent`.
         state: A saved state of the ensemble to continue from.
     """
-    spent = 0.0
+    before: EnsembleDescent | None = None
     while True:
         ensemble = EnsembleDescent(
             trained.descents, threads=threads, max_wall_seconds=max_wall_seconds, block_seconds=block_seconds
@@ -120,9 +120,10 @@ def train_together(
         if state is not None:
             ensemble.load_state_dict(dict(state))
             state = None
-        ensemble.wall_seconds += spent
+        if before is not None:  # one budget for all passes
+            ensemble.wall_seconds, ensemble.wall_before = before.wall_seconds, before.wall_before
         fit(ensemble)
-        spent = ensemble.wall_seconds
+        before = ensemble
         if ensemble.interrupted or not trained.repeat_where_missed():
             return ensemble
 

@@ -41,7 +41,8 @@ class Descent:
         batch_size: Rows of a mini-batch, None for full-batch steps.
         seed: Seed of the mini-batches.
         certificate: Accumulated along the run where given.
-        max_wall_seconds: Wall-clock budget of the training itself, counted over resumed parts.
+        max_wall_seconds: Wall-clock budget of the training itself, from here on: a saved state loaded into it brings its
+            seconds along, which do not count.
         shards: Processes that the columns of A are spread over, inside ``engine.processes.shard_processes``.
         block_seconds: About how long one :meth:`advance` lasts.
     """
@@ -73,6 +74,7 @@ class Descent:
         self.max_wall_seconds = max_wall_seconds
         self.block_seconds = block_seconds
         self.wall_seconds = 0.0
+        self.wall_before = 0.0  # of it, what earlier commands took
         self.interrupted = False
         self._block = 1
 
@@ -158,7 +160,7 @@ class Descent:
         self._adapt(self.progress.step - before, seconds)
         if status is None and self.interrupted:
             status = Status.INTERRUPTED
-        if status is None and self.wall_seconds >= self.max_wall_seconds:
+        if status is None and self.wall_seconds - self.wall_before >= self.max_wall_seconds:
             status = Status.MAX_WALL_SECONDS
         if status is not None:
             self.end(status)
@@ -226,7 +228,7 @@ class Descent:
         if state["recorder"] is not None:
             self.recorder.load_state_dict(state["recorder"])
             self.recorder.drop_unscheduled()
-        self.wall_seconds = float(state["wall_seconds"])
+        self.wall_seconds = self.wall_before = float(state["wall_seconds"])
         self.status = None
 
 

@@ -53,7 +53,7 @@ class EnsembleDescent:
     Args:
         descents: The runs, at least one; nothing need be common to them.
         threads: How many networks run at the same time; by default one for each core that this process may use.
-        max_wall_seconds: Wall-clock budget of the whole ensemble, counted over resumed parts.
+        max_wall_seconds: Wall-clock budget of the whole ensemble, as a descent's.
         block_seconds: A fifth of how long one :meth:`advance` lasts, about.
 
     Raises:
@@ -77,7 +77,7 @@ class EnsembleDescent:
         self.threads = wanted if all(d.engine_name == "fused" for d in descents) else 1
         self.max_wall_seconds = max_wall_seconds
         self.block_seconds = LONGER_BLOCKS * block_seconds
-        self.wall_seconds = 0.0
+        self.wall_seconds = self.wall_before = 0.0
         self.interrupted = False
         for descent in descents:
             descent.block_seconds = min(descent.block_seconds, BLOCK_SECONDS)
@@ -142,7 +142,8 @@ class EnsembleDescent:
         began = time.perf_counter()
         for batch in self._batches:
             batch.advance()
-        deadline = began + min(self.block_seconds, max(0.0, self.max_wall_seconds - self.wall_seconds))
+        left = self.max_wall_seconds - (self.wall_seconds - self.wall_before)
+        deadline = began + min(self.block_seconds, max(0.0, left))
         workers = min(self.threads, len(self._queue))
         if workers <= 1:
             self._work(deadline)
@@ -150,7 +151,7 @@ class EnsembleDescent:
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(self._work, [deadline] * workers))
         self.wall_seconds += time.perf_counter() - began
-        if self.interrupted or self.wall_seconds >= self.max_wall_seconds:
+        if self.interrupted or self.wall_seconds - self.wall_before >= self.max_wall_seconds:
             for i in self.running:
                 self.descents[i].end(Status.INTERRUPTED if self.interrupted else Status.MAX_WALL_SECONDS)
             self._queue.clear()
@@ -187,7 +188,7 @@ class EnsembleDescent:
             raise InputError(f"ensemble must have the {len(state['networks'])} networks saved, got {len(self)}")
         for descent, saved in zip(self.descents, state["networks"], strict=True):
             descent.load_state_dict(saved)
-        self.wall_seconds = float(state["wall_seconds"])
+        self.wall_seconds = self.wall_before = float(state["wall_seconds"])
         self.interrupted = False
         self._form_groups()
 

@@ -14,6 +14,8 @@ import pytest
 from dlntorch.training.ensemble import EnsembleDescent
 
 ROOT = Path(__file__).resolve().parents[2]
+#: A point that takes no time.
+QUICK = ("references=false", "trainer.progress=false", "max_steps=300", "pack=false", "callbacks.figures=false")
 
 
 @dataclass
@@ -48,6 +50,18 @@ def command(monkeypatch, capsys, tmp_path):
         return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err, place)
 
     return run
+
+
+@pytest.fixture
+def sweep(command, tmp_path):
+    def run(*arguments: str):
+        return command("-m", *QUICK, f"hydra.sweep.dir={tmp_path / 'sweep'}", *arguments, folder=tmp_path / "sweep")
+
+    return run
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
 
 
 def hit(monkeypatch: pytest.MonkeyPatch, number: int, passes: int = 1) -> None:

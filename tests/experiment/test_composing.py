@@ -77,9 +77,23 @@ def test_a_point_is_composed_once_for_sweeper_and_launcher():
     inner = Counting()
     loader, master = SweepLoader(inner), master_of(inner)
     first = loader.load_sweep_config(master, ["alpha=1e-3"])
-    assert loader.load_sweep_config(master, ["alpha=1e-3"]) is first
+    OmegaConf.set_readonly(first, True)  # what Hydra does to the one that it runs
+    again = loader.load_sweep_config(master, ["alpha=1e-3"])
     assert inner.composed == 1
-    assert loader.load_sweep_config(master, ["alpha=1e-3"]) is not first  # nobody else's, to write into
+    assert plain(again) == plain(first)
+    again.alpha = 2.0  # nobody else's, to write into
+
+
+@pytest.mark.parametrize("override", ["alpha=0.1", "+new=1", "experiment=planted"])
+def test_whoever_asks_for_a_point_and_however_often_may_write_into_it(override):
+    inner = Counting()
+    loader, master = SweepLoader(inner), master_of(inner)
+    for _ in range(5):
+        config = loader.load_sweep_config(master, [override])
+        assert config.p == 3
+        with open_dict(config):
+            config.hydra.job.num, config.p = 7, 4
+        OmegaConf.set_readonly(config, True)
 
 
 def test_what_is_written_into_a_point_is_not_in_the_next():

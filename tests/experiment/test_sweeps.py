@@ -19,23 +19,9 @@ from dlntorch.experiment import points
 from dlntorch.experiment.collect import collect_sweep, write_table
 from dlntorch.study_command import main
 from dlntorch.validation import InputError
-from tests.experiment.conftest import ROOT
+from tests.experiment.conftest import QUICK, ROOT, stamps
 
 pytestmark = pytest.mark.slow
-
-QUICK = ("references=false", "trainer.progress=false", "max_steps=300", "pack=false", "callbacks.figures=false")
-
-
-@pytest.fixture
-def sweep(command, tmp_path):
-    def run(*arguments: str):
-        return command("-m", *QUICK, f"hydra.sweep.dir={tmp_path / 'sweep'}", *arguments, folder=tmp_path / "sweep")
-
-    return run
-
-
-def stamps(folder: Path) -> dict[str, int]:
-    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
 
 
 def test_run_again_it_skips_resumes_and_retries(sweep):
