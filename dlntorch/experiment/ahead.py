@@ -1,9 +1,10 @@
 """The plan of a run, made in a second process while this one imports Lightning and W&B.
 
 Imports keep one core busy for seconds; so do the references, the prediction and, on a machine's first run, compiling the
-engine's loop. On two cores the two take as long as the longer one. The second process prints nothing and writes nothing
-but compiled code into numba's cache; what it finds is what :func:`~dlntorch.experiment.run.plan_run` finds here, to the
-bit. Where it cannot help (one core, a large problem, a GPU) or fails, the plan is made here.
+engine's loop. On two cores the two take as long as the longer one. The second process writes nothing but compiled code
+into numba's cache, and prints nothing but that it compiles; what it finds is what
+:func:`~dlntorch.experiment.run.plan_run` finds here, to the bit. Where it cannot help (one core, a large problem, a GPU)
+or fails, the plan is made here.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class PlanAhead:
                     ],
                     stdin=question,
                     stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
+                    stderr=None if _has_standard_error() else subprocess.DEVNULL,
                     start_new_session=True,  # Ctrl-C is this process's to handle
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 )
@@ -69,6 +70,14 @@ class PlanAhead:
             if returncode == 0:
                 return pickle.loads(answer)
         return plan_run(config, problem)
+
+
+def _has_standard_error() -> bool:
+    """Whether there is one to inherit; its number may have gone to another file."""
+    try:
+        return os.fstat(2).st_ino == os.fstat(sys.stderr.fileno()).st_ino
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _pays(config: Mapping[str, Any]) -> bool:
@@ -94,8 +103,14 @@ def _is_small(problem: Mapping[str, Any]) -> bool:
 
 def main() -> None:
     """What the second process runs: a configuration comes in, pickled by the first; a plan goes out."""
+    from dlntorch.numerics.compile_notice import notice  # imports numba, for which the first process does not wait
+
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not get between
+        # What a library prints must not get between; that kernels are being compiled is said all the same.
+        notice.stream = os.fdopen(os.dup(2), "w")
+        with open(os.devnull, "wb") as nowhere:
+            for descriptor in (1, 2):
+                os.dup2(nowhere.fileno(), descriptor)
         warnings.simplefilter("ignore")  # they are given where the problem is made for the run
         config = pickle.load(sys.stdin.buffer)
         problem = make_problem(**config["problem"])

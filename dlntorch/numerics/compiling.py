@@ -17,6 +17,7 @@ import numpy as np
 from numba import config, njit
 from numba.extending import intrinsic
 
+from dlntorch.numerics import compile_notice as compile_notice  # says it where compiling takes long
 from dlntorch.numerics.kernel_cache import KernelCache
 
 __all__ = ["SIGNED_SUMS", "SUMS", "compiles", "instruction", "kernel"]
