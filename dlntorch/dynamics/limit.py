@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
 from dlntorch.validation import InputError, check_count, check_depth, check_device
@@ -81,6 +82,7 @@ class _Answer:
     exact: list[str] | None = None
 
 
+@with_few_threads
 def flow_limit(
     problem: Problem | Sequence[Problem],
     p: float,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.faces import Face, find_face
@@ -80,6 +81,7 @@ class L1Minimizer:
     face: Face
 
 
+@with_few_threads
 def l1_minimizer(problem: Problem) -> L1Minimizer:
     """Solve min ‖ψ‖₁ subject to Aψ = y by HiGHS's dual simplex (``scipy.optimize.linprog``), polished to rounding.
 

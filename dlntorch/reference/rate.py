@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.potentials import h, h_prime
 from dlntorch.problem import Problem, norm
 from dlntorch.reference.centre import Point, centre_at_depth, newton_projection
@@ -88,6 +89,7 @@ class Rate:
         return float(norm(vector)) * size**self.exponent
 
 
+@with_few_threads
 def predict_rate(problem: Problem, p: float, *, selected: SelectedMinimizer | None = None) -> Rate:
     """Exponent and constant of the initialization error ‖ψ_α(∞) − W_p(A, y)‖₂ as α → 0.
 

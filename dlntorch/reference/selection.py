@@ -17,6 +17,7 @@ import torch
 from scipy.linalg import qr, solve_triangular
 from torch import Tensor
 
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
 from dlntorch.reference.faces import Face
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
@@ -74,6 +75,7 @@ class SelectedMinimizer:
         return self.minimizer.face
 
 
+@with_few_threads
 def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | None = None) -> SelectedMinimizer:
     """W_p(A, y) = argmin of Σ g_p(ψ_i) over the minimisers of ‖ψ‖₁ subject to Aψ = y.
 
