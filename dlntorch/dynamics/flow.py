@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.dynamics.dual import DualField, Point, point_by_torch, residual_norm_by_torch, velocity_by_torch
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status, Trajectory, short_repr
 from dlntorch.validation import (
@@ -64,6 +65,7 @@ class FlowPath:
     __repr__ = short_repr
 
 
+@with_few_threads
 def integrate_flow(
     problem: Problem,
     p: float,

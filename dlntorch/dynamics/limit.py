@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.equal_columns import EqualColumns
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import InputError, check_count, check_depth, check_device, check_unmasked
@@ -85,6 +86,7 @@ class _Answer:
     exact: list[str] | None = None
 
 
+@with_few_threads
 def flow_limit(
     problem: Problem | Sequence[Problem],
     p: float,

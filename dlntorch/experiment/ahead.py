@@ -19,8 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlntorch.experiment.run import ONE_THREAD_ENTRIES, Plan, numeric_threads, plan_run
+from dlntorch.experiment.run import LARGE_ENTRIES, Plan, plan_run
 from dlntorch.experiment.steps import new_descent
+from dlntorch.numerics.threads import numeric_threads
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 
@@ -96,9 +97,9 @@ def _is_small(problem: Mapping[str, Any]) -> bool:
     if path is not None and not isinstance(path, str):  # which is said where the problem is made
         return False
     if path is not None:
-        return Path(path).is_file() and Path(path).stat().st_size <= 8 * ONE_THREAD_ENTRIES
+        return Path(path).is_file() and Path(path).stat().st_size <= 8 * LARGE_ENTRIES
     m, n = problem.get("m") or 1, problem.get("n") or 1
-    return isinstance(m, int) and isinstance(n, int) and m * n <= ONE_THREAD_ENTRIES
+    return isinstance(m, int) and isinstance(n, int) and m * n <= LARGE_ENTRIES
 
 
 def main() -> None:

@@ -17,10 +17,11 @@ from dlntorch.experiment.folder import RunFolder
 from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.members import check_one_shape, member_configs, zipped
 from dlntorch.experiment.references import references_of_many
-from dlntorch.experiment.run import Plan, numeric_threads, run_identity, training_options
+from dlntorch.experiment.run import Plan, run_identity, training_options
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.experiment.steps import chosen_schedule
 from dlntorch.experiment.together import Trained, plan_together, problems_of, train_together
+from dlntorch.numerics.threads import numeric_threads
 from dlntorch.problem import Problem
 from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.prediction import Prediction

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,14 @@ from dlntorch.experiment.references import References, compute_references
 from dlntorch.experiment.result import RunResult
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.experiment.steps import chosen_schedule, new_descent
+from dlntorch.numerics.threads import numeric_threads
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.training.certified import certified_bound, refined
 from dlntorch.training.identity import problem_digest
 from dlntorch.training.prediction import Prediction
 from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import InputError, check_count, check_flag, check_number
+from dlntorch.validation import InputError, check_flag, check_number
 
 __all__ = [
     "Plan",
@@ -41,8 +42,8 @@ __all__ = [
     "write_result",
 ]
 
-#: Below this many entries of A one thread is faster than two.
-ONE_THREAD_ENTRIES = 2_000_000
+#: Above this many entries of A a run is not predicted, and no second process makes its plan.
+LARGE_ENTRIES = 2_000_000
 
 
 def train(
@@ -150,25 +151,6 @@ def train(
         return run_result(problem, settings, descent, found, history)
 
 
-@contextlib.contextmanager
-def numeric_threads(threads: Any, problem: Problem) -> Iterator[int]:
-    """Limit torch and BLAS to one thread for small problems and operators (two are slower there), or to ``threads``."""
-    from threadpoolctl import threadpool_limits
-
-    if threads == "auto":
-        small = problem.m * problem.n <= ONE_THREAD_ENTRIES
-        count = 1 if small or not problem.dense else torch.get_num_threads()
-    else:
-        count = check_count("trainer.threads", threads)
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(limits=count):
-            yield count
-    finally:
-        torch.set_num_threads(before)
-
-
 @dataclass
 class Plan:
     """What a run from the command line is about to do."""
@@ -244,7 +226,7 @@ def _prediction(problem: Problem, settings: RunSettings) -> Prediction:
     """Steps and time that a run is expected to take, or why they are not predicted."""
     from dlntorch.training.prediction import predict_run
 
-    if not settings.references or not problem.dense or problem.m * problem.n > ONE_THREAD_ENTRIES:
+    if not settings.references or not problem.dense or problem.m * problem.n > LARGE_ENTRIES:
         why = "A is large" if problem.dense else "A is an operator"
         return Prediction(None, None, why if settings.references else "references=false")
     if settings.batch_size is not None:

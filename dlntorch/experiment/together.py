@@ -25,9 +25,10 @@ from dlntorch.experiment.imports import import_libraries
 from dlntorch.experiment.packing import PackFolders
 from dlntorch.experiment.references import References, references_of_many
 from dlntorch.experiment.result import RunResult
-from dlntorch.experiment.run import Plan, numeric_threads, plan_run, resumed_plan, training_options
+from dlntorch.experiment.run import Plan, plan_run, resumed_plan, training_options
 from dlntorch.experiment.settings import RunSettings
 from dlntorch.experiment.steps import new_descent
+from dlntorch.numerics.threads import numeric_threads
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.training.certified import refined

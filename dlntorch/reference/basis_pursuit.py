@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.reference.basis_pursuit_batched import Start, starts
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
 from dlntorch.reference.scaling import Answer, ScaledProblem
@@ -68,6 +69,7 @@ class BasisPursuitResult:
         return self.x
 
 
+@with_few_threads
 def basis_pursuit(
     A: Any,
     y: Any,

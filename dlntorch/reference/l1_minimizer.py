@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.extended import refine
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.faces import UNDECIDED_FACTOR, Face, find_face, numerical_rank
@@ -95,6 +96,7 @@ class L1Minimizer:
     __repr__ = short_repr
 
 
+@with_few_threads
 def l1_minimizer(problem: Problem) -> L1Minimizer:
     """Solve min ‖ψ‖₁ subject to Aψ = y by HiGHS's dual simplex (``scipy.optimize.linprog``), polished to rounding.
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.equal_columns import EqualColumns
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.potentials import h, h_prime
 from dlntorch.problem import Problem, norm
 from dlntorch.reference.centre import Point, centre_at_depth, newton_projection
@@ -91,6 +92,7 @@ class Rate:
         return float(norm(vector)) * size**self.exponent
 
 
+@with_few_threads
 def predict_rate(problem: Problem, p: float, *, selected: SelectedMinimizer | None = None) -> Rate:
     """Exponent and constant of the initialization error ‖ψ_α(∞) − W_p(A, y)‖₂ as α → 0.
 

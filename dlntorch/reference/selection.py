@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dlntorch import extended
 from dlntorch.equal_columns import EqualColumns
+from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
 from dlntorch.reference.faces import Face
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
@@ -78,6 +79,7 @@ class SelectedMinimizer:
         return self.minimizer.face
 
 
+@with_few_threads
 def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | None = None) -> SelectedMinimizer:
     """W_p(A, y) = argmin of Σ g_p(ψ_i) over the minimisers of ‖ψ‖₁ subject to Aψ = y.
 

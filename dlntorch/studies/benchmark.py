@@ -18,6 +18,7 @@ from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import RowBatches, Stopping, engine_class
 from dlntorch.network import DiagonalLinearNetwork
 from dlntorch.numerics.compiling import kernel
+from dlntorch.numerics.threads import numeric_threads
 from dlntorch.problem import Problem
 from dlntorch.problems import make_problem
 from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, numbers, pick, select
@@ -67,22 +68,15 @@ def _shape(name: str, value: Any) -> tuple[int, int]:
 
 def compute(point: Point) -> list[Row]:
     """The rates at one size."""
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            problem = make_problem("gaussian", m=point["m"], n=point["n"])
-            if point["kind"] == "ensemble":
-                return [_ensemble(problem, point)]
-            if point["kind"] == "batch":
-                batches = RowBatches(problem.m, point["batch"], 0)
-                times = _fastest({"fused": _engine("fused", problem, point["p"], batches)}, point)
-                return [{"engine": "fused", "rate": 1 / times["fused"]}]
-            return _engines(problem, point)
-    finally:
-        torch.set_num_threads(before)
+    with numeric_threads(1):
+        problem = make_problem("gaussian", m=point["m"], n=point["n"])
+        if point["kind"] == "ensemble":
+            return [_ensemble(problem, point)]
+        if point["kind"] == "batch":
+            batches = RowBatches(problem.m, point["batch"], 0)
+            times = _fastest({"fused": _engine("fused", problem, point["p"], batches)}, point)
+            return [{"engine": "fused", "rate": 1 / times["fused"]}]
+        return _engines(problem, point)
 
 
 def _engines(problem: Problem, point: Point) -> list[Row]:

@@ -53,7 +53,9 @@ def compute_all(jobs: list[Job], workers: int) -> Iterator[tuple[Job, list[Row],
     A job that raises ends the iteration with its exception, after the running ones were stopped.
     """
     if workers == 1 or len(jobs) <= 1:  # none where all is in the cache
-        with _single_thread():
+        from dlntorch.numerics.threads import numeric_threads
+
+        with numeric_threads(1):  # as in the other processes: the same rows to the last bit
             for job in jobs:
                 yield job, *_timed(job)
         return
@@ -98,18 +100,3 @@ def _restore(saved: Iterable[tuple[str, str | None]]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _single_thread() -> Iterator[None]:
-    """One thread in this process, as in the others: the same rows to the last bit."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
