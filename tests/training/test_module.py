@@ -24,6 +24,8 @@ from dlntorch.training.module import SGDModule
 from tests.problems import gaussian
 
 pytestmark = [
+    # Lightning says so wherever SLURM is installed, as CI installs it
+    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
     pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),  # Lightning's own use of torch
     pytest.mark.filterwarnings("ignore:Be aware that when using .ckpt_path., callbacks"),
     pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization"),
