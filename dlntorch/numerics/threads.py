@@ -69,7 +69,8 @@ def with_few_threads(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def _automatic(data: Any) -> int | None:
     """One thread, or None: what the caller has set. Whatever is no problem has no entries: the function will say so."""
     shape = (data.m, data.n) if hasattr(data, "m") and hasattr(data, "n") else getattr(data, "shape", ())
-    large = math.prod(shape[-2:]) > ONE_THREAD_ENTRIES and getattr(data, "dense", True)
+    dense = getattr(data, "dense", not hasattr(data, "rmatvec"))  # an operator has no entries either
+    large = dense and math.prod(shape[-2:]) > ONE_THREAD_ENTRIES
     return None if large else 1
 
 
@@ -95,6 +96,7 @@ class _Limit:
             self._users += 1
         self._own.inside = True
         try:
+            torch.get_num_threads()  # a thread's first look takes the process's count, which would undo the next line
             torch.set_num_threads(self._count)
             yield self._count
         finally:

@@ -110,9 +110,11 @@ def test_an_edit_of_a_called_function_in_another_file_of_the_package_is_seen_on_
         _power(np.ones(1), 0.3, out)
         print(out[0])
     """)
-    assert _started(program, tmp_path).communicate() == ("1.0\n", "")
+    printed, said = _started(program, tmp_path).communicate()
+    assert (printed, said.startswith("compiling") or said == "") == ("1.0\n", True)
     _rewrite(tmp_path / "dlntorch" / "dynamics" / "powers.py", "return 1.0 + fused", "return 3.0 + fused")
-    assert _started(program, tmp_path).communicate() == ("3.0\n", "")
+    printed, said = _started(program, tmp_path).communicate()
+    assert (printed, said.startswith("compiling") or said == "") == ("3.0\n", True)
 
 
 def test_a_kernel_whose_callee_has_other_flags_or_that_is_compiled_by_other_switches_is_another(scaled, monkeypatch):

@@ -67,6 +67,7 @@ def test_a_call_that_ends_with_an_exception_leaves_the_caller_s_settings(name, t
     for method in ("as_columns", "reduced", "to"):
         monkeypatch.setattr(type(bad), method, broken, raising=False)
     monkeypatch.setattr("dlntorch.reference.basis_pursuit._check_shapes", broken)
+    monkeypatch.setattr("dlntorch.reference.l1_minimizer.StandardForm.of", broken)
     monkeypatch.setattr("dlntorch.experiment.run.new_descent", broken)
     monkeypatch.setattr("dlntorch.experiment.ensemble.train_together", broken)
     monkeypatch.setattr("dlntorch.dynamics.flow.flow_path", broken)
