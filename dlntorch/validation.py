@@ -125,6 +125,8 @@ def check_alpha(alpha: Any) -> float:
 def check_times(t: Any) -> np.ndarray:
     """Return times as a float64 vector: finite, >= 0, sorted in strictly increasing order."""
     check_unmasked("t", t)
+    if isinstance(t, torch.Tensor):
+        t = t.detach().cpu()  # times are where to look, not what to differentiate by
     try:
         times = np.atleast_1d(np.asarray(t, dtype=np.float64))
     except (TypeError, ValueError):

@@ -160,11 +160,14 @@ def flow_path(
     place = problem.device if device is None else check_device(device)
     full = problem.reduced().to(device=place, dtype=torch.float64)
     horizon = torch.as_tensor(times, dtype=torch.float64, device=place)
+    nothing = horizon.new_zeros((0, problem.n))
     impossible = _out_of_range(p, alpha)
     if impossible:
-        nothing = horizon.new_zeros((0, problem.n))
         return FlowPath(horizon[:0], nothing, nothing.clone(), Status.FAILED, impossible, 0)
     field: Any = DualField(full, p, alpha) if coordinates == "dual" else ThetaField(full, p, alpha)
+    apart = _told_apart(horizon * field.scale)
+    if apart:
+        return FlowPath(horizon[:0], nothing, nothing.clone(), Status.FAILED, apart, 0)
     stop_norm = None if stop_residual is None else stop_residual * float(torch.linalg.vector_norm(full.y))
     moving = coordinates == "dual" and method == "BDF"
     if atol is None:
@@ -259,6 +262,14 @@ def _out_of_range(p: float, alpha: float) -> str:
     log_scale = 0.0 if p == 2 else (p - 2) * log_alpha + math.log(p) + math.log(p - 2)
     if not math.log(sys.float_info.min) < log_scale < top:
         return f"p(p-2)alpha^(p-2) = 10^{log_scale / math.log(10):.6g} is out of the range of float64"
+    return ""
+
+
+def _told_apart(scaled: Tensor) -> str:
+    """Why the rescaled times cannot be integrated over: they left float64, or two of them have become one."""
+    moving = scaled[scaled > 0]
+    if not bool(torch.isfinite(scaled).all()) or bool((moving.diff() <= 0).any()):
+        return "times in the flow's own unit cannot be told apart in float64, or leave its range"
     return ""
 
 

@@ -14,6 +14,7 @@ from dlntorch.experiment.settings import RunSettings
 from dlntorch.metrics import distance
 from dlntorch.problem import Problem
 from dlntorch.trajectory import Status
+from dlntorch.validation import InputError
 
 __all__ = ["advice", "signatures", "time_to_come_within"]
 
@@ -21,6 +22,8 @@ __all__ = ["advice", "signatures", "time_to_come_within"]
 ILL_CONDITIONED = 1e6
 #: How far beyond the end of a run the flow is followed to see when it comes near its limit.
 DECADES = 16
+#: A difference of two distances, relative to the vectors they are between, that is not rounding.
+DISTINCT = 1e-8
 #: Steps are not advised to be smaller than this many times at once.
 MOST_TIMES = 1000
 
@@ -31,12 +34,14 @@ def time_to_come_within(
     """The first time at which the flow is within ``target`` of its limit (to 10 %), or None when it is not found."""
     from dlntorch.dynamics.flow import integrate_flow
 
-    times = time * np.logspace(0, DECADES, 24 * DECADES + 1)
+    with np.errstate(over="ignore"):
+        times = time * np.logspace(0, DECADES, 24 * DECADES + 1)
+    times = np.unique(times[np.isfinite(times)])  # at the ends of float64 the last overflow and the first are equal
     try:
         path = integrate_flow(
             problem, settings.p, settings.alpha, times, rtol=1e-8, method="LSODA", max_evaluations=6_000
         )
-    except (ArithmeticError, RuntimeError):
+    except (ArithmeticError, RuntimeError, InputError):  # what is said about a run never ends it
         return None
     near = torch.nonzero(distance(path.psi, limit) <= target)
     return float(path.t[near[0, 0]]) if near.numel() else None
@@ -99,7 +104,8 @@ def signatures(problem: Problem, settings: RunSettings, status: Status, referenc
         nearest = torch.linalg.lstsq(full.A, full.y[:, None], driver="gelsd").solution[:, 0]
         to_nearest = float(distance(references.limit.psi, nearest))
         to_selected = float(distance(references.limit.psi, references.selected.psi))
-        if to_nearest < to_selected:
+        # where W_p is the nearest vector itself, the two distances differ by rounding
+        if to_nearest < to_selected - DISTINCT * float(torch.linalg.vector_norm(nearest)):
             found.append(
                 f"alpha too large (kernel regime): the flow's limit is {to_nearest:.2g} from the nearest interpolating "
                 f"vector in l2, but {to_selected:.2g} from W_p"

@@ -189,7 +189,9 @@ def load_ensemble(folder: str | Path) -> EnsembleResult:
                 stored = problem_file(path, number, several)
                 known[number] = load_problem(stored, name=one["problem"]["name"], max_bytes=array_limit(stored))
             networks.append(_network(one, arrays, i, known[number], histories[i]))
-        return EnsembleResult(tuple(networks), summary, config, path)
+        result = EnsembleResult(tuple(networks), summary, config, path)
+        repr([result, *networks])  # asks the summaries for all that is shown of a run
+        return result
 
 
 def problem_file(folder: Path, number: int, several: bool) -> Path:

@@ -103,7 +103,9 @@ def load_run(folder: str | Path) -> RunResult:
         history = _read_columns(path / "trajectory.csv")
         trajectory = trajectory_of(summary, arrays)
         ends = check_ends(arrays, (problem.n,))
-        return RunResult(summary, *ends, trajectory, trajectory.status, problem, history, config, path)
+        result = RunResult(summary, *ends, trajectory, trajectory.status, problem, history, config, path)
+        repr(result)  # asks the summary for all that is shown of a run
+        return result
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:
