@@ -56,8 +56,8 @@ def spare_compilation() -> Iterator[None]:
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """A kernel that is compiled when first called, and cached on disk; it raises where Python divides by zero."""
-    return kernel(_KERNELS[name], error_model="python")
+    """A kernel that is compiled when first called, and cached on disk; where Python raises it goes on with ∞ or NaN."""
+    return kernel(_KERNELS[name])
 
 
 class Kernels:

@@ -35,6 +35,10 @@ def _fused(a: float, b: float, c: float) -> float:
         return a * b + c
 
 
+def _shifted(bits: int) -> int:
+    return bits % 2**64 >> 52
+
+
 @instruction(_as_bits)
 def as_bits(typingctx: Any, x: Any) -> Any:
     """The bits of a float as a signed integer of its width; positive floats are ordered as their bits are."""
@@ -67,7 +71,7 @@ def fused(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float64(types.float64, types.float64, types.float64), codegen
 
 
-@instruction(lambda bits: (bits % 2**64) >> 52)
+@instruction(_shifted)
 def unsigned_shift(typingctx: Any, bits: Any) -> Any:
     """bits >> 52 without sign."""
 

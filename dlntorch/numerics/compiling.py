@@ -38,12 +38,12 @@ def kernel(
 ) -> Any:
     """Compile ``function`` when it is first called, and keep the result on disk as :class:`KernelCache` says.
 
-    The GIL is released while it runs, and a division by zero gives ∞ or NaN, unless ``flags`` say otherwise.
+    The GIL is released while it runs, and a division by zero gives ∞ or NaN.
 
     Args:
         function: What numba can compile. Left out, a decorator is returned.
         fastmath: What LLVM may do to floating-point operations: :data:`SUMS`, :data:`SIGNED_SUMS`, or nothing.
-        **flags: Others of ``numba.njit``, such as ``inline`` and ``error_model``.
+        **flags: Others of ``numba.njit``, such as ``inline``.
     """
     if function is None:
         return lambda decorated: kernel(decorated, fastmath=fastmath, **flags)

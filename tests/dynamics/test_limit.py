@@ -516,3 +516,11 @@ def test_alpha_spread_over_hundreds_of_decades_is_a_failure_without_a_nan(alpha:
     assert limit.reason
     for values in (limit.psi, limit.tau, limit.gap, limit.residual, limit.dual_residual, limit.uncertainty):
         assert bool(torch.isfinite(values).all())
+
+
+@pytest.mark.parametrize("p", [2, 3, 7.3])
+def test_data_and_alpha_near_the_smallest_floats_end_with_a_status(p):
+    problem = problems.gaussian(3, 6, 0)
+    limit = flow_limit(Problem(problem.A, problem.y * 1e-200), p, 1e-300)
+    assert limit.status is not Status.CONVERGED
+    assert bool(torch.isfinite(limit.psi).all())
