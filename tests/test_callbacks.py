@@ -32,6 +32,7 @@ def descent(engine: str = "eager") -> Descent:
 @pytest.fixture(autouse=True)
 def same_handler() -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background ignores it
     yield
     signal.signal(signal.SIGINT, before)
 
