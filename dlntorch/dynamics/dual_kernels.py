@@ -1,4 +1,4 @@
-"""The dual field on small problems, compiled: one pass over A and B instead of ten operations on short vectors.""" ""
+"""The dual field on small problems, compiled: one pass over A and B instead of ten operations on short vectors."""
 
 from __future__ import annotations
 

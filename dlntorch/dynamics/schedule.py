@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.metrics import power_iteration, spread_norm, starting_direction
+from dlntorch.model import Power
 from dlntorch.operators import Operator, as_operator
 from dlntorch.validation import InputError, check_choice, check_number
 
@@ -129,7 +130,7 @@ class StepRule:
 
     def __init__(self, schedule: Schedule, p: float, A: Tensor | Operator, spectral_norm: float) -> None:
         self.schedule = schedule
-        self.p = p
+        self.parametrization = Power(p)
         self.operator = as_operator(A)
         self.spectral_norm = spectral_norm
         self.direction: Tensor | None = None
@@ -147,16 +148,11 @@ class StepRule:
             return _given(self.schedule.eta)
         if self.schedule.rule == "stable":
             return self._stable(theta, g, self.operator if rows is None else as_operator(rows))
-        plus, minus = theta
-        p, kappa = self.p, _given(self.schedule.kappa)
-        growth = torch.maximum(plus, minus) ** (p - 2) if p != 2 else torch.ones_like(plus)
-        tops = torch.stack([(growth * g.abs()).max(), ((plus ** (p - 1)) ** 2 + (minus ** (p - 1)) ** 2).max()])
-        steepest, top = self.operator.maximum(tops).tolist()
-        rho = p * steepest
-        norm2 = self.spectral_norm**2
+        kappa, norm2 = _given(self.schedule.kappa), self.spectral_norm**2
         if rows is not None:  # (m/b)‖A‖₂² bounds the norm of every scaled mini-batch
             norm2 *= self.operator.shape[0] / rows.shape[0]
-        limit = p * p * norm2 * top + (p - 1) * rho
+        extremes = self.operator.maximum(self.parametrization.extremes(theta, g)).tolist()
+        rho, limit = self.parametrization.limits(extremes, norm2)
         if rho == 0.0:
             return self.schedule.c / limit if limit > 0 else math.inf
         return min(self.schedule.c / limit, kappa / rho)
@@ -170,7 +166,9 @@ class StepRule:
         if self.direction is not None:
             v = self.direction + RESEED * start
             v = v / spread_norm(A, v)
-        norm, self.direction = power_iteration(A, g, theta, self.p, v, COLD_ITERATIONS if cold else WARM_ITERATIONS)
+        norm, self.direction = power_iteration(
+            A, g, theta, self.parametrization.p, v, COLD_ITERATIONS if cold else WARM_ITERATIONS
+        )
         return self.schedule.c / norm if norm > 0 else math.inf
 
 

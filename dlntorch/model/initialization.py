@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.validation import InputError, check_depth, check_number
+from dlntorch.validation import InputError, check_depth, check_number, check_unmasked
 
 __all__ = ["Initialization"]
 
@@ -37,6 +37,11 @@ class Initialization:
         self.minus = self.plus.clone() if minus is None else _values("minus", minus)
         if self.plus.ndim == self.minus.ndim == 1 and self.plus.shape != self.minus.shape:
             raise InputError(f"plus and minus must have one length, got {self.plus.shape[0]} and {self.minus.shape[0]}")
+
+    @classmethod
+    def of(cls, alpha: Any) -> Initialization:
+        """``alpha`` itself, or the start that a number or a vector (n,) means: θ₊(0) = θ₋(0) = alpha."""
+        return alpha if isinstance(alpha, Initialization) else cls(alpha)
 
     @classmethod
     def warm(cls, psi0: Any, alpha: Any, p: Any) -> Initialization:
@@ -95,13 +100,14 @@ class Initialization:
 
 
 def _tensor(name: str, value: Any) -> Tensor:
+    check_unmasked(name, value)
     if isinstance(value, Tensor):
         if value.is_complex():
             raise InputError(f"{name} must be real, got {value.dtype}")
         return value.detach().to("cpu", torch.float64).clone()
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "iuf" or np.ma.is_masked(value):
+        if array.dtype.kind not in "iuf":
             raise TypeError
         return torch.from_numpy(array.astype(np.float64))
     except (TypeError, ValueError):

@@ -62,7 +62,7 @@ class Power(Parametrization):
         return out
 
     def start(self, alpha: Any, n: int) -> Tensor:
-        return self.start_from(alpha if isinstance(alpha, Initialization) else Initialization(alpha), n)
+        return self.start_from(Initialization.of(alpha), n)
 
     def start_from(self, initialization: Initialization, n: int) -> Tensor:
         theta = torch.stack(initialization.expanded(n))
@@ -80,7 +80,7 @@ class Power(Parametrization):
     def _growth(self, theta: Tensor) -> Tensor:
         return theta ** (self.p - 2)
 
-    def extremes(self, theta: Tensor, g: Tensor) -> Tensor:
+    def extremes(self, theta: Tensor | tuple[Tensor, Tensor], g: Tensor) -> Tensor:
         """max of max(θ₊, θ₋)^{p−2}|g| and of θ₊^{2p−2} + θ₋^{2p−2}, shape (2,)."""
         plus, minus = theta
         growth = self._growth(torch.maximum(plus, minus))
@@ -224,7 +224,7 @@ class Nonnegative(Parametrization):
         return (self.p * (self.p - 1) * theta ** (self.p - 2))[None]
 
     def start(self, alpha: Any, n: int) -> Tensor:
-        return self.start_from(alpha if isinstance(alpha, Initialization) else Initialization(alpha), n)
+        return self.start_from(Initialization.of(alpha), n)
 
     def start_from(self, initialization: Initialization, n: int) -> Tensor:
         plus, minus = initialization.expanded(n)

@@ -88,7 +88,7 @@ class _changed:
 
 
 class _empty_cache:
-    """numba knows a cached kernel by its own file: it would not see that one called from it has changed."""
+    """Kernels of a mutant are kept in a folder of their own, and go with it."""
 
     def __init__(self, tree: Path, needed: bool) -> None:
         self._place = tree.with_name(f"{tree.name}.numba") if needed else None
