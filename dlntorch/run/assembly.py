@@ -42,8 +42,7 @@ def run_result(
         t.detach().to("cpu", torch.float64).clone() for t in (descent.network.theta_plus, descent.network.theta_minus)
     )
     recorder = descent.recorder
-    path = torch.from_numpy(recorder.column("theta_plus")) ** settings.p
-    path = path - torch.from_numpy(recorder.column("theta_minus")) ** settings.p
+    path = descent.network.parametrization.values(torch.from_numpy(recorder.column("theta")))
     status = Status(summary["status"])
     trajectory = Trajectory(
         t=torch.from_numpy(recorder.column("time")),
