@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dlntorch.numerics.trajectory import Status as Status
     from dlntorch.numerics.trajectory import Trajectory as Trajectory
     from dlntorch.numerics.validation import InputError as InputError
+    from dlntorch.optim.step_size import StepSize as StepSize
+    from dlntorch.optim.update import Update as Update
     from dlntorch.problem import Problem as Problem
     from dlntorch.problem import load_problem as load_problem
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
@@ -47,7 +49,9 @@ _HOME = {
     "Product": "dlntorch.model",
     "RunResult": "dlntorch.run",
     "Status": "dlntorch.numerics.trajectory",
+    "StepSize": "dlntorch.optim.step_size",
     "Trajectory": "dlntorch.numerics.trajectory",
+    "Update": "dlntorch.optim.update",
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "flow_limit": "dlntorch.limit.flow_limit",
     "integrate_flow": "dlntorch.flow.integrate",
@@ -73,7 +77,9 @@ __all__ = [
     "Product",
     "RunResult",
     "Status",
+    "StepSize",
     "Trajectory",
+    "Update",
     "__version__",
     "basis_pursuit",
     "flow_limit",

@@ -30,7 +30,7 @@ from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_setti
 from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_settings
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_flag
-from dlntorch.run.configuration import check_complete, check_keys, choose_problem_file
+from dlntorch.run.configuration import check_complete, check_keys, choose_own_nouns, choose_problem_file
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.sweep.launcher import idempotent_launchers, plain_settings, register_resolvers
 from dlntorch.sweep.points import objective
@@ -56,6 +56,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
     try:
         redirect_resumed_run()
         choose_problem_file(sys.argv)
+        choose_own_nouns(sys.argv)
         with idempotent_launchers(_outcomes, run_packs):
             task()
     except InputError as error:

@@ -1,6 +1,7 @@
 """What every engine is: something that makes plain SGD steps on a network, some at a time, and says when to stop.
 
-An engine changes θ by θ_{k+1} = θ_k − η_k ∇L(θ_k), or by another :class:`~dlntorch.optim.update.Update`, and nothing else. The order inside a step is part of the contract,
+An engine changes θ by θ_{k+1} = θ_k − η_k ∇L(θ_k), or by another :class:`~dlntorch.optim.update.Update`, and by nothing
+else. The order inside a step is part of the contract,
 so that all engines stop at the same step: at θ_k compute the residual; stop if it is small enough (``converged``),
 if the step or time budget is used up; else compute the gradient and η_k; stop *before* a step that would make a
 parameter nonpositive (``left_positive_orthant``) or non-finite (``diverged``), keeping θ_k; else step. Where ψ has a value
@@ -168,7 +169,9 @@ class Engine(ABC):
         need = needs_of(network, self.update, schedule)
         said = refusal(self.name, need)
         if said and need.own_psi:
-            said = f"{said.partition(', got')[0]}, since {self.name} steps by the formula of θ₊^p − θ₋^p, got {type(network).__name__}"
+            rule = said.partition(", got")[0]
+            kind = type(network).__name__
+            said = f"{rule}, since {self.name} steps by the formula of θ₊^p − θ₋^p, got {kind}"
         if said:
             raise InputError(said)
 

@@ -55,9 +55,7 @@ class FusedEngine(RecordingEngine):
         self._data = kernels.Data(A, y, np.zeros_like(y), np.arange(len(y), dtype=np.int64))
         self._theta, self._new = np.empty((2, n), kind), np.empty((2, n), kind)
         self._vectors = np.empty((4, n), kind)
-        self._work = kernels.Work(
-            self._theta, self._new, np.empty(2 * n, kind), np.empty(2 * n, kind), self._vectors
-        )
+        self._work = kernels.Work(self._theta, self._new, np.empty(2 * n, kind), np.empty(2 * n, kind), self._vectors)
         self._cold = schedule.rule == "stable"
         start = starting_direction(n, self.problem.dtype).numpy().reshape(2, n)
         self._direction = np.concatenate([start, start]) if self._cold else None

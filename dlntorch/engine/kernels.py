@@ -40,6 +40,7 @@ __all__ = [
     "run_steps",
 ]
 
+
 class Data(NamedTuple):
     """What is trained on.
 

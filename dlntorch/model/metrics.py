@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dlntorch.problem.operators import Operator, as_operator
+from dlntorch.problem.operators import Operator
 from dlntorch.problem.problem import Problem, norm
 
 __all__ = ["distance", "l1_gap", "sharpness", "spread_norm", "starting_direction"]

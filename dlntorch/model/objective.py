@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dlntorch.model.metrics import spread_norm, starting_direction
 from dlntorch.model.metrics import sharpness as power_sharpness
+from dlntorch.model.metrics import spread_norm, starting_direction
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.problem import Problem
 from dlntorch.problem.operators import Operator, as_operator

@@ -272,7 +272,9 @@ def make_update(optimizer: Any = "sgd", options: Any = None) -> Update | TorchUp
     given = dict(options or {})
     if isinstance(optimizer, str):
         if optimizer not in UPDATES:
-            raise InputError(f"optimizer must be one of {', '.join(UPDATES)}, an Update or a callable, got {optimizer!r}")
+            raise InputError(
+                f"optimizer must be one of {', '.join(UPDATES)}, an Update or a callable, got {optimizer!r}"
+            )
         kind = UPDATES[optimizer]
         known = _parameters_of(kind)
         for key in given:
@@ -281,7 +283,9 @@ def make_update(optimizer: Any = "sgd", options: Any = None) -> Update | TorchUp
                 raise InputError(f"optimizer.{key} must be left out with optimizer={optimizer}, which {uses}")
         return kind(**given)
     if isinstance(optimizer, type) and issubclass(optimizer, Update):
-        raise InputError(f"optimizer must be an object, got the class {optimizer.__name__}: pass {optimizer.__name__}()")
+        raise InputError(
+            f"optimizer must be an object, got the class {optimizer.__name__}: pass {optimizer.__name__}()"
+        )
     if isinstance(optimizer, (Update, TorchUpdate)) or callable(optimizer):
         if given:
             raise InputError(f"optimizer_options must be left out with an optimizer of your own, got {sorted(given)}")

@@ -55,7 +55,7 @@ def announce(plan: Plan) -> None:
     chosen = settings.schedule
     numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
     print(
-        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, p={settings.p:g} alpha={settings.alpha:g}, "
+        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, {settings.words}, "
         f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
         flush=True,
     )
@@ -68,7 +68,7 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     rows: list[tuple[str, Any]] = [
         ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={_rank(problem)}"),
         ("y in range(A)", "unknown" if problem.known_rank is None else problem.consistent),
-        ("p, alpha", f"{settings.p:g}, {settings.alpha:g}"),
+        ("network and start", settings.words),
         ("schedule", " ".join(f"{k}={v}" for k, v in config["schedule"].items() if v is not None)),
         ("engine", f"{settings.engine} on {settings.device}, {str(settings.dtype).removeprefix('torch.')}"),
         ("batch size", settings.batch_size or f"full batch ({problem.m} rows)"),

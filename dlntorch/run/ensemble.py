@@ -73,7 +73,7 @@ def train_ensemble(
     budget = math.inf if max_wall_seconds is None else check_number("max_wall_seconds", max_wall_seconds, above=0)
     wanted = None if threads is None else check_count("threads", threads)
     with numeric_threads("auto", problems[0]):
-        cases = [(one, chosen.p, chosen.alpha) for one, chosen in zip(problems, settings, strict=True)]
+        cases = [(one, chosen.depth_or_law, chosen.alpha) for one, chosen in zip(problems, settings, strict=True)]
         found = references_of_many(cases, references)
         unpredicted = Prediction(None, None, "not asked for")
         plans = [

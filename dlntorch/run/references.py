@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.model import Initialization, Parametrization
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem import Problem
 from dlntorch.run.forked import forked
@@ -76,7 +77,11 @@ def needs_matrix(problem: Problem) -> str:
 
 
 def compute_references(
-    problem: Problem, p: float, alpha: float, wanted: bool = True, l1: L1Minimizer | None = None
+    problem: Problem,
+    p: float | Parametrization,
+    alpha: float | Initialization,
+    wanted: bool = True,
+    l1: L1Minimizer | None = None,
 ) -> References:
     """Compute every reference that can be had for a problem, in float64 on the CPU; ``l1`` where it is known already."""
     references = References()
@@ -110,7 +115,7 @@ def compute_references(
     return references
 
 
-def references_of_many(cases: Sequence[tuple[Problem, float, float]], wanted: bool = True) -> list[References]:
+def references_of_many(cases: Sequence[tuple[Problem, Any, Any]], wanted: bool = True) -> list[References]:
     """The references of many networks (problem, p, α), each computed once; problems are spread over the cores.
 
     The linear programme is solved once for each problem; W_p and the rate once for each p on it; and all α of one p
@@ -132,10 +137,15 @@ def references_of_many(cases: Sequence[tuple[Problem, float, float]], wanted: bo
     return [found[i] for i in range(len(cases))]
 
 
-def _references_on_one(problem: Problem, cases: Sequence[tuple[float, float]], wanted: bool) -> list[References]:
+def _references_on_one(problem: Problem, cases: Sequence[tuple[Any, Any]], wanted: bool) -> list[References]:
     """:func:`references_of_many` for networks (p, α) on one problem."""
     found: list[References] = [References() for _ in cases]
     l1: L1Minimizer | None = None
+    if not all(isinstance(p, float) and isinstance(alpha, float) for p, alpha in cases):
+        for i, (p, alpha) in enumerate(cases):  # starts of several numbers share no sweep
+            found[i] = compute_references(problem, p, alpha, wanted, l1)
+            l1 = found[i].l1
+        return found
     for p in dict.fromkeys(p for p, _ in cases):
         members = [i for i, case in enumerate(cases) if case[0] == p]
         first = compute_references(problem, p, cases[members[0]][1], wanted, l1)
@@ -193,7 +203,9 @@ def _attempt(references: References, name: str, compute: Callable[[], T]) -> T |
     return result
 
 
-def flow_along(problem: Problem, p: float, alpha: float, times: np.ndarray) -> tuple[Tensor | None, str]:
+def flow_along(
+    problem: Problem, p: float | Parametrization, alpha: float | Initialization, times: np.ndarray
+) -> tuple[Tensor | None, str]:
     """ψ of the flow at the recorded times of a run, shape (k, n), or None and the reason.
 
     Args:

@@ -82,7 +82,9 @@ class Descent:
         self._given = problem
         self.engine_name = resolve_engine(engine, problem.device, problem.dense, needs_of(network, update, schedule))
         running = self.engine_name if shards == 1 else "sharded"
-        self.engine = engine_class(running)(network, self.problem, schedule, stopping, batches, certificate, update, seed)
+        self.engine = engine_class(running)(
+            network, self.problem, schedule, stopping, batches, certificate, update, seed
+        )
         self._adaptive = CAPABILITIES[running].adaptive_blocks
         self.recorder = Recorder()
         self.status: Status | None = None

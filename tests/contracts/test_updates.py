@@ -176,7 +176,11 @@ def test_an_update_of_the_users_runs_where_it_can_and_is_refused_elsewhere(engin
     [
         ("sgd", {"beta": 0.9}, "optimizer.beta must be left out with optimizer=sgd, which has no options"),
         ("sign", {"rho": 1}, "optimizer.rho must be left out with optimizer=sign, which has no options"),
-        ("momentum", {"sigma": 1}, "optimizer.sigma must be left out with optimizer=momentum, which takes beta, nesterov"),
+        (
+            "momentum",
+            {"sigma": 1},
+            "optimizer.sigma must be left out with optimizer=momentum, which takes beta, nesterov",
+        ),
         ("momentum", {"beta": 1.0}, "optimizer.beta must be a finite real number >= 0 and < 1, got 1.0"),
         ("momentum", {"nesterov": "yes"}, "optimizer.nesterov must be"),
         ("label_noise", {"sigma": -1}, "optimizer.sigma must be a finite real number >= 0, got -1"),

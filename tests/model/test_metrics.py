@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlntorch.model import Nonnegative, Power, Product
-from dlntorch.model import objective
+from dlntorch.model import Nonnegative, Power, Product, objective
 from dlntorch.model.metrics import distance, l1_gap, sharpness, starting_direction
 from dlntorch.model.objective import hessian_vector, power_iteration
 from tests.problems import gaussian
@@ -67,7 +66,9 @@ def test_distance_and_gap():
     np.testing.assert_allclose(l1_gap(psi, 2.0).numpy(), [5.0, -1.0])
 
 
-@pytest.mark.parametrize("law", [Product(2), Product(3), Product(4), Nonnegative(2), Nonnegative(2.5), Power(3)], ids=repr)
+@pytest.mark.parametrize(
+    "law", [Product(2), Product(3), Product(4), Nonnegative(2), Nonnegative(2.5), Power(3)], ids=repr
+)
 def test_the_objective_of_every_parametrization_equals_autograds(law):
     problem, n = gaussian(3, 5, seed=4), 5
     generator = torch.Generator().manual_seed(1)
