@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,8 +157,6 @@ def as_parametrization(p: Any, name: str = "p") -> Parametrization:
         return p
     if isinstance(p, type) and issubclass(p, Parametrization):
         raise InputError(f"{name} must be an object, got the class {p.__name__}: pass {p.__name__}()")
-    if isinstance(p, bool) or not isinstance(p, Real):
-        raise InputError(f"{name} must be a real number >= 2 or a Parametrization, got {p!r}")
     from dlntorch.model.power import Power
 
     return Power(check_number(name, p, at_least=2))
