@@ -1,0 +1,1 @@
+"""ψ(∞): where the gradient flow ends."""
