@@ -28,9 +28,7 @@ class EqualColumns:
     some: bool
 
     @classmethod
-    def of(
-        cls, A: np.ndarray, key: np.ndarray | None = None, opposite_key: np.ndarray | None = None
-    ) -> EqualColumns:
+    def of(cls, A: np.ndarray, key: np.ndarray | None = None, opposite_key: np.ndarray | None = None) -> EqualColumns:
         """The groups of the columns of A, shape (m, n), whose entry in ``key`` (n, …), where given, is equal too.
 
         ``opposite_key`` is what the key of −A_i would be, where that is not the key of A_i.
@@ -46,7 +44,13 @@ class EqualColumns:
         close = np.flatnonzero(~(ordered[1:] != ordered[:-1]))
         if close.size:
             for run in np.split(close, np.flatnonzero(np.diff(close) > 1) + 1):
-                _group(A, (key, key if opposite_key is None else opposite_key), np.sort(order[run[0] : run[-1] + 2]), first, sign)
+                _group(
+                    A,
+                    (key, key if opposite_key is None else opposite_key),
+                    np.sort(order[run[0] : run[-1] + 2]),
+                    first,
+                    sign,
+                )
         return cls(first, sign, close.size > 0 and bool(np.any(first != np.arange(n))))
 
     def mean(self, x: np.ndarray) -> np.ndarray:

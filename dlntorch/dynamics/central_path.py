@@ -136,7 +136,9 @@ class CentralPath:
         # ‖ψ‖_∞ <= ‖A⁺y‖₁ for a scalar α, as Σ q_p is superadditive; a wide margin covers the rest.
         spread = float(np.max(self.offset) - np.min(self.offset))
         self.bound = 10 * float(np.sum(np.abs(minimum_norm))) * math.exp(min(spread, 100.0))
-        self.log_top = math.log(float(np.max(np.abs(minimum_norm)))) - float(np.min(self.offset))
+        size = float(np.max(np.abs(minimum_norm)))
+        self.log_size = math.log(size) if size > 0 else -math.inf
+        self.log_top = self.log_size - float(np.min(self.offset))
 
     def points(self, log_targets: Sequence[float]) -> Iterator[PathPoint]:
         """The path at decreasing log a, each point warm-started from the one before."""

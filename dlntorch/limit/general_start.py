@@ -60,9 +60,8 @@ class GeneralStartPath(CentralPath):
         self._log_plus, self._log_minus = starts.T
         # A small ψ(0) = 2√(a₊a₋) sinh b₀ is a difference of large powers, and the difference of logarithms has no digits.
         self._origin = 0.5 * p * _log_ratio(plus, minus)
-        size = float(np.max(np.abs(self.minimum_norm)))
         highest, lowest = float(np.max(starts)), float(np.min(starts))
-        self._ceiling = highest if size == 0 else max(highest, math.log(size))
+        self._ceiling = max(highest, self.log_size)
         self.log_top = self._ceiling - lowest
         reach = float(np.sum(np.abs(self.minimum_norm))) + self.y.size * math.exp(min(highest, 600.0))
         self.bound = 10 * reach * math.exp(min(highest - lowest, 100.0))

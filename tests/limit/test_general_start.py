@@ -53,17 +53,17 @@ def test_small_starts_reach_the_weighted_two_sided_norm(p, seed):
     """α → 0: min Σ w₊ψ⁺ + w₋ψ⁻, w± = a±^{2−p}, by a linear programme."""
     problem = problems.gaussian(5, 12, seed)
     initialization = start(12, seed, 1.0, decades=0.6)
-    weights = torch.cat([initialization.plus, initialization.minus]).numpy() ** (2 - p)
+    weights = (torch.cat([initialization.plus, initialization.minus]) ** (2 - p)).numpy()
     both = np.hstack([problem.A.numpy(), -problem.A.numpy()])
     expected = linprog(weights, A_eq=both, b_eq=problem.y.numpy(), bounds=(0, None)).x
-    limit = dln.flow_limit(problem, p, initialization.scaled(1e-12 ** (1 / p)))
+    limit = dln.flow_limit(problem, p, initialization.scaled(1e-14 ** (1 / p)))
     assert np.abs(limit.psi.numpy() - (expected[:12] - expected[12:])).max() <= 1e-8
 
 
 def test_at_depth_two_the_shape_does_not_change_the_minimiser():
     problem = problems.gaussian(5, 12, 0)
     expected = dln.l1_minimizer(problem).psi
-    limit = dln.flow_limit(problem, 2, start(12, 1, 1e-40))
+    limit = dln.flow_limit(problem, 2, start(12, 1, 1e-100))
     assert float((limit.psi - expected).abs().max()) <= 1e-9
 
 
