@@ -1,7 +1,7 @@
 """The limit of depth p from any start, θ₊(0) ≠ θ₋(0) and different in every coordinate.
 
 With a± = θ±(0)^p per coordinate the flow is the one from an equal start of scale a_e, moved along its curve: in the
-coordinates of :mod:`~dlntorch.dynamics.central_path`, b = k atanh τ and t = kτ,
+coordinates of :mod:`~dlntorch.limit.central_path`, b = k atanh τ and t = kτ,
 
     b₀ = ½(ln a₊ − ln a₋),   ln a_e = ½(ln a₊ + ln a₋) − k ln cosh(b₀/k),   t ∈ t₀ + range(WAᵀ),  W ∝ a_e^{1/k},
 
@@ -23,8 +23,8 @@ import math
 
 import numpy as np
 
-from dlntorch.dynamics.central_path import CentralPath, PathPoint, row_sorted_factors
-from dlntorch.equal_columns import EqualColumns
+from dlntorch.limit.central_path import CentralPath, PathPoint, row_sorted_factors
+from dlntorch.problem.equal_columns import EqualColumns
 
 __all__ = ["GeneralStartPath"]
 

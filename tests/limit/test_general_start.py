@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import linprog
 
 import dlntorch as dln
-from dlntorch.trajectory import Status
+from dlntorch.numerics.trajectory import Status
 from tests import problems
 
 
