@@ -266,6 +266,10 @@ class _NonnegativeMirror(Mirror):
         left = 1 - self.fall * scaled
         return torch.where(left > 0, psi * torch.exp(-torch.log1p(-self.fall * scaled) / self.fall), torch.nan)
 
+    def nu_step(self, psi: Tensor, step: Tensor) -> Tensor:
+        x = torch.log1p(step / psi)
+        return psi ** (2 / self.p - 1) / self.p**2 * _relative_expm1(-x, self.fall)
+
     def potential(self, psi: Tensor) -> Tensor:
         """∫ν dψ, by parts: ψν − ∫ψ dν, with ψ dν = unit·ψ(0) e^{(1−fall)x} dx."""
         x = torch.log(psi / self.origin)
