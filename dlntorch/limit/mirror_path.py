@@ -33,7 +33,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _FIRST_STEP, _LARGEST_STEP, _SMALLEST_STEP = math.log(20), math.log(1e10), 0.02  # in ln s
 _NEWTON_STEPS, _PATIENCE = 40, 6
 _LOOSE, _TIGHT, _NOISE = 0.25, 1e-9, 1e-3  # as in central_path
-_DRIFT = 1e-11  # distance of ν from range(Aᵀ), relative to its largest entry, that is no rounding of a tabulated mirror
+_DRIFT = 5e-13  # distance of ν from range(Aᵀ), relative to its largest entry, that is no rounding
 _UNIT_STEPS = 14
 _GOLDEN = 0.6180339887498949  # as in central_path_kernels.perturbations
 
@@ -158,8 +158,7 @@ class MirrorPath:
             return math.inf
         before = self.psi
         self.psi = self._moved(D, dnu)
-        # From the start itself the first step is the whole of ν.
-        made = self.mirror.nu_step(torch.from_numpy(before), torch.from_numpy(self.psi - before)).detach().numpy()
+        made = self.mirror.difference(torch.from_numpy(before), torch.from_numpy(self.psi)).detach().numpy()
         self.e = np.where(dnu == 0, 0.0, made - dnu)
         size = np.abs(self.psi - self.origin) + self.unit
         pending = np.abs(self.e) * self._slope(self.psi) / size

@@ -89,6 +89,10 @@ class Mirror(ABC):
             return difference
         return torch.where(near, self._integrated(psi, step), difference)
 
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        """ν at ``after`` less ν at ``before``, (n,), to a rounding of the distances to a pole where there is one."""
+        return self.nu_step(before, after - before)
+
     def _integrated(self, psi: Tensor, step: Tensor) -> Tensor:
         """∫ dψ/D over the step, by panels that grow with the distance from ψ(0), on which D changes by a factor or so."""
         start, end = psi - self.origin, psi + step - self.origin

@@ -121,6 +121,21 @@ class _ProductMirror(Mirror):
         height = torch.where(inside, up * down, torch.ones_like(up))
         return torch.where(inside, s**4 * (x + d) / height**2, torch.nan)
 
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        q, new = self._q(before), self._q(after)
+        plain = self._nu_of(new) - self._nu_of(q)
+        if self.layers == 2:
+            return plain
+        away = (q * new > 0) & (torch.minimum(q.abs(), new.abs()) > self.scale)
+        return torch.where(away, torch.sign(q) * (self._to_pole(q) - self._to_pole(new)), plain)
+
+    def _to_pole(self, q: Tensor) -> Tensor:
+        """The distance of |ν| from its pole, without the start's ν."""
+        if self.layers == 3:
+            return torch.atan2(self.scale, q.abs()) / self.scale
+        u = torch.hypot(q, self.scale)
+        return 1 / (u * (u + q.abs()))
+
     def potential(self, psi: Tensor) -> Tensor:
         """ψν − ∫ψ dν, and ψ dν = q dq."""
         q = self._q(psi)
