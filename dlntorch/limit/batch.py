@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dlntorch.limit.central_path import PathPoint
 from dlntorch.limit.central_path_batched import BatchedPath, BatchedPoints
-from dlntorch.limit.flow_limit import FlowLimit, inconsistency, judge, paths
+from dlntorch.limit.answer import FlowLimit, inconsistency, judge
+from dlntorch.limit.power_limit import paths
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns

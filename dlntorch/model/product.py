@@ -166,6 +166,6 @@ class _ProductMirror(Mirror):
             ratio = torch.tanh(value) * (3 * torch.tanh(w) + 1 / torch.tanh(w.clamp(min=1e-300)))
             change = (value - target) / torch.where(w < 1e-8, torch.ones_like(w), ratio)
             w = torch.minimum(torch.maximum(w - change, 0.25 * target), target)
-            if bool((change.abs() <= 1e-16 * w).all()):
+            if bool((change.abs() <= 4e-16 * w).all()):
                 break
         return torch.copysign(s * torch.sinh(w), psi)
