@@ -142,7 +142,7 @@ class MirrorPath:
                 break
             if change <= tolerance and (tolerance == _LOOSE or self._settled()):
                 return True, change, used
-            idle = 0 if _EPS < change < 0.25 * best else idle + 1
+            idle = 0 if _EPS < change < 0.7 * best else idle + 1
             best = min(best, change)
             if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
                 return True, _PATIENCE * change, used
@@ -163,7 +163,9 @@ class MirrorPath:
         moved = np.abs(self.psi - before) / (np.abs(before - self.origin) + self.unit)
         if not (np.all(np.isfinite(self.psi)) and np.all(np.isfinite(self.e))):
             return math.inf
-        return float(max(np.max(np.minimum(moved, np.abs(self.psi - before) / size * 4)), np.max(np.minimum(pending, 1.0))))
+        biggest = max(np.max(np.minimum(moved, 4 * np.abs(self.psi - before) / size)), np.max(np.minimum(pending, 1.0)))
+        # A coordinate far below its start counts for nothing in Aψ, and its ν still has to be in range(Aᵀ).
+        return max(float(biggest), float(np.max(np.abs(self.e)) / (np.max(np.abs(self._nu(self.psi))) or 1.0)))
 
     def _moved(self, D: np.ndarray, dnu: np.ndarray) -> np.ndarray:
         """ψ after the linear step dν: in ψ or in ν, whichever goes less far."""
@@ -181,7 +183,9 @@ class MirrorPath:
             bottom, top = (end.numpy() for end in self.mirror.range())
             middle = 0.5 * (self.psi + np.where(linear > self.psi, top, bottom))
             linear = np.where(beyond, np.clip(middle, -self.reach, self.reach), linear)
-        usable = np.isfinite(curved) & (np.abs(curved - self.psi) <= np.abs(linear - self.psi))
+        # On the scale of the start no step goes far; there ν is what has to be right.
+        near = np.abs(curved - self.origin) <= self.unit
+        usable = np.isfinite(curved) & (near | (np.abs(curved - self.psi) <= np.abs(linear - self.psi)))
         return np.where(dnu == 0, self.psi, np.where(usable, curved, linear))
 
     def _settled(self) -> bool:
