@@ -16,7 +16,18 @@ from dlntorch.problem import Problem
 if TYPE_CHECKING:
     from dlntorch.limit.central_path import PathPoint
 
-__all__ = ["Answer", "FlowLimit", "collect", "finite", "inconsistency", "judge", "judged", "only", "out_of_range", "stack"]
+__all__ = [
+    "Answer",
+    "FlowLimit",
+    "collect",
+    "finite",
+    "inconsistency",
+    "judge",
+    "judged",
+    "only",
+    "out_of_range",
+    "stack",
+]
 
 _DIGITS_LOST = 1e-3  # relative error of some coordinate beyond which float64 has not decided the answer
 _RESIDUAL = 1e-10

@@ -10,7 +10,7 @@ has at most one solution, Ψ being the increasing function that the flow moves a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,10 +18,13 @@ from torch import Tensor
 
 from dlntorch.limit.answer import Answer, FlowLimit, collect, inconsistency, only, stack
 from dlntorch.limit.power_limit import limit_from, sweep
-from dlntorch.model import Initialization, Parametrization, Power, as_parametrization, check_start
+from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, as_parametrization, check_start
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.validation import InputError, check_count, check_device, check_unmasked
 from dlntorch.problem import Problem
+
+if TYPE_CHECKING:
+    from dlntorch.limit.multiprecision import MultiprecisionLimit
 
 __all__ = ["FlowLimit", "flow_limit"]
 
@@ -108,7 +111,7 @@ def flow_limit(
 def _limit(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int | None) -> Answer:
     """From θ(0) = ``start``, shape (width, n)."""
     if digits is not None:
-        raise InputError(f"precision must be left out with {parametrization.name}, got {digits}")
+        return _multiprecision_from(problem, parametrization, start, digits)
     if isinstance(parametrization, Power):
         return limit_from(problem, parametrization.p, start.numpy())
     from dlntorch.limit.mirror_limit import mirror_limit
@@ -182,17 +185,42 @@ def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int)
     from dlntorch.limit.multiprecision import limits_mp
 
     found = limits_mp(problem.A, problem.y, p, alphas[:, 0].tolist(), dps=digits)
-    prefix = [] if problem.consistent else [inconsistency(problem)]
-    return [
-        Answer(
-            np.array([float(value) for value in one.psi]),
-            np.array([float(value) for value in one.tau]),
-            np.array([float(value) for value in one.gap]),
-            residual=float(one.residual),
-            status=one.status,
-            reasons=prefix + ([one.reason] if one.reason else []),
-            steps=one.steps,
-            exact=one.decimals(),
+    return [_answer(problem, one) for one in found]
+
+
+def _multiprecision_from(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int) -> Answer:
+    from dlntorch.limit.multiprecision_starts import closed_form
+
+    theta = start.numpy()
+    if not closed_form(parametrization, theta):
+        raise InputError(f"precision must be left out with {parametrization!r}, which has no closed form, got {digits}")
+    if isinstance(parametrization, Nonnegative):
+        from dlntorch.limit.mirror_limit import within_nonnegative
+
+        return within_nonnegative(
+            problem, parametrization, start, lambda one, theta: _multiprecision_of(one, parametrization, theta, digits)
         )
-        for one in found
-    ]
+    return _multiprecision_of(problem, parametrization, start, digits)
+
+
+def _multiprecision_of(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int) -> Answer:
+    from dlntorch.limit.mirror_limit import no_tau
+    from dlntorch.limit.multiprecision_starts import limit_mp_from
+
+    answer = _answer(problem, limit_mp_from(problem.A, problem.y, parametrization, start.numpy(), dps=digits))
+    answer.tau_reason = "" if answer.tau is not None else no_tau(parametrization)
+    return answer
+
+
+def _answer(problem: Problem, found: MultiprecisionLimit) -> Answer:
+    prefix = [] if problem.consistent else [inconsistency(problem)]
+    return Answer(
+        np.array([float(value) for value in found.psi]),
+        np.array([float(value) for value in found.tau]) if found.tau else None,
+        np.array([float(value) for value in found.gap]) if found.gap else None,
+        residual=float(found.residual),
+        status=found.status,
+        reasons=prefix + ([found.reason] if found.reason else []),
+        steps=found.steps,
+        exact=found.decimals(),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,18 +17,24 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 
-__all__ = ["mirror_limit"]
+__all__ = ["mirror_limit", "no_tau", "within_nonnegative"]
 
 
 def mirror_limit(problem: Problem, parametrization: Parametrization, start: Tensor) -> Answer:
     """From θ(0) = ``start``, shape (width, n)."""
     if isinstance(parametrization, Nonnegative):
-        answer = _nonnegative(problem, parametrization, start)
+        answer = within_nonnegative(
+            problem, parametrization, start, lambda one, theta: _interpolating(one, parametrization, theta)
+        )
     else:
         answer = _interpolating(problem, parametrization, start)
-        answer.tau_reason = f"{parametrization.name} has no tau: its curve has no scale that a pole would be 1 of"
+        answer.tau_reason = no_tau(parametrization)
     answer.reasons[:0] = [] if problem.consistent else [inconsistency(problem)]
     return answer
+
+
+def no_tau(parametrization: Parametrization) -> str:
+    return f"{parametrization.name} has no tau: its curve has no scale that a pole would be 1 of"
 
 
 def _interpolating(problem: Problem, parametrization: Parametrization, start: Tensor) -> Answer:
@@ -46,9 +53,13 @@ def _interpolating(problem: Problem, parametrization: Parametrization, start: Te
             point = MirrorPath(A, y, mirror, equal).point()
         except np.linalg.LinAlgError:
             point = None
-    if point is None or not point.converged and point.log_a > 0:
+    if point is None or (not point.converged and point.log_a > 0):
         psi = mirror.origin.numpy() if point is None else point.psi
-        where = "psi is given at its start" if point is None else f"psi is given for {_part(point.log_a)} of the way of A psi"
+        where = (
+            "psi is given at its start"
+            if point is None
+            else f"psi is given for {_part(point.log_a)} of the way of A psi"
+        )
         return finite(
             Answer(psi, None, None, uncertainty=1.0, status=Status.FAILED, steps=0 if point is None else point.steps,
                    reasons=[f"no psi of {parametrization.name} with A psi = y was found; {where} from the start to y"]),
@@ -63,33 +74,51 @@ def _part(missing: float) -> str:
     return f"{np.exp(-missing):.3g}"
 
 
-def _nonnegative(problem: Problem, parametrization: Nonnegative, start: Tensor) -> Answer:
-    """The limit within ψ >= 0, in the coordinates that do not tend to 0."""
+def within_nonnegative(
+    problem: Problem, parametrization: Nonnegative, start: Tensor, solve: Callable[[Problem, Tensor], Answer]
+) -> Answer:
+    """The limit within ψ >= 0, by ``solve`` in the coordinates that do not tend to 0.
+
+    Which those are is decided in float64. Where y is out of reach, what they reach is the projection of y on the range
+    of their columns, which is what ``solve`` makes of it.
+    """
     A = problem.A.detach().to("cpu", torch.float64).numpy()
     y = problem.y.detach().to("cpu", torch.float64).numpy()
-    if not problem.consistent:
-        y = A @ np.linalg.lstsq(A, y, rcond=None)[0]
-    b, above, distance = reachable(A, y)
-    whole = bool(above.all())
-    if whole and distance == 0:
-        answer = _interpolating(problem, parametrization, start)
+    inside = y if problem.consistent else A @ np.linalg.lstsq(A, y, rcond=None)[0]
+    above, distance = reachable(A, inside)
+    if above.all() and distance == 0:
+        answer = solve(problem, start)
     elif not above.any():
         answer = Answer(np.zeros(problem.n), None, None)
     else:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the caller's problem has been warned of
-            part = Problem(A[:, above], b)
-        answer = _interpolating(part, parametrization, start[:, torch.from_numpy(above)])
+            warnings.simplefilter("ignore", UserWarning)  # of the part's shape and consistency: ours, not the caller's
+            part = Problem(A[:, above], y)
+        answer = solve(part, start[:, torch.from_numpy(above)])
         psi = np.zeros(problem.n)
         psi[above] = answer.psi
         answer.psi = psi
+        if answer.exact is not None:
+            digits = iter(answer.exact)
+            answer.exact = [next(digits) if one else "0.0" for one in above]
+        answer.reasons = [reason for reason in answer.reasons if not reason.startswith("y is not in range(A)")]
+        answer.tau = answer.gap = None
     if distance > 0:
-        answer.residual = float(np.linalg.norm(A @ answer.psi - y) / np.linalg.norm(y))
+        answer.residual = float(np.linalg.norm(A @ answer.psi - inside) / np.linalg.norm(inside))
         answer.reasons.append(
             f"no psi >= 0 has A psi = y: the nearest is {distance:.3g} of the norm of y away, and psi is the limit "
             "of the flow among the nonnegative least-squares solutions"
         )
-    if whole and answer.status is not Status.FAILED:
+    _add_tau(answer, parametrization, start, above)
+    return answer
+
+
+def _add_tau(answer: Answer, parametrization: Nonnegative, start: Tensor, above: np.ndarray) -> None:
+    """τ = c α^{p−2} ν and 1 − τ, or ln(ψ/ψ(0)) and 1 − |τ| at p = 2, where all coordinates have them."""
+    if not above.all():
+        zeros = int(np.count_nonzero(~above))
+        answer.tau_reason = f"tau tends to minus infinity in {zeros} coordinates, which end at 0"
+    elif answer.tau is None:
         ratio = answer.psi / parametrization.value(start).numpy()
         if parametrization.p == 2:
             answer.tau = np.log(ratio)
@@ -97,7 +126,3 @@ def _nonnegative(problem: Problem, parametrization: Nonnegative, start: Tensor) 
         else:
             answer.gap = ratio ** ((2 - parametrization.p) / parametrization.p)
             answer.tau = 1 - answer.gap
-    else:
-        zeros = int(np.count_nonzero(~above))
-        answer.tau_reason = f"tau tends to minus infinity in {zeros} coordinates, which end at 0"
-    return answer

@@ -17,8 +17,8 @@ _FEASIBLE = 1e-11  # ‖y − b‖/‖y‖ that is rounding
 _SLACK = 1e-9  # cosine of the angle between A_i and y − b that is rounding
 
 
-def reachable(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The nearest b to y with a solution of Aψ = b, ψ >= 0; which coordinates are above 0 in some solution; ‖y − b‖/‖y‖.
+def reachable(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """Which coordinates are above 0 in some minimiser ψ >= 0 of ‖Aψ − y‖, and the least ‖Aψ − y‖/‖y‖.
 
     Args:
         A: (m, n).
@@ -26,7 +26,7 @@ def reachable(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, flo
     """
     size = float(np.linalg.norm(y))
     if size == 0:
-        return y, _largest_support(A, y, np.ones(A.shape[1], dtype=bool)), 0.0
+        return _largest_support(A, y, np.ones(A.shape[1], dtype=bool)), 0.0
     x, _ = nnls(A, y / size, maxiter=max(300, 30 * A.shape[1]))
     r = y / size - A @ x
     distance = float(np.linalg.norm(r))
@@ -38,7 +38,7 @@ def reachable(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, flo
         norms = np.linalg.norm(A, axis=0)
         possible = (x > 0) | (A.T @ r >= -_SLACK * norms * distance)
         b = size * (A @ x)
-    return b, _largest_support(A, b, possible), distance
+    return _largest_support(A, b, possible), distance
 
 
 def _largest_support(A: np.ndarray, b: np.ndarray, possible: np.ndarray) -> np.ndarray:

@@ -99,5 +99,3 @@ def _follow(
     for group, target, point in zip(groups, targets, points, strict=True):
         found.append((group, finite(judged(point, target), path.minimum_norm)))
     return found
-
-

@@ -422,8 +422,6 @@ def test_mistakes_of_options_are_named():
         flow_limit(problems.gaussian(50, 100, 0), 3, 0.1, precision=50)
     with pytest.raises(InputError, match=r"^precision "):
         flow_limit(problems.line(), 3, 0.1, precision=3)
-    with pytest.raises(InputError, match=r"^precision "):
-        flow_limit(problems.line(), 3, [0.1, 0.1, 0.1], precision=50, per_coordinate=True)
     with pytest.raises(InputError, match=r"^device "):
         flow_limit(problems.line(), 3, 0.1, device="tpu")
 
