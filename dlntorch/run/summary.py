@@ -15,6 +15,7 @@ from dlntorch.model.metrics import distance, l1_gap
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
+from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions
@@ -88,7 +89,7 @@ def build_summary(
         reason = "the problem has no planted truth" if name == "truth" else references.reasons.get(name, "")
         put(summary, f"distance_to_{name}", None if reference is None else distance(psi, reference), reason)
     put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
-    summary["budget"] = _budget(psi, flow, flow_reason, vectors, references)
+    summary["budget"] = _budget(psi, flow, flow_reason, vectors, references, settings)
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
@@ -99,15 +100,24 @@ def build_summary(
 
 
 def _budget(
-    psi: Tensor, flow: Tensor | None, flow_reason: str, vectors: dict[str, Tensor], references: References
+    psi: Tensor,
+    flow: Tensor | None,
+    flow_reason: str,
+    vectors: dict[str, Tensor],
+    references: References,
+    settings: RunSettings,
 ) -> dict[str, Any]:
     """The three Euclidean norms of the error budget, and the name of the largest."""
     limit, selected = vectors.get("limit"), vectors.get("selected")
-    why_limit, why_selected = references.reasons.get("limit", ""), references.reasons.get("selected", "")
+    offset, why_offset = initialization_difference(references, settings.p, settings.alpha)
+    if offset is not None and not torch.equal(offset, limit - selected):
+        limit = selected + offset  # the limit where float64 has lost it
+    why_limit = references.reasons.get("limit", "")
+    origin = None if offset is None else torch.zeros_like(offset)
     parts = {
         "discretization": (psi, flow, flow_reason),
         "finite_time": (flow, limit, flow_reason if flow is None else why_limit),
-        "initialization": (limit, selected, why_limit if limit is None else why_selected),
+        "initialization": (offset, origin, why_offset),
     }
     budget: dict[str, Any] = {}
     for name, (left, right, reason) in parts.items():
