@@ -91,21 +91,33 @@ def flow_limit(
     place = problems[0].device if device is None else check_device(device)
     depth = parametrization if isinstance(parametrization, Power) else None
     if depth is not None and given is None and not (digits is not None and per_coordinate):
-        if digits is None and (len(problems) > 1 or problems[0].device.type != "cpu"):
+        if digits is None and _in_one_batch(problems):
             from dlntorch.limit import batch
 
-            if batch.pays(problems):
-                many = batch.limits(problems, depth.p, alphas, scalar, place)
-                return only(many) if isinstance(problem, Problem) else many
+            many = batch.limits(problems, depth.p, alphas, scalar, place)
+            return only(many) if isinstance(problem, Problem) else many
         if digits is None:
             solved = [sweep(one, depth.p, alphas) for one in problems]
         else:
             solved = [_multiprecision(one, depth.p, alphas, digits) for one in problems]
     else:
         starts = _starts(parametrization, alphas if given is None else given[0], n)
+        if depth is not None and digits is None and given is not None and scalar and _in_one_batch(problems):
+            from dlntorch.limit import batch
+
+            many = batch.limits_from(problems, depth.p, starts[0].numpy(), place)
+            return only(many) if isinstance(problem, Problem) else many
         solved = [[_limit(one, parametrization, start, digits) for start in starts] for one in problems]
     results = [collect(answers, scalar, place) for answers in solved]
     return results[0] if isinstance(problem, Problem) else stack(results)
+
+
+def _in_one_batch(problems: list[Problem]) -> bool:
+    if len(problems) == 1 and problems[0].device.type == "cpu":
+        return False
+    from dlntorch.limit import batch
+
+    return batch.pays(problems)
 
 
 def _limit(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int | None) -> Answer:
