@@ -110,7 +110,7 @@ def _budget(
     """The three Euclidean norms of the error budget, and the name of the largest."""
     limit, selected = vectors.get("limit"), vectors.get("selected")
     offset, why_offset = initialization_difference(references, settings.p, settings.alpha)
-    if offset is not None and not torch.equal(offset, limit - selected):
+    if offset is not None and limit is not None and selected is not None and not torch.equal(offset, limit - selected):
         limit = selected + offset  # the limit where float64 has lost it
     why_limit = references.reasons.get("limit", "")
     origin = None if offset is None else torch.zeros_like(offset)
