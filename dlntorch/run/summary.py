@@ -18,6 +18,7 @@ from dlntorch.optim.update import SGD
 from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
 from dlntorch.run.open_numbers import depth_and_scale
+from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions
@@ -91,7 +92,7 @@ def build_summary(
         reason = "the problem has no planted truth" if name == "truth" else references.reasons.get(name, "")
         put(summary, f"distance_to_{name}", None if reference is None else distance(psi, reference), reason)
     put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
-    summary["budget"] = _budget(psi, flow, flow_reason, vectors, references)
+    summary["budget"] = _budget(psi, flow, flow_reason, vectors, references, settings)
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
@@ -123,15 +124,24 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _budget(
-    psi: Tensor, flow: Tensor | None, flow_reason: str, vectors: dict[str, Tensor], references: References
+    psi: Tensor,
+    flow: Tensor | None,
+    flow_reason: str,
+    vectors: dict[str, Tensor],
+    references: References,
+    settings: RunSettings,
 ) -> dict[str, Any]:
     """The three Euclidean norms of the error budget, and the name of the largest."""
     limit, selected = vectors.get("limit"), vectors.get("selected")
-    why_limit, why_selected = references.reasons.get("limit", ""), references.reasons.get("selected", "")
+    offset, why_offset = initialization_difference(references, settings.p, settings.alpha)
+    if offset is not None and limit is not None and selected is not None and not torch.equal(offset, limit - selected):
+        limit = selected + offset  # the limit where float64 has lost it
+    why_limit = references.reasons.get("limit", "")
+    origin = None if offset is None else torch.zeros_like(offset)
     parts = {
         "discretization": (psi, flow, flow_reason),
         "finite_time": (flow, limit, flow_reason if flow is None else why_limit),
-        "initialization": (limit, selected, why_limit if limit is None else why_selected),
+        "initialization": (offset, origin, why_offset),
     }
     budget: dict[str, Any] = {}
     for name, (left, right, reason) in parts.items():
