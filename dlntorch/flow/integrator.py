@@ -1,238 +1,268 @@
-"""proto"""
-from __future__ import annotations
-import numpy as np, math
-from scipy.linalg import lapack
-from dlntorch.flow.radau import tableau
+"""The flow in m numbers, integrated by Radau IIA collocation with the tolerance on ψ itself.
 
-FLOOR = 1e-15
-EPS = np.finfo(float).eps
+With s(t) = ∫₀ᵗ (y − Aψ) and ν = Aᵀs the flow is ṡ = y − Aψ(ν), a stiff equation with the symmetric Jacobian −A diag(D) Aᵀ.
+A step moves ν; ψ and the residual move by differences without cancellation (:mod:`.cells`), and the residual is computed
+anew only where the two have drifted apart by more than rounding. An error δ of ν_i is allowed where it changes ψ by less
+than the tolerance times ‖ψ‖_∞, now and at any later time: close to a pole an early error is what a jump's time is wrong by.
+
+The length of a step follows the estimate of order s as in Hairer and Wanner's RADAU: the estimate may be τ^{(s+1)/2s} where
+the result, of order 2s − 1, is to be right to τ. An output inside a step is the collocation polynomial where the estimate
+itself is below the tolerance, and otherwise a step of its own that ends there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+
+from dlntorch.flow.cells import Cell
+from dlntorch.flow.radau import tableau
+from dlntorch.flow.stages import Solved, StageSolver
+from dlntorch.trajectory import Status
+
+__all__ = ["Integrator", "Path"]
+
+#: The stages (order 2s − 1) for tolerances down to ``SHARP``, and below it.
+STAGES, SHARP_STAGES, SHARP = 5, 7, 1e-9
+#: An error of ν that is not asked for less, in units of the scale on which the curve bends.
+_FLOOR = 1e-15
+_SAFETY, _GROWTH, _SHRINK = 0.9, 6.0, 0.1
+_FAILURES = 60
+_EPS = float(np.finfo(np.float64).eps)
+#: ψ may fall; its error is relative to no less than this part of what ‖ψ‖_∞ has been.
+_FALL = 1e-6
+
+
+@dataclass
+class Path:
+    """What an integration found: times reached, ψ (n,) and θ (width, n) there, and how it ended."""
+
+    times: list[float] = field(default_factory=list)
+    psi: list[np.ndarray] = field(default_factory=list)
+    theta: list[np.ndarray] = field(default_factory=list)
+    status: Status = Status.MAX_TIME
+    reason: str = ""
+    #: What one rounding of t and ν makes of ψ, relative to ‖ψ‖_∞: the largest, and its time.
+    blurred: tuple[float, float] = (0.0, 0.0)
+
 
 class Integrator:
-    def __init__(self, A, y, cell, rtol, stages=5, size=None):
-        self.A, self.y, self.cell, self.tab = A, y, cell, tableau(stages)
-        self.m, self.n = A.shape
-        self.rtol = rtol
-        self.size = size
+    """The flow of a full-rank pair from a cell's point, at t = 0.
+
+    Args:
+        A: Shape (m, n), full row rank.
+        y: Shape (m,).
+        cell: Where the flow starts; it is moved along.
+        rtol: What ψ may be wrong by in a step, relative to ‖ψ‖_∞.
+        size: The ‖ψ‖_∞ to expect.
+        max_evaluations: Budget of evaluations of the residual.
+        stop_norm: ‖y − Aψ‖₂ at which the path ends, or None.
+    """
+
+    def __init__(
+        self,
+        A: np.ndarray,
+        y: np.ndarray,
+        cell: Cell,
+        rtol: float,
+        size: float,
+        *,
+        max_evaluations: float = math.inf,
+        stop_norm: float | None = None,
+        stages: int | None = None,
+    ) -> None:
+        self.A, self.y, self.cell, self.rtol = A, y, cell, rtol
+        self.max_evaluations, self.stop_norm = max_evaluations, stop_norm
+        self.method = tableau(stages or (STAGES if rtol > SHARP else SHARP_STAGES))
+        self.solver = StageSolver(A, cell, self.method)
         self.r = y - A @ cell.psi if cell.psi.any() else y.copy()
-        self.t, self.t_low = 0.0, 0.0
-        self.evals = 0; self.steps = 0; self.rejected = 0; self.newtons=0; self.side=0
-        self.weight = None
-        self.guess = None      # polynomial of the last step (s, m) and its length
-        self.h = None
-        self.best = max(np.abs(cell.psi).max(), 0.0)
-        self.expo = (stages + 1) / (2 * stages)
-        self.rho = 0.1
-        self.base()
-        self.noise_rows = np.abs(A)
+        self.steps = self.rejected = 0
+        self.t = self.t_low = 0.0  # the time is their sum
+        self._largest = max(size, float(np.abs(cell.psi).max(initial=0.0)))
+        self._sensitivity = cell.sensitivity(self._largest)
+        self._absolute = np.abs(A)
+        self._last: tuple[np.ndarray, float] | None = None  # the last stages and their step
+        self._accepted: tuple[float, float] | None = None  # the last step and the ratio of its error to the tolerance
+        self._order = self.method.stages + 1
 
-    def base(self):
-        rate = self.cell.rate()
-        if self.weight is not None:
-            if not self.cell.bends: return
-            ratio = rate / self.weight
-            if ratio.max() < 2 and ratio.min() > 0.5: return
-        W = rate
-        order = np.argsort(-W, kind="stable")
-        Q, R = np.linalg.qr((W[:, None] * self.A.T)[order])
-        q = np.empty_like(Q); q[order] = Q
-        if self.guess is not None:
-            change = q.T @ (W[:, None] * self.B)
-            self.guess = (self.guess[0] @ change.T, self.guess[1])
-        self.B = q / W[:, None]
-        self.BT = np.ascontiguousarray(self.B.T)
-        self.R = R
-        self.AR = np.ascontiguousarray(R @ self.A)
-        self.ART = np.ascontiguousarray(self.AR.T)
-        self.weight = W
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of y − Aψ so far."""
+        return self.solver.evaluations
 
-    def weights(self, psi_size):
-        """(natural, total) growth"""
-        rate = self.rate = self.cell.rate()
-        future = self.cell.sensitivity(max(self.size, self.best))
-        D = self.D
-        now = D / psi_size if psi_size > 0 else np.zeros_like(D)
-        nat = np.maximum(rate, now)
-        tot = np.maximum(np.maximum(future, now), rate)
-        return nat, tot
+    def integrate(self, times: np.ndarray) -> Path:
+        """The path at increasing times >= 0."""
+        path = Path()
+        if self._stopped():
+            self._record(path, 0.0, None)
+            path.status = Status.CONVERGED
+            return path
+        for time in times[times == 0]:
+            self._record(path, float(time), None)
+        left = times[times > 0]
+        if left.size == 0:
+            return path
+        end = float(left[-1])
+        h = self._first_step(end)
+        while path.status is Status.MAX_TIME and left.size:
+            h = self._advance(path, left, h, end)
+            left = left[left > self.t] if self.t_low >= 0 else left[left >= self.t]
+        return path
 
-    def factor(self, K, h):
-        t = self.tab
-        out = []
-        idx = np.arange(self.m)
-        for j, lam in enumerate(t.eigenvalues):
-            if j == 0:
-                M = K.copy(order="F"); M[idx, idx] += lam.real / h
-                lu, piv, info = lapack.dgetrf(M, overwrite_a=1)
-            else:
-                M = K.astype(complex, order="F"); M[idx, idx] += lam / h
-                lu, piv, info = lapack.zgetrf(M, overwrite_a=1)
-            if info: return None
-            out.append((lu, piv))
-        return out
+    # -- one step -----------------------------------------------------------------------------------------------------
 
-    def attempt(self, h, Z, tol_newton):
-        """Solve the stages of a step of length h from guess Z; returns (Z, V, lu) or None."""
-        t = self.tab
-        s = t.stages
-        cell = self.cell
-        mid = s // 2
-        v = (Z[mid] @ self.BT)
-        with np.errstate(all="ignore"):
-            D = cell.slope(v) if Z.any() else self.D
-            if not np.isfinite(D).all():
-                D = self.D
-            K = (self.AR * D) @ self.B
-        lus = self.factor(K, h)
-        if lus is None or not np.isfinite(K).all(): return None
-        Rr = self.R @ self.r
-        V = Z @ self.BT
-        last = None
-        straight = h * Rr
-        beta = np.abs(straight) <= 4 * np.abs(Z[-1]) if Z.any() else np.ones(self.m, bool)
-        offset = t.nodes[:, None] * np.where(beta, straight, 0.0)
-        rest = np.where(beta, 0.0, Rr)
-        Y = Z - offset
-        for it in range(30):
-            with np.errstate(all="ignore"):
-                dpsi = cell.change(V)
-            self.evals += s; self.newtons += 1
-            if not np.isfinite(dpsi).all(): return None
-            G = rest - dpsi @ self.ART - (t.inverse @ Y) / h
-            modes = t.to_modes @ G
-            sol = np.empty_like(modes)
-            for j, (lu, piv) in enumerate(lus):
-                if j == 0:
-                    sol[0] = lapack.dgetrs(lu, piv, modes[0].real)[0]
-                else:
-                    sol[j] = lapack.zgetrs(lu, piv, modes[j])[0]
-            dZ = (t.from_modes @ sol).real
-            Y = Y + dZ
-            Z = Y + offset
-            dV = dZ @ self.BT
-            V = Z @ self.BT
-            err = (np.abs(dV).max(axis=0) / np.maximum(tol_newton, 2*EPS*np.abs(V).max(axis=0))).max()
-            if not math.isfinite(err): return None
-            if err <= 1: break
-            if last is not None:
-                rho = err / last
-                self.rho = rho
-                if rho >= 0.9 and it > 3:
-                    if err < 100: break
-                    return None
-                if rho < 1 and rho / (1 - rho) * err <= 1: break
-                if rho >= 2: return None
-            last = err
-        else:
-            return None
-        return Z, V, lus
-
-    def start_step(self, end):
-        V = np.abs(self.B @ (self.R @ self.r))
-        rate = np.maximum(self.cell.rate(), 0)
-        top = (V * rate).max()
-        h = 1e-2 / top if top > 0 else end
-        K = (self.AR * self.D) @ self.B
-        stiff = np.abs(K).sum(axis=1).max()
-        return min(h, 0.1 / stiff if stiff > 0 else end, end)
-
-    def limit_step(self, h):
-        """to the pole by the velocity"""
-        v = self.B @ (self.R @ self.r)
+    def _advance(self, path: Path, times: np.ndarray, h: float, end: float) -> float:
+        """One accepted step and the outputs in it, or the path's end; returns the next step to try."""
+        velocity, D = self.solver.velocity(self.r), self.cell.slope()
+        if not self.r.any():  # nothing moves any more
+            for time in times:
+                self._record(path, float(time), None)
+            self.t, self.t_low = end, 0.0
+            return h
+        last_try: tuple[np.ndarray, float] | None = self._last
+        offset = None if last_try is None else 1.0
+        for failures in range(_FAILURES):
+            if self.evaluations >= self.max_evaluations:
+                path.status = Status.MAX_STEPS
+                path.reason = f"the budget of {self.max_evaluations} evaluations of the right-hand side was used up"
+                return h
+            remaining = (end - self.t) - self.t_low
+            ends = h >= remaining * (1 - 1e-10)
+            h = remaining if ends else h
+            natural, weight = self._weights(D, velocity, h)
+            limits = 0.1 * self.rtol / weight
+            found = self.solver.solve(h, self._guess(last_try, offset, h), velocity, D, limits)
+            if found is None:
+                last_try, offset = None, None
+                h *= 0.3
+                self.rejected += 1
+                continue
+            allowed = 0.1 * (self.rtol * natural / weight) ** (self._order / (2 * self.method.stages)) / natural
+            ratio = max(float((found.error / allowed).max(initial=0.0)), 1e-30)
+            if not ratio <= 1:
+                last_try, offset = (found.Z, h), 0.0
+                h *= max(_SHRINK, _SAFETY * ratio ** (-1 / self._order)) if math.isfinite(ratio) else _SHRINK
+                self.rejected += 1
+                continue
+            exact = float((found.error * weight).max(initial=0.0)) <= self.rtol
+            self._outputs(path, times, h, ends, end, found, exact, (velocity, D, limits))
+            growth = self._growth(h, ratio, failures > 0)
+            if path.status is Status.MAX_TIME:
+                self._accept(found, h, ends, end)
+            return h * growth
+        path.status = Status.FAILED
+        path.reason = f"the integration stopped at t = {self.t:.6g}: no step is short enough"
         return h
 
-    def predicted(self, h):
-        if self.guess is None:
-            return np.zeros((self.tab.stages, self.m))
-        Zo, ho = self.guess
-        E = self.tab.interpolation(1 + self.tab.nodes * (h / ho))
-        return (E - np.eye(self.tab.stages)[-1]) @ Zo
+    def _weights(self, D: np.ndarray, velocity: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+        """(what an error of ν counts on the curve's own scale, what it counts for ψ now and later), (n,) each."""
+        size = max(float(np.abs(self.cell.psi).max()), _FALL * self._largest if self.steps else 0.0)
+        if self.steps == 0:  # ψ may start at 0: what it will be at the end of the step
+            size = max(size, float(np.abs(D * (self.solver.B @ velocity)).max()) * h)
+        now = D / size if size > 0 else np.zeros_like(D)
+        natural = np.maximum(self.cell.rate(), now)
+        weight = np.maximum(self._sensitivity, natural)
+        return natural, np.minimum(weight, natural * (self.rtol / _FLOOR))
 
-    def integrate(self, times, callback=None, max_steps=100000):
-        outputs = []
-        cell = self.cell
-        self.D = cell.slope()
-        end = times[-1]
-        nxt = 0
-        while nxt < len(times) and times[nxt] <= 0:
-            outputs.append(cell.psi.copy()); nxt += 1
-        if nxt == len(times): return np.array(outputs)
-        h = self.start_step(end)
-        s = self.tab.stages
-        fails = 0
-        while True:
-            self.D = cell.slope()
-            left = (end - self.t) - self.t_low
-            lasth = h >= left * (1 - 1e-10)
-            if lasth: h = left
-            psi_now = np.abs(cell.psi).max()
-            # estimated size at the end of the step
-            guessed = psi_now
-            nat, tot = self.weights(psi_now if psi_now > 0 else 0)
-            if psi_now == 0 or True:
-                v = h * (self.B @ (self.R @ self.r))
-                vmax = np.abs(self.D * v).max()
-                # kernel: relative to end of the step
-                now = self.D / max(psi_now, min(vmax, 1e300)) if max(psi_now, vmax) > 0 else 0 * self.D
-                nat = np.maximum(cell.rate(), now)
-                tot = np.maximum(np.maximum(cell.sensitivity(max(self.size, self.best)), now), nat)
-            tot = np.minimum(tot, nat * self.rtol / FLOOR)
-            tol_newton = 0.1 * self.rtol / tot
-            tol_est = 0.1 * (self.rtol * nat / tot) ** self.expo / nat
-            Z0 = self.predicted(h) if fails == 0 else np.zeros((s, self.m))
-            found = self.attempt(h, Z0, tol_newton)
-            if found is None and fails == 0 and self.guess is not None:
-                found = self.attempt(h, np.zeros((s, self.m)), tol_newton)
-            if found is None:
-                h *= 0.3; fails += 1; self.rejected += 1
-                if fails > 60: raise RuntimeError(f"t={self.t} h={h}")
-                continue
-            Z, V, lus = found
-            t = self.tab
-            Rr = self.R @ self.r
-            e = lapack.dgetrs(*lus[0], Rr + t.eigenvalues[0].real / h * (t.embedded @ Z))[0]
-            ratio = (np.abs(self.B @ e) / tol_est).max()
-            fac = 0.9 * max(ratio, 1e-30) ** (-1 / (s + 1))
-            if ratio > 1:
-                h *= max(0.1, fac); fails += 1; self.rejected += 1
-                continue
-            # outputs
-            begin = self.t, self.t_low
-            y = self.t_low + h
-            tn = self.t + y
-            tl = y - (tn - self.t)
-            if lasth: tn, tl = end, 0.0
-            while nxt < len(times) and times[nxt] <= tn:
-                if times[nxt] == tn and tl == 0:
-                    step = V[-1]
-                else:
-                    part = (times[nxt] - self.t) - self.t_low
-                    full = (np.abs(self.B @ e) * tot / self.rtol).max()
-                    Zi = t.interpolation(t.nodes * (part / h)) @ Z
-                    if full <= 1:
-                        step = (t.interpolation(np.array([part / h])) @ Z)[0] @ self.BT
-                    else:
-                        self.side += 1
-                        rho = self.rho
-                        f2 = self.attempt(part, Zi, tol_newton)
-                        self.rho = rho
-                        step = f2[1][-1]
-                dp = cell.change(step[None])[0]
-                outputs.append(cell.psi + dp if True else None)
-                self.last_step = step
-                nxt += 1
-            self.r = self.r - self.A @ cell.change(V[-1:])[0]
-            self.guess = (Z, h)
-            cell.move(V[-1])
-            true = self.y - self.A @ cell.psi
-            size = self.noise_rows @ np.abs(cell.psi) + np.abs(self.y)
-            if (np.abs(true - self.r) > 8 * EPS * size).any():
-                self.r = true
-                self.resync = getattr(self, "resync", 0) + 1
-            self.t, self.t_low = tn, tl
-            self.best = max(self.best, np.abs(cell.psi).max())
-            self.steps += 1
-            fails = 0
-            if lasth or nxt == len(times): break
-            self.base()
-            h *= min(fac, 5.0)
-        return np.array(outputs)
+    def _guess(self, last: tuple[np.ndarray, float] | None, offset: float | None, h: float) -> np.ndarray:
+        """Stages from the polynomial of the last step (offset 1), or of a longer try (0); zeros without one."""
+        if last is None or offset is None:
+            return np.zeros((self.method.stages, self.y.size))
+        Z, before = last
+        values = self.method.interpolation(offset + self.method.nodes * (h / before)) @ Z
+        return values - Z[-1] if offset else values
+
+    def _growth(self, h: float, ratio: float, failed: bool) -> float:
+        """By what the next step is longer: as the error alone has it, or as it is going (Gustafsson 1994)."""
+        growth = _SAFETY * ratio ** (-1 / self._order)
+        if self._accepted is not None:
+            before, error = self._accepted
+            growth = min(growth, _SAFETY * h / before * (error / ratio**2) ** (1 / self._order))
+        self._accepted = h, max(ratio, 1e-2)
+        return min(max(growth, 0.2), 1.0 if failed else _GROWTH)
+
+    def _accept(self, found: Solved, h: float, ends: bool, end: float) -> None:
+        """Move to the end of the step."""
+        step = found.steps[-1]
+        self.r = self.r - self.A @ self.cell.change(step[None])[0]
+        self.cell.move(step)
+        psi = self.cell.psi
+        actual = self.y - self.A @ psi
+        rounding = 8 * _EPS * (self._absolute @ np.abs(psi) + np.abs(self.y))
+        if bool((np.abs(actual - self.r) > rounding).any()):
+            self.r = actual
+        low = self.t_low + h
+        time = self.t + low
+        self.t, self.t_low = (end, 0.0) if ends else (time, low - (time - self.t))
+        size = float(np.abs(psi).max())
+        if size > 1.5 * self._largest:
+            self._largest = size
+            self._sensitivity = self.cell.sensitivity(size)
+        self.steps += 1
+        change = self.solver.rebase()
+        self._last = (found.Z if change is None else found.Z @ change.T, h)
+
+    def _first_step(self, end: float) -> float:
+        """A step over which the curve hardly bends and the fastest direction hardly relaxes."""
+        D = self.cell.slope()
+        fastest = float((self.cell.rate() * np.abs(self.solver.B @ self.solver.velocity(self.r))).max(initial=0.0))
+        stiffness = self.solver.stiffness(D)
+        return min(end, 1e-2 / fastest if fastest > 0 else end, 0.1 / stiffness if stiffness > 0 else end)
+
+    # -- what is between two points -----------------------------------------------------------------------------------
+
+    def _outputs(
+        self, path: Path, times: np.ndarray, h: float, ends: bool, end: float, found: Solved, exact: bool, point: Any
+    ) -> None:
+        """Record the outputs in a step, and find the stop where the residual reaches it."""
+
+        def step_to(part: float) -> np.ndarray:
+            if part >= h:
+                return found.steps[-1]
+            inside = self.method.interpolation(self.method.nodes * (part / h)) @ found.Z
+            solved = None if exact else self.solver.solve(part, inside, *point)
+            # the last row of the polynomial's own stages is its value at the end of the part
+            return inside[-1] @ self.solver.B.T if solved is None else solved.steps[-1]
+
+        stop = self._stop_inside(h, found, step_to)
+        for time in times:
+            part = (float(time) - self.t) - self.t_low
+            if ends and time == end:
+                part = h
+            if part > h or (stop is not None and part >= stop[0]):
+                break
+            self._record(path, float(time), step_to(part))
+            if self.evaluations >= self.max_evaluations:
+                return  # the next step says so
+        if stop is not None:
+            self._record(path, self.t + (self.t_low + stop[0]), stop[1])
+            path.status = Status.CONVERGED
+
+    def _stop_inside(
+        self, h: float, found: Solved, step_to: Callable[[float], np.ndarray]
+    ) -> tuple[float, np.ndarray] | None:
+        """(the part of the step, the step in ν) where the residual, which decreases, reaches the norm to stop at."""
+        level = self.stop_norm
+        if level is None or self._norm_after(found.steps[-1]) > level:
+            return None
+        part: Any = brentq(lambda x: self._norm_after(step_to(x)) - level, 0.0, h, xtol=1e-14 * h, rtol=1e-13)
+        return float(part), step_to(float(part))
+
+    def _norm_after(self, step: np.ndarray) -> float:
+        return float(np.linalg.norm(self.r - self.A @ self.cell.change(step[None])[0]))
+
+    def _stopped(self) -> bool:
+        return self.stop_norm is not None and float(np.linalg.norm(self.r)) <= self.stop_norm
+
+    def _record(self, path: Path, time: float, step: np.ndarray | None) -> None:
+        """Keep ψ and θ at a step in ν from the point."""
+        if step is None:
+            step = np.zeros_like(self.cell.psi)
+        path.times.append(time)
+        path.psi.append(self.cell.psi + self.cell.change(step[None])[0])
+        path.theta.append(self.cell.theta(step))

@@ -39,7 +39,13 @@ class Tableau:
 
     @property
     def stages(self) -> int:
+        """s."""
         return self.nodes.size
+
+    @property
+    def middle(self) -> int:
+        """The stage nearest to the middle of the step."""
+        return int(np.abs(self.nodes - 0.5).argmin())
 
     def interpolation(self, x: np.ndarray) -> np.ndarray:
         """The matrix (k, s) that takes Z to the collocation polynomial at x (k,), in units of the step; 0 at 0."""
