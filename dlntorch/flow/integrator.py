@@ -30,10 +30,16 @@ __all__ = ["Integrator", "Path"]
 #: The stages (order 2s − 1) for tolerances down to ``SHARP``, and below it.
 STAGES, SHARP_STAGES, SHARP = 5, 7, 1e-9
 #: An error of ν that is not asked for less, in units of the scale on which the curve bends.
-_FLOOR = 1e-15
+_FLOOR = 3e-16
 _SAFETY, _GROWTH, _SHRINK = 0.9, 6.0, 0.1
 _FAILURES = 60
+#: The part of the tolerance that an estimate may be: measured, so that ψ is right to a hundred times ``rtol`` in jumps too.
+_PART = 0.03
+#: A change by rounding that is not worth a word.
+_BLUR = 1e-9
 _EPS = float(np.finfo(np.float64).eps)
+#: From so many outputs in a step on, steps are made so short that all of them are the collocation polynomial.
+_MANY_OUTPUTS = 6
 #: ψ may fall; its error is relative to no less than this part of what ‖ψ‖_∞ has been.
 _FALL = 1e-6
 
@@ -47,8 +53,12 @@ class Path:
     theta: list[np.ndarray] = field(default_factory=list)
     status: Status = Status.MAX_TIME
     reason: str = ""
-    #: What one rounding of t and ν makes of ψ, relative to ‖ψ‖_∞: the largest, and its time.
+    #: The largest change of ψ by one rounding of t or of ν, relative to ‖ψ‖_∞, and its time.
     blurred: tuple[float, float] = (0.0, 0.0)
+
+    def note(self, reason: str) -> None:
+        """A reason beside the status, where none is."""
+        self.reason = self.reason or reason
 
 
 class Integrator:
@@ -98,20 +108,19 @@ class Integrator:
     def integrate(self, times: np.ndarray) -> Path:
         """The path at increasing times >= 0."""
         path = Path()
-        if self._stopped():
+        if self.stop_norm is not None and float(np.linalg.norm(self.r)) <= self.stop_norm:
             self._record(path, 0.0, None)
             path.status = Status.CONVERGED
             return path
         for time in times[times == 0]:
             self._record(path, float(time), None)
-        left = times[times > 0]
-        if left.size == 0:
-            return path
-        end = float(left[-1])
-        h = self._first_step(end)
-        while path.status is Status.MAX_TIME and left.size:
-            h = self._advance(path, left, h, end)
-            left = left[left > self.t] if self.t_low >= 0 else left[left >= self.t]
+        end = float(times[-1])
+        h = self._first_step(end) if end > 0 else 0.0
+        while path.status is Status.MAX_TIME and len(path.times) < times.size:
+            h = self._advance(path, times, h, end)
+        blur, when = path.blurred
+        if blur > max(100 * self.rtol, _BLUR):
+            path.note(f"psi at t = {when:.6g} is known to {blur:.1g} only: one rounding of t or of nu moves it so far")
         return path
 
     # -- one step -----------------------------------------------------------------------------------------------------
@@ -120,12 +129,10 @@ class Integrator:
         """One accepted step and the outputs in it, or the path's end; returns the next step to try."""
         velocity, D = self.solver.velocity(self.r), self.cell.slope()
         if not self.r.any():  # nothing moves any more
-            for time in times:
+            for time in times[len(path.times) :]:
                 self._record(path, float(time), None)
-            self.t, self.t_low = end, 0.0
             return h
-        last_try: tuple[np.ndarray, float] | None = self._last
-        offset = None if last_try is None else 1.0
+        guess, offset = self._last, 1.0
         for failures in range(_FAILURES):
             if self.evaluations >= self.max_evaluations:
                 path.status = Status.MAX_STEPS
@@ -136,21 +143,23 @@ class Integrator:
             h = remaining if ends else h
             natural, weight = self._weights(D, velocity, h)
             limits = 0.1 * self.rtol / weight
-            found = self.solver.solve(h, self._guess(last_try, offset, h), velocity, D, limits)
+            found = self.solver.solve(h, self._guess(guess, offset, h), velocity, D, limits)
             if found is None:
-                last_try, offset = None, None
-                h *= 0.3
+                guess, h = None, 0.3 * h
                 self.rejected += 1
                 continue
-            allowed = 0.1 * (self.rtol * natural / weight) ** (self._order / (2 * self.method.stages)) / natural
+            inside = np.searchsorted(times, self.t + (self.t_low + h)) - len(path.times)
+            if inside > _MANY_OUTPUTS:
+                allowed = self.rtol / weight
+            else:
+                allowed = _PART * (self.rtol * natural / weight) ** (self._order / (2 * self.method.stages)) / natural
             ratio = max(float((found.error / allowed).max(initial=0.0)), 1e-30)
             if not ratio <= 1:
-                last_try, offset = (found.Z, h), 0.0
+                guess, offset = (found.Z, h), 0.0
                 h *= max(_SHRINK, _SAFETY * ratio ** (-1 / self._order)) if math.isfinite(ratio) else _SHRINK
                 self.rejected += 1
                 continue
-            exact = float((found.error * weight).max(initial=0.0)) <= self.rtol
-            self._outputs(path, times, h, ends, end, found, exact, (velocity, D, limits))
+            self._outputs(path, times, h, ends, found, (velocity, D, limits), weight)
             growth = self._growth(h, ratio, failures > 0)
             if path.status is Status.MAX_TIME:
                 self._accept(found, h, ends, end)
@@ -169,9 +178,9 @@ class Integrator:
         weight = np.maximum(self._sensitivity, natural)
         return natural, np.minimum(weight, natural * (self.rtol / _FLOOR))
 
-    def _guess(self, last: tuple[np.ndarray, float] | None, offset: float | None, h: float) -> np.ndarray:
+    def _guess(self, last: tuple[np.ndarray, float] | None, offset: float, h: float) -> np.ndarray:
         """Stages from the polynomial of the last step (offset 1), or of a longer try (0); zeros without one."""
-        if last is None or offset is None:
+        if last is None:
             return np.zeros((self.method.stages, self.y.size))
         Z, before = last
         values = self.method.interpolation(offset + self.method.nodes * (h / before)) @ Z
@@ -217,29 +226,29 @@ class Integrator:
     # -- what is between two points -----------------------------------------------------------------------------------
 
     def _outputs(
-        self, path: Path, times: np.ndarray, h: float, ends: bool, end: float, found: Solved, exact: bool, point: Any
+        self, path: Path, times: np.ndarray, h: float, ends: bool, found: Solved, point: Any, weight: np.ndarray
     ) -> None:
         """Record the outputs in a step, and find the stop where the residual reaches it."""
+        exact = float((found.error * weight).max(initial=0.0)) <= self.rtol
 
         def step_to(part: float) -> np.ndarray:
             if part >= h:
                 return found.steps[-1]
             inside = self.method.interpolation(self.method.nodes * (part / h)) @ found.Z
-            solved = None if exact else self.solver.solve(part, inside, *point)
-            # the last row of the polynomial's own stages is its value at the end of the part
-            return inside[-1] @ self.solver.B.T if solved is None else solved.steps[-1]
+            if not exact:
+                solved = self.solver.solve(part, inside, *point)
+                if solved is not None:
+                    return solved.steps[-1]
+                path.note(f"psi at t = {self.t + (self.t_low + part):.6g} is interpolated: its own step does not converge")
+            return self.solver.B @ inside[-1]
 
         stop = self._stop_inside(h, found, step_to)
-        for time in times:
-            part = (float(time) - self.t) - self.t_low
-            if ends and time == end:
-                part = h
-            if part > h or (stop is not None and part >= stop[0]):
+        for time in times[len(path.times) :]:
+            part = h if ends and time == times[-1] else (float(time) - self.t) - self.t_low
+            if part > h or (stop is not None and part >= stop[0]) or self.evaluations >= self.max_evaluations:
                 break
-            self._record(path, float(time), step_to(part))
-            if self.evaluations >= self.max_evaluations:
-                return  # the next step says so
-        if stop is not None:
+            self._record(path, float(time), step_to(part) if part > 0 else None)
+        if stop is not None and self.evaluations < self.max_evaluations:
             self._record(path, self.t + (self.t_low + stop[0]), stop[1])
             path.status = Status.CONVERGED
 
@@ -256,13 +265,20 @@ class Integrator:
     def _norm_after(self, step: np.ndarray) -> float:
         return float(np.linalg.norm(self.r - self.A @ self.cell.change(step[None])[0]))
 
-    def _stopped(self) -> bool:
-        return self.stop_norm is not None and float(np.linalg.norm(self.r)) <= self.stop_norm
-
     def _record(self, path: Path, time: float, step: np.ndarray | None) -> None:
         """Keep ψ and θ at a step in ν from the point."""
+        cell = self.cell
         if step is None:
-            step = np.zeros_like(self.cell.psi)
+            step, psi = np.zeros_like(cell.psi), cell.psi.copy()
+        else:
+            psi = cell.psi + cell.change(step[None])[0]
         path.times.append(time)
-        path.psi.append(self.cell.psi + self.cell.change(step[None])[0])
-        path.theta.append(self.cell.theta(step))
+        path.psi.append(psi)
+        path.theta.append(cell.theta(step))
+        size = float(np.abs(psi).max(initial=0.0))
+        if size > 0:
+            moving = np.abs(self.A.T @ (self.r - self.A @ (psi - cell.psi)))
+            rounding = np.spacing(time) * moving + _EPS * cell.travelled()
+            blur = float((cell.slope(step) * rounding).max()) / size
+            if blur > path.blurred[0]:
+                path.blurred = (blur, time)
