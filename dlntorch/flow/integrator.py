@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 from dlntorch.flow.cells import Cell
 from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import Solved, StageSolver
-from dlntorch.trajectory import Status
+from dlntorch.numerics.trajectory import Status
 
 __all__ = ["Integrator", "Path"]
 
@@ -239,7 +239,9 @@ class Integrator:
                 solved = self.solver.solve(part, inside, *point)
                 if solved is not None:
                     return solved.steps[-1]
-                path.note(f"psi at t = {self.t + (self.t_low + part):.6g} is interpolated: its own step does not converge")
+                path.note(
+                    f"psi at t = {self.t + (self.t_low + part):.6g} is interpolated: its own step does not converge"
+                )
             return self.solver.B @ inside[-1]
 
         stop = self._stop_inside(h, found, step_to)

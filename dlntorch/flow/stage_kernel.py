@@ -137,8 +137,10 @@ def _slope(kind, k, c, u, f, step, fallback, out):
                 if left <= 0.0:
                     inside = False
                     left = 1.0
-                power = 1.0 / (left * left * left * left) if kind == 3 else (
-                    1.0 / (left * left * left) if kind == 2 else left ** (-k - 1.0)
+                power = (
+                    1.0 / (left * left * left * left)
+                    if kind == 3
+                    else (1.0 / (left * left * left) if kind == 2 else left ** (-k - 1.0))
                 )
                 out[i] += k * c[side, i] / u[side, i] * f[side, i] * power
     for i in range(n):
