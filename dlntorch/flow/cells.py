@@ -305,7 +305,7 @@ class MirrorCell(Cell):
 
 def make_cell(parametrization: Parametrization, start: torch.Tensor, stages: int) -> Cell:
     """The cell of a parametrization from θ(0) = ``start`` (width, n), for a method of so many stages."""
-    theta = np.array(start.detach().cpu(), dtype=np.float64, order="C")
+    theta = np.ascontiguousarray(start.detach().to("cpu", torch.float64).numpy())
     if type(parametrization) in (Power, Entropy, Nonnegative):
         return TwoSided(theta, parametrization.p)  # type: ignore[attr-defined]
     if type(parametrization) is Product and bool((theta[:-1] == theta[0]).all()):

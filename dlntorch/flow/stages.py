@@ -65,6 +65,8 @@ class StageSolver:
     def rebase(self) -> np.ndarray | None:
         """Take the cell's point as the base if it is due; the matrix that takes old coordinates to new ones, or None."""
         weight = self.cell.rate()
+        largest = float(weight.max(initial=0.0))
+        weight = np.maximum(weight, 1e-12 * largest) if largest > 0 else np.ones_like(weight)
         before = None
         if self._weight is not None:
             if not self.cell.bends:
@@ -146,8 +148,8 @@ class StageSolver:
                 if not worst < math.inf:
                     return None
                 rate = worst / last if iteration > 1 else 0.0
-                done = worst <= 1 or 0 < rate < 1 and rate / (1 - rate) * worst <= 1
-                if not done and iteration > 1 and (rate >= 2 or iteration > 3 and rate >= _NO_RATE):
+                done = worst <= 1 or (0 < rate < 1 and rate / (1 - rate) * worst <= 1)
+                if not done and iteration > 1 and (rate >= 2 or (iteration > 3 and rate >= _NO_RATE)):
                     if worst >= 100:
                         return None
                     done = True  # rounding

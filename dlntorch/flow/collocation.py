@@ -25,7 +25,7 @@ from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import Solved, StageSolver
 from dlntorch.numerics.trajectory import Status
 
-__all__ = ["Integrator", "Path"]
+__all__ = ["Integrator", "Path", "stages_for"]
 
 #: The stages (order 2s − 1) for tolerances down to ``SHARP``, and below it.
 STAGES, SHARP_STAGES, SHARP = 5, 7, 1e-9
@@ -61,6 +61,11 @@ class Path:
         self.reason = self.reason or reason
 
 
+def stages_for(rtol: float) -> int:
+    """How many stages are fastest at a tolerance: measured."""
+    return STAGES if rtol > SHARP else SHARP_STAGES
+
+
 class Integrator:
     """The flow of a full-rank pair from a cell's point, at t = 0.
 
@@ -88,7 +93,7 @@ class Integrator:
     ) -> None:
         self.A, self.y, self.cell, self.rtol = A, y, cell, rtol
         self.max_evaluations, self.stop_norm = max_evaluations, stop_norm
-        self.method = tableau(stages or (STAGES if rtol > SHARP else SHARP_STAGES))
+        self.method = tableau(stages or stages_for(rtol))
         self.solver = StageSolver(A, cell, self.method)
         self.r = y - A @ cell.psi if cell.psi.any() else y.copy()
         self.steps = self.rejected = 0
@@ -106,12 +111,21 @@ class Integrator:
         return self.solver.evaluations
 
     def integrate(self, times: np.ndarray) -> Path:
-        """The path at increasing times >= 0."""
+        """The path at increasing times >= 0; where numbers leave float64, it ends."""
         path = Path()
+        try:
+            with np.errstate(all="ignore"):
+                self._integrate(path, times)
+        except (np.linalg.LinAlgError, FloatingPointError, OverflowError) as error:
+            path.status = Status.FAILED
+            path.reason = f"the integration left the range of float64 at t = {self.t:.6g}: {error}"
+        return path
+
+    def _integrate(self, path: Path, times: np.ndarray) -> None:
         if self.stop_norm is not None and float(np.linalg.norm(self.r)) <= self.stop_norm:
             self._record(path, 0.0, None)
             path.status = Status.CONVERGED
-            return path
+            return
         for time in times[times == 0]:
             self._record(path, float(time), None)
         end = float(times[-1])
@@ -121,7 +135,6 @@ class Integrator:
         blur, when = path.blurred
         if blur > max(100 * self.rtol, _BLUR):
             path.note(f"psi at t = {when:.6g} is known to {blur:.1g} only: one rounding of t or of nu moves it so far")
-        return path
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
