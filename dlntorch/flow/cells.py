@@ -1,64 +1,22 @@
-"""Cells: the points of n curves Ψ(ν), moved by steps in ν without cancellation, as the stiff integrator needs them.
-
-A cell answers what ψ changes by over a step (``change``, exact to relative accuracy of the change), how fast
-(``slope``, D = dψ/dν), on which scale of ν the curve bends (``rate``), and moves its point (``move``).
-"""
+"""Cells in closed form: depth p, its one-sided kin, and products of two, three and four layers, from any start."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
 import torch
 
+from dlntorch.flow.cell import Cell
 from dlntorch.flow.cell_kernels import EXPONENTIAL, GENERAL, change_one_side, move_one_side
-from dlntorch.model import Entropy, Mirror, Nonnegative, Parametrization, Power, Product
+from dlntorch.flow.curve_cell import CurveCell
+from dlntorch.model import Entropy, Nonnegative, Parametrization, Power, Product
 
-__all__ = ["Cell", "MirrorCell", "ThreeLayers", "TwoSided", "make_cell"]
+__all__ = ["Cell", "FourLayers", "ThreeLayers", "TwoLayers", "TwoSided", "make_cell"]
 
 #: Up to this ratio of |ψ| to its larger side their difference has lost a digit, and the sum of the changes is taken.
 _CANCELS = 0.1
-
-
-class Cell(ABC):
-    """The point of every coordinate on its curve, at the start of a step.
-
-    Attributes:
-        psi: ψ there, shape (n,).
-        bends: Whether ``rate`` changes along the curve.
-    """
-
-    psi: np.ndarray
-    bends = True
-
-    @abstractmethod
-    def change(self, steps: np.ndarray) -> np.ndarray:
-        """Ψ(ν + step) − Ψ(ν) for steps (k, n), shape (k, n); infinite or not a number beyond the curve's end."""
-
-    @abstractmethod
-    def slope(self, step: np.ndarray | None = None) -> np.ndarray:
-        """D = dψ/dν at ν + step (at ν without one), shape (n,)."""
-
-    @abstractmethod
-    def rate(self) -> np.ndarray:
-        """About |d ln D/dν|, shape (n,): 1/rate is a step over which the curve bends."""
-
-    @abstractmethod
-    def sensitivity(self, size: float) -> np.ndarray:
-        """About the largest D(ψ)/size over |ψ| up to ``size``, shape (n,): what a change of ν may come to be in ψ."""
-
-    @abstractmethod
-    def move(self, step: np.ndarray) -> None:
-        """Make ν + step the point."""
-
-    @abstractmethod
-    def theta(self, step: np.ndarray) -> np.ndarray:
-        """θ at ν + step, shape (width, n)."""
-
-    @abstractmethod
-    def travelled(self) -> np.ndarray:
-        """About |ν| from the start of the curve to the point, shape (n,): what its rounding errors are relative to."""
 
 
 class TwoSided(Cell):
@@ -257,54 +215,8 @@ class FourLayers(_Layers):
         return square, (x + self.kappa * step) * np.sqrt(square)
 
 
-class MirrorCell(Cell):
-    """Any parametrization, by its mirror: in torch, and as accurate as that is."""
-
-    def __init__(self, parametrization: Parametrization, start: torch.Tensor, stages: int) -> None:
-        self.parametrization, self.stages = parametrization, stages
-        self.mirror = parametrization.mirror(start)
-        self._stacked = parametrization.mirror(start.repeat(1, stages))  # a step of all stages is one call
-        self.psi = self.mirror.origin.numpy().copy()
-
-    def _change(self, mirror: Mirror, psi: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        before = torch.from_numpy(psi)
-        return (mirror.after(before, torch.from_numpy(steps)) - before).numpy()
-
-    def change(self, steps: np.ndarray) -> np.ndarray:
-        if len(steps) == self.stages:
-            psi = np.tile(self.psi, self.stages)
-            return self._change(self._stacked, psi, steps.reshape(-1)).reshape(steps.shape)
-        return np.stack([self._change(self.mirror, self.psi, np.ascontiguousarray(row)) for row in steps])
-
-    def _psi(self, step: np.ndarray | None) -> torch.Tensor:
-        return torch.from_numpy(self.psi if step is None else self.psi + self.change(step[None])[0])
-
-    def slope(self, step: np.ndarray | None = None) -> np.ndarray:
-        return self.mirror.slope(self._psi(step)).numpy()
-
-    def rate(self) -> np.ndarray:
-        bend = self.parametrization.curvature(self.mirror.theta(torch.from_numpy(self.psi)))
-        return 2 * torch.linalg.matrix_norm(bend.movedim(-1, 0), ord="fro").detach().numpy()
-
-    def sensitivity(self, size: float) -> np.ndarray:
-        low, high = self.mirror.range()
-        ends = [torch.full_like(low, value).clamp(low, high) for value in (-size, size)]
-        slopes = [self.mirror.slope(end).detach().numpy() for end in ends]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.nan_to_num(np.fmax(*slopes) / size, nan=0.0, posinf=0.0)
-
-    def move(self, step: np.ndarray) -> None:
-        self.psi = self.psi + self.change(step[None])[0]
-
-    def theta(self, step: np.ndarray) -> np.ndarray:
-        return self.mirror.theta(self._psi(step)).detach().numpy()
-
-    def travelled(self) -> np.ndarray:
-        return np.abs(self.mirror.nu(torch.from_numpy(self.psi)).numpy())
-
-
-def make_cell(parametrization: Parametrization, start: torch.Tensor, stages: int) -> Cell:
-    """The cell of a parametrization from θ(0) = ``start`` (width, n), for a method of so many stages."""
+def make_cell(parametrization: Parametrization, start: torch.Tensor) -> Cell:
+    """The cell of a parametrization from θ(0) = ``start`` (width, n)."""
     theta = np.ascontiguousarray(start.detach().to("cpu", torch.float64).numpy())
     if type(parametrization) in (Power, Entropy, Nonnegative):
         return TwoSided(theta, parametrization.p)  # type: ignore[attr-defined]
@@ -312,4 +224,4 @@ def make_cell(parametrization: Parametrization, start: torch.Tensor, stages: int
         closed = {2: TwoLayers, 3: ThreeLayers, 4: FourLayers}.get(parametrization.layers)
         if closed is not None:
             return closed(theta)
-    return MirrorCell(parametrization, start.detach().to("cpu", torch.float64), stages)
+    return CurveCell(parametrization, start)

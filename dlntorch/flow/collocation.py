@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from dlntorch.flow.cells import Cell
+from dlntorch.flow.cell import Cell
 from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import Solved, StageSolver
 from dlntorch.numerics.trajectory import Status

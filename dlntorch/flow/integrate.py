@@ -192,7 +192,7 @@ def _own_path(
     """The flow by the package's own integrator, on the CPU."""
     A, y = full.A.numpy(), full.y.numpy()
     stages = stages_for(rtol)
-    cell = make_cell(parametrization, start, stages)
+    cell = make_cell(parametrization, start)
     left = full.y - full.A @ torch.from_numpy(cell.psi)
     nearest = torch.linalg.lstsq(full.A, left[:, None], driver="gelsd").solution[:, 0].numpy() + cell.psi
     integrator = Integrator(

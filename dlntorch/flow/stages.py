@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import lapack
 
-from dlntorch.flow.cells import Cell, TwoSided
+from dlntorch.flow.cell import Cell
+from dlntorch.flow.cells import TwoSided
 from dlntorch.flow.radau import Tableau
 from dlntorch.flow.stage_kernel import solve_stages
 from dlntorch.numerics.compiling import compiles
