@@ -37,8 +37,8 @@ class Cell(ABC):
         """About the largest D(ψ)/size over |ψ| up to ``size``, shape (n,): what a change of ν may come to be in ψ."""
 
     @abstractmethod
-    def move(self, step: np.ndarray) -> None:
-        """Make ν + step the point."""
+    def move(self, step: np.ndarray) -> np.ndarray:
+        """Make ν + step the point; returns what ψ changed by, to relative accuracy."""
 
     @abstractmethod
     def theta(self, step: np.ndarray) -> np.ndarray:

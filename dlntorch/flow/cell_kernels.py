@@ -15,7 +15,7 @@ import math
 
 from dlntorch.numerics.compiling import SUMS, kernel
 
-__all__ = ["EXPONENTIAL", "GENERAL", "change_one_side", "move_one_side"]
+__all__ = ["EXPONENTIAL", "GENERAL", "change_sides", "move_sides"]
 
 #: The kinds of growth that have no small integer k; k = 2 and 3 (p = 4 and 3) are their own numbers.
 GENERAL, EXPONENTIAL = 0, -1
@@ -26,7 +26,7 @@ _SMALL = 1e-290
 
 
 @kernel(fastmath=SUMS)
-def change_one_side(kind, k, c, sign, u, f, log_f, steps, out):
+def _change_one_side(kind, k, c, sign, u, f, log_f, steps, out):
     """out += sign·(f′ − f) after ``steps`` (stages, n) in sign·ν; infinite at and beyond the pole."""
     stages, n = steps.shape
     for j in range(stages):
@@ -55,14 +55,25 @@ def change_one_side(kind, k, c, sign, u, f, log_f, steps, out):
 
 
 @kernel
-def move_one_side(kind, k, c, sign, u, f, log_f, f0, log_f0, step):
-    """u, f and log f after a ``step`` (n,) in ν; at p = 2, u is 1 and falls by the steps in cν."""
-    for i in range(step.size):
-        u[i] -= sign * c[i] * step[i]
-        if kind == EXPONENTIAL:
-            log_f[i] = log_f0[i] - (u[i] - 1.0)
-            factor = math.exp(1.0 - u[i])
-        else:
-            log_f[i] = log_f0[i] - k * math.log(u[i])
-            factor = u[i] ** -k
-        f[i] = f0[i] * factor if f0[i] > _SMALL and factor < math.inf else math.exp(log_f[i])
+def change_sides(kind, k, c, u, f, log_f, steps, out):
+    """ψ′ − ψ after ``steps`` (stages, n) in ν, into ``out``; c, u, f and log f of one side or two, (sides, n)."""
+    out[:] = 0.0
+    for side in range(c.shape[0]):
+        _change_one_side(kind, k, c[side], 1.0 - 2.0 * side, u[side], f[side], log_f[side], steps, out)
+
+
+@kernel
+def move_sides(kind, k, c, u, f, log_f, f0, log_f0, step):
+    """u, f and log f (sides, n) after a ``step`` (n,) in ν; at p = 2, u is 1 and falls by the steps in cν."""
+    for side in range(c.shape[0]):
+        sign = 1.0 - 2.0 * side
+        for i in range(step.size):
+            u[side, i] -= sign * c[side, i] * step[i]
+            if kind == EXPONENTIAL:
+                log_f[side, i] = log_f0[side, i] - (u[side, i] - 1.0)
+                factor = math.exp(1.0 - u[side, i])
+            else:
+                log_f[side, i] = log_f0[side, i] - k * math.log(u[side, i])
+                factor = u[side, i] ** -k
+            start = f0[side, i]
+            f[side, i] = start * factor if start > _SMALL and factor < math.inf else math.exp(log_f[side, i])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dlntorch.flow.cell import Cell
-from dlntorch.flow.cell_kernels import EXPONENTIAL, GENERAL, change_one_side, move_one_side
+from dlntorch.flow.cell_kernels import EXPONENTIAL, GENERAL, change_sides, move_sides
 from dlntorch.flow.curve_cell import CurveCell
 from dlntorch.model import Entropy, Nonnegative, Parametrization, Power, Product
 
@@ -37,6 +37,7 @@ class TwoSided(Cell):
             self.log_f0 = p * np.log(start) + math.log(unit)
             self.f0 = unit * start**p
             self.c = p * (p - 2) * start ** (p - 2) if p > 2 else np.full_like(start, growth)
+        self._kc = self.k * self.c
         self.kind = EXPONENTIAL if p == 2 else GENERAL
         if self.k in (2.0, 3.0) and self.f0.min() > 1e-290:
             self.kind = int(self.k)
@@ -44,33 +45,28 @@ class TwoSided(Cell):
         self.psi = self.f[0] - self.f[1] if len(start) == 2 else self.f[0].copy()
 
     def change(self, steps: np.ndarray) -> np.ndarray:
-        out = np.zeros_like(steps)
-        for side, sign in zip(range(len(self.c)), (1.0, -1.0), strict=False):
-            change_one_side(
-                self.kind, self.k, self.c[side], sign, self.u[side], self.f[side], self.log_f[side], steps, out
-            )
+        out = np.empty_like(steps)
+        change_sides(self.kind, self.k, self.c, self.u, self.f, self.log_f, steps, out)
         return out
 
     def _moved(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """u, f and log f at ν + step, (sides, n) each."""
         u, f, log_f = self.u.copy(), self.f.copy(), self.log_f.copy()
-        for side, sign in zip(range(len(self.c)), (1.0, -1.0), strict=False):
-            move_one_side(
-                self.kind, self.k, self.c[side], sign, u[side], f[side], log_f[side], self.f0[side],
-                self.log_f0[side], step,
-            )  # fmt: skip
+        move_sides(self.kind, self.k, self.c, u, f, log_f, self.f0, self.log_f0, step)
         return u, f, log_f
 
     def slope(self, step: np.ndarray | None = None) -> np.ndarray:
         u, f = (self.u, self.f) if step is None else self._moved(step)[:2]
-        return (self._growth(u) * f).sum(axis=0)
+        growth = self._growth(u) * f
+        return growth[0] + growth[1] if len(growth) == 2 else growth[0]
 
     def _growth(self, u: np.ndarray) -> np.ndarray:
         """d ln f/dν of the sides."""
-        return self.c if self.p == 2 else self.k * self.c / u
+        return self.c if self.p == 2 else self._kc / u
 
     def rate(self) -> np.ndarray:
-        return self._growth(self.u).max(axis=0)
+        growth = self._growth(self.u)
+        return np.maximum(growth[0], growth[1]) if len(growth) == 2 else growth[0].copy()
 
     def sensitivity(self, size: float) -> np.ndarray:
         log_size = math.log(size) if size > 0 else -math.inf
@@ -80,15 +76,16 @@ class TwoSided(Cell):
         with np.errstate(over="ignore"):
             return np.exp((log_growth + log_f - log_size).max(axis=0))
 
-    def move(self, step: np.ndarray) -> None:
+    def move(self, step: np.ndarray) -> np.ndarray:
         change = self.change(step[None])[0]
-        self.u, self.f, self.log_f = self._moved(step)
+        move_sides(self.kind, self.k, self.c, self.u, self.f, self.log_f, self.f0, self.log_f0, step)
         if len(self.f) == 1:
             self.psi = self.f[0].copy()
-            return
+            return change
         difference = self.f[0] - self.f[1]
-        cancels = np.abs(difference) < _CANCELS * self.f.max(axis=0)
+        cancels = np.abs(difference) < _CANCELS * np.maximum(self.f[0], self.f[1])
         self.psi = np.where(cancels, self.psi + change, difference)
+        return change
 
     def theta(self, step: np.ndarray) -> np.ndarray:
         u = self._moved(step)[0]
@@ -138,11 +135,12 @@ class _Layers(Cell):
         square, q = (self.square, self.q) if step is None else self._moved(step)
         return square ** (self.layers - 2) * ((self.layers - 1) * q * q + square)
 
-    def move(self, step: np.ndarray) -> None:
+    def move(self, step: np.ndarray) -> np.ndarray:
         change = self.change(step[None])[0]
         self.square, self.q = self._moved(step)
         self.psi = self.psi + change
         self._nu = self._nu + step
+        return change
 
     def theta(self, step: np.ndarray) -> np.ndarray:
         square, q = self._moved(step)

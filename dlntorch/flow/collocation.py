@@ -210,9 +210,7 @@ class Integrator:
 
     def _accept(self, found: Solved, h: float, ends: bool, end: float) -> None:
         """Move to the end of the step."""
-        step = found.steps[-1]
-        self.r = self.r - self.A @ self.cell.change(step[None])[0]
-        self.cell.move(step)
+        self.r = self.r - self.A @ self.cell.move(found.steps[-1])
         psi = self.cell.psi
         actual = self.y - self.A @ psi
         rounding = 8 * _EPS * (self._absolute @ np.abs(psi) + np.abs(self.y))

@@ -109,10 +109,12 @@ class CurveCell(Cell):
                 theta, psi = torch.where(going, ahead, theta), torch.where(going, psi + change, psi)
         return largest.numpy() / size
 
-    def move(self, step: np.ndarray) -> None:
-        self._theta, change = self._along(self._theta, torch.from_numpy(step))
-        self.psi = self.psi + change.numpy()
+    def move(self, step: np.ndarray) -> np.ndarray:
+        self._theta, moved = self._along(self._theta, torch.from_numpy(step))
+        change = moved.numpy()
+        self.psi = self.psi + change
         self._nu = self._nu + step
+        return change
 
     def theta(self, step: np.ndarray) -> np.ndarray:
         return self._after(step).numpy().copy()

@@ -7,7 +7,7 @@ Wanner, Solving Ordinary Differential Equations II, section IV.8). Order 2s − 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -26,7 +26,8 @@ class Tableau:
         to_modes: Their left eigenvectors, ((s + 1)/2, s), complex.
         from_modes: Their right ones, (s, (s + 1)/2); twice the real part for a pair.
         embedded: e, shape (s,): (λ₀/h − J)⁻¹(ẋ(0) + λ₀ e·Z/h) estimates the error to order s.
-        barycentric: Weights of interpolation at 0 and the nodes, (s + 1,).
+        points: 0 and the nodes, (s + 1,).
+        barycentric: Weights of interpolation there, (s + 1,).
     """
 
     nodes: np.ndarray
@@ -35,26 +36,26 @@ class Tableau:
     to_modes: np.ndarray
     from_modes: np.ndarray
     embedded: np.ndarray
+    points: np.ndarray
     barycentric: np.ndarray
 
-    @property
+    @cached_property
     def stages(self) -> int:
         """s."""
         return self.nodes.size
 
-    @property
+    @cached_property
     def middle(self) -> int:
         """The stage nearest to the middle of the step."""
         return int(np.abs(self.nodes - 0.5).argmin())
 
     def interpolation(self, x: np.ndarray) -> np.ndarray:
         """The matrix (k, s) that takes Z to the collocation polynomial at x (k,), in units of the step; 0 at 0."""
-        points = np.concatenate([[0.0], self.nodes])
-        factors = x[:, None] - points
-        out = np.empty((x.size, points.size))
-        for j in range(points.size):
-            out[:, j] = np.delete(factors, j, axis=1).prod(axis=1) * self.barycentric[j]
-        return out[:, 1:]
+        factors = x[:, None] - self.points
+        before, after = np.ones_like(factors), np.ones_like(factors)
+        np.cumprod(factors[:, :-1], axis=1, out=before[:, 1:])
+        np.cumprod(factors[:, :0:-1], axis=1, out=after[:, -2::-1])
+        return (before * after * self.barycentric)[:, 1:]
 
 
 @lru_cache
@@ -85,5 +86,12 @@ def tableau(stages: int) -> Tableau:
     differences = points[:, None] - points
     np.fill_diagonal(differences, 1.0)
     return Tableau(
-        nodes, inverse, eigenvalues[keep], left[keep], weights, (b_hat - a[-1]) @ inverse, 1 / differences.prod(axis=1)
+        nodes=nodes,
+        inverse=inverse,
+        eigenvalues=eigenvalues[keep],
+        to_modes=left[keep],
+        from_modes=weights,
+        embedded=(b_hat - a[-1]) @ inverse,
+        points=points,
+        barycentric=1 / differences.prod(axis=1),
     )

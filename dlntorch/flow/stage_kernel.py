@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from dlntorch.flow.cell_kernels import change_one_side
+from dlntorch.flow.cell_kernels import change_sides
 from dlntorch.numerics.compiling import SUMS, kernel
 
 __all__ = ["solve_stages"]
@@ -223,11 +223,8 @@ def solve_stages(
     x = np.empty((modes, m))
     z = np.zeros((modes, m))
     last, rate = 0.0, 0.0
-    sides = c.shape[0]
     for iteration in range(1, _MOST_ITERATIONS + 1):
-        dpsi[:] = 0.0
-        for side in range(sides):
-            change_one_side(kind, k, c[side], 1.0 - 2.0 * side, u[side], f[side], log_f[side], V, dpsi)
+        change_sides(kind, k, c, u, f, log_f, V, dpsi)
         for j in range(s):
             for i in range(n):
                 if not abs(dpsi[j, i]) < math.inf:
