@@ -46,11 +46,12 @@ _FALL = 1e-6
 
 @dataclass
 class Path:
-    """What an integration found: times reached, ψ (n,) and θ (width, n) there, and how it ended."""
+    """What an integration found: blocks of times reached, ψ (k, n) and θ (k, width, n) there, and how it ended."""
 
-    times: list[float] = field(default_factory=list)
+    times: list[np.ndarray] = field(default_factory=list)
     psi: list[np.ndarray] = field(default_factory=list)
     theta: list[np.ndarray] = field(default_factory=list)
+    count: int = 0
     status: Status = Status.MAX_TIME
     reason: str = ""
     #: The largest change of ψ by one rounding of t or of ν, relative to ‖ψ‖_∞, and its time.
@@ -101,6 +102,7 @@ class Integrator:
         self._largest = max(size, float(np.abs(cell.psi).max(initial=0.0)))
         self._sensitivity = cell.sensitivity(self._largest)
         self._absolute = np.abs(A)
+        self._lengths = np.linalg.norm(A, axis=0)
         self._last: tuple[np.ndarray, float] | None = None  # the last stages and their step
         self._accepted: tuple[float, float] | None = None  # the last step and the ratio of its error to the tolerance
         self._order = self.method.stages + 1
@@ -123,14 +125,13 @@ class Integrator:
 
     def _integrate(self, path: Path, times: np.ndarray) -> None:
         if self.stop_norm is not None and float(np.linalg.norm(self.r)) <= self.stop_norm:
-            self._record(path, 0.0, None)
+            self._record(path, np.zeros(1))
             path.status = Status.CONVERGED
             return
-        for time in times[times == 0]:
-            self._record(path, float(time), None)
+        self._record(path, times[times == 0])
         end = float(times[-1])
         h = self._first_step(end) if end > 0 else 0.0
-        while path.status is Status.MAX_TIME and len(path.times) < times.size:
+        while path.status is Status.MAX_TIME and path.count < times.size:
             h = self._advance(path, times, h, end)
         blur, when = path.blurred
         if blur > max(100 * self.rtol, _BLUR):
@@ -142,8 +143,7 @@ class Integrator:
         """One accepted step and the outputs in it, or the path's end; returns the next step to try."""
         velocity, D = self.solver.velocity(self.r), self.cell.slope()
         if not self.r.any():  # nothing moves any more
-            for time in times[len(path.times) :]:
-                self._record(path, float(time), None)
+            self._record(path, times[path.count :])
             return h
         guess, offset = self._last, 1.0
         for failures in range(_FAILURES):
@@ -161,7 +161,7 @@ class Integrator:
                 guess, h = None, 0.3 * h
                 self.rejected += 1
                 continue
-            inside = np.searchsorted(times, self.t + (self.t_low + h)) - len(path.times)
+            inside = np.searchsorted(times, self.t + (self.t_low + h)) - path.count
             if inside > _MANY_OUTPUTS:
                 allowed = self.rtol / weight
             else:
@@ -242,27 +242,43 @@ class Integrator:
         """Record the outputs in a step, and find the stop where the residual reaches it."""
         exact = float((found.error * weight).max(initial=0.0)) <= self.rtol
 
+        def interpolated(parts: np.ndarray) -> np.ndarray:
+            return self.method.interpolation(parts / h) @ found.Z @ self.solver.B.T
+
         def step_to(part: float) -> np.ndarray:
             if part >= h:
                 return found.steps[-1]
-            inside = self.method.interpolation(self.method.nodes * (part / h)) @ found.Z
             if not exact:
+                inside = self.method.interpolation(self.method.nodes * (part / h)) @ found.Z
                 solved = self.solver.solve(part, inside, *point)
                 if solved is not None:
                     return solved.steps[-1]
                 path.note(
                     f"psi at t = {self.t + (self.t_low + part):.6g} is interpolated: its own step does not converge"
                 )
-            return self.solver.B @ inside[-1]
+            return interpolated(np.array([part]))[0]
 
         stop = self._stop_inside(h, found, step_to)
-        for time in times[len(path.times) :]:
-            part = h if ends and time == times[-1] else (float(time) - self.t) - self.t_low
-            if part > h or (stop is not None and part >= stop[0]) or self.evaluations >= self.max_evaluations:
-                break
-            self._record(path, float(time), step_to(part) if part > 0 else None)
+        left = times[path.count :]
+        parts = np.maximum((left - self.t) - self.t_low, 0.0)
+        if ends:
+            parts[-1] = h
+        inside = parts[: np.searchsorted(parts, h, side="right")]
+        if stop is not None:
+            inside = inside[inside < stop[0]]
+        if exact and inside.size:
+            steps = interpolated(inside)
+            steps[inside >= h] = found.steps[-1]
+            self._record(path, left[: inside.size], steps)
+        elif inside.size:
+            steps = []
+            for part in inside:
+                if self.evaluations >= self.max_evaluations:  # the next step says so
+                    break
+                steps.append(step_to(float(part)))
+            self._record(path, left[: len(steps)], np.array(steps).reshape(len(steps), -1))
         if stop is not None and self.evaluations < self.max_evaluations:
-            self._record(path, self.t + (self.t_low + stop[0]), stop[1])
+            self._record(path, np.array([self.t + (self.t_low + stop[0])]), stop[1][None])
             path.status = Status.CONVERGED
 
     def _stop_inside(
@@ -278,20 +294,34 @@ class Integrator:
     def _norm_after(self, step: np.ndarray) -> float:
         return float(np.linalg.norm(self.r - self.A @ self.cell.change(step[None])[0]))
 
-    def _record(self, path: Path, time: float, step: np.ndarray | None) -> None:
-        """Keep ψ and θ at a step in ν from the point."""
+    def _record(self, path: Path, times: np.ndarray, steps: np.ndarray | None = None) -> None:
+        """Keep ψ and θ at times (k,), steps (k, n) in ν from the point, or none."""
+        if times.size == 0:
+            return
         cell = self.cell
-        if step is None:
-            step, psi = np.zeros_like(cell.psi), cell.psi.copy()
+        if steps is None:
+            steps = np.zeros((times.size, cell.psi.size))
+            psi = np.repeat(cell.psi[None], times.size, axis=0)
         else:
-            psi = cell.psi + cell.change(step[None])[0]
-        path.times.append(time)
+            psi = cell.psi + cell.change(steps)
+        path.times.append(times)
         path.psi.append(psi)
-        path.theta.append(cell.theta(step))
-        size = float(np.abs(psi).max(initial=0.0))
-        if size > 0:
-            moving = np.abs(self.A.T @ (self.r - self.A @ (psi - cell.psi)))
-            rounding = np.spacing(time) * moving + _EPS * cell.travelled()
-            blur = float((cell.slope(step) * rounding).max()) / size
-            if blur > path.blurred[0]:
-                path.blurred = (blur, time)
+        path.theta.append(cell.theta(steps))
+        path.count += times.size
+        self._blur(path, times, steps, psi)
+
+    def _blur(self, path: Path, times: np.ndarray, steps: np.ndarray, psi: np.ndarray) -> None:
+        """Note what one rounding of t and of ν makes of ψ."""
+        size = np.abs(psi).max(axis=1, initial=0.0)
+        travelled = _EPS * self.cell.travelled()
+        # the residual never grows: a bound over the step, which spares most outputs the rest
+        bound = self._sensitivity * (np.spacing(times[-1]) * self._lengths * np.linalg.norm(self.r) + travelled)
+        if size.max(initial=0.0) == 0 or float(bound.max(initial=0.0)) * self._largest <= _BLUR * size.min():
+            return
+        for time, step, value, scale in zip(times, steps, psi, size, strict=True):
+            if scale > 0:
+                moving = np.abs(self.A.T @ (self.r - self.A @ (value - self.cell.psi)))
+                moved = self.cell.slope(step) * (np.spacing(time) * moving + travelled)
+                blur = float(moved.max()) / float(scale)
+                if blur > path.blurred[0]:
+                    path.blurred = (blur, float(time))
