@@ -34,7 +34,7 @@ _FLOOR = 3e-16
 _SAFETY, _GROWTH, _SHRINK = 0.9, 6.0, 0.1
 _FAILURES = 60
 #: The part of the tolerance that an estimate may be: measured, so that ψ is right to a hundred times ``rtol`` in jumps too.
-_PART = 0.03
+_PART = 0.3
 #: A change by rounding that is not worth a word.
 _BLUR = 1e-9
 _EPS = float(np.finfo(np.float64).eps)
@@ -142,6 +142,7 @@ class Integrator:
     def _advance(self, path: Path, times: np.ndarray, h: float, end: float) -> float:
         """One accepted step and the outputs in it, or the path's end; returns the next step to try."""
         velocity, D = self.solver.velocity(self.r), self.cell.slope()
+        straight = self.solver.B @ velocity
         if not self.r.any():  # nothing moves any more
             self._record(path, times[path.count :])
             return h
@@ -154,18 +155,15 @@ class Integrator:
             remaining = (end - self.t) - self.t_low
             ends = h >= remaining * (1 - 1e-10)
             h = remaining if ends else h
-            natural, weight = self._weights(D, velocity, h)
-            limits = 0.1 * self.rtol / weight
+            natural, weight = self._weights(D, straight, h)
+            limits = 0.3 * self.rtol / weight
             found = self.solver.solve(h, self._guess(guess, offset, h), velocity, D, limits)
             if found is None:
                 guess, h = None, 0.3 * h
                 self.rejected += 1
                 continue
             inside = np.searchsorted(times, self.t + (self.t_low + h)) - path.count
-            if inside > _MANY_OUTPUTS:
-                allowed = self.rtol / weight
-            else:
-                allowed = _PART * (self.rtol * natural / weight) ** (self._order / (2 * self.method.stages)) / natural
+            allowed = self._allowed(found, h * straight, natural, weight, dense=inside > _MANY_OUTPUTS)
             ratio = max(float((found.error / allowed).max(initial=0.0)), 1e-30)
             if not ratio <= 1:
                 guess, offset = (found.Z, h), 0.0
@@ -181,15 +179,30 @@ class Integrator:
         path.reason = f"the integration stopped at t = {self.t:.6g}: no step is short enough"
         return h
 
-    def _weights(self, D: np.ndarray, velocity: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+    def _weights(self, D: np.ndarray, straight: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
         """(what an error of ν counts on the curve's own scale, what it counts for ψ now and later), (n,) each."""
         size = max(float(np.abs(self.cell.psi).max()), _FALL * self._largest if self.steps else 0.0)
         if self.steps == 0:  # ψ may start at 0: what it will be at the end of the step
-            size = max(size, float(np.abs(D * (self.solver.B @ velocity)).max()) * h)
+            size = max(size, float(np.abs(D * straight).max()) * h)
         now = D / size if size > 0 else np.zeros_like(D)
         natural = np.maximum(self.cell.rate(), now)
         weight = np.maximum(self._sensitivity, natural)
         return natural, np.minimum(weight, natural * (self.rtol / _FLOOR))
+
+    def _allowed(
+        self, found: Solved, straight: np.ndarray, natural: np.ndarray, weight: np.ndarray, dense: bool
+    ) -> np.ndarray:
+        """What the estimate may be, (n,): the tolerance, or more where the step's end is of a higher order.
+
+        By how much a step leaves the straight line is what its errors are a part of: ε^{s+1} in the estimate, ε^{2s} at
+        the end. Where outputs are dense, the estimate itself is below the tolerance, and with it the whole polynomial.
+        """
+        tolerance = self.rtol / weight
+        if dense:
+            return tolerance
+        left = np.abs(found.steps - self.method.nodes[:, None] * straight).max(axis=0)
+        order = self._order / (2 * self.method.stages)
+        return np.maximum(tolerance, _PART * np.minimum(left, 1 / natural) ** (1 - order) * tolerance**order)
 
     def _guess(self, last: tuple[np.ndarray, float] | None, offset: float, h: float) -> np.ndarray:
         """Stages from the polynomial of the last step (offset 1), or of a longer try (0); zeros without one."""
