@@ -38,9 +38,7 @@ def time_to_come_within(
         times = time * np.logspace(0, DECADES, 24 * DECADES + 1)
     times = np.unique(times[np.isfinite(times)])  # at the ends of float64 the last overflow and the first are equal
     try:
-        path = integrate_flow(
-            problem, settings.depth_or_law, settings.alpha, times, rtol=1e-8, method="LSODA", max_evaluations=6_000
-        )
+        path = integrate_flow(problem, settings.depth_or_law, settings.alpha, times, rtol=1e-6, max_evaluations=6_000)
     except (ArithmeticError, RuntimeError, InputError):  # what is said about a run never ends it
         return None
     near = torch.nonzero(distance(path.psi, limit) <= target)
