@@ -16,7 +16,9 @@ from torch import Tensor
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.reference.basis_pursuit_batched import Start, starts
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
+from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason, nonnegative_least_squares
 from dlntorch.reference.scaling import Answer, ScaledProblem
+from dlntorch.reference.weights import Weights
 from dlntorch.trajectory import Status, short_repr
 from dlntorch.validation import InputError, check_count, check_device, check_dtype, check_number, check_unmasked
 
@@ -73,6 +75,9 @@ class BasisPursuitResult:
 def basis_pursuit(
     A: Any,
     y: Any,
+    weights: Any = None,
+    nonnegative: bool = False,
+    noise: float = 0.0,
     *,
     tol: float = 1e-9,
     max_iterations: int = 100,
@@ -81,9 +86,15 @@ def basis_pursuit(
 ) -> BasisPursuitResult:
     """Solve min ‖x‖₁ subject to Ax = y, with a certificate: a feasible x, a λ with |Aᵀλ| <= 1, and their gap.
 
+    With weights the norm is Σ w₊x⁺ + w₋x⁻, and −w₋ <= Aᵀλ <= w₊.
+
     Args:
         A: Matrix (m, n) or batch of matrices (B, m, n): tensor or array-like, real and finite, any rank.
         y: Right-hand side (m,), or (B, m): one for each matrix, or several for one matrix.
+        weights: w > 0, shape (n,), or a pair (w₊, w₋) of them, for positive and for negative entries; None for ones.
+        nonnegative: Whether x >= 0. Where no such x has Ax = y the status is ``failed``, and x is where nonnegative
+            least squares lies.
+        noise: ε >= 0: subject to ‖Ax − y‖₂ <= ε.
         tol: Largest relative duality gap, and largest bound of its error (or 1e-12), that count as converged, > 0. The
             crossover usually ends at 1e-14.
         max_iterations: Bound on the Newton matrices of each problem; at most 100 + 2m simplex pivots follow the last.
@@ -100,7 +111,14 @@ def basis_pursuit(
         derivatives flow through the result.
 
     Raises:
-        InputError: A or y is empty, not finite, complex or of the wrong shape; tol or max_iterations out of range.
+        InputError: A or y is empty, not finite, complex or of the wrong shape; weights not > 0 or of the wrong length;
+            noise, tol or max_iterations out of range.
+
+    Example:
+        >>> basis_pursuit([[1.0, 2.0, 2.0]], [4.0]).x.tolist() in ([0.0, 2.0, 0.0], [0.0, 0.0, 2.0])
+        True
+        >>> basis_pursuit([[1.0, 2.0, 2.0]], [4.0], weights=[1.0, 3.0, 4.0]).x.tolist()
+        [4.0, 0.0, 0.0]
     """
     tol = check_number("tol", tol, above=0)
     max_iterations = check_count("max_iterations", max_iterations)
@@ -112,17 +130,21 @@ def basis_pursuit(
     eps = max(eps_A, eps_y)
     shared = matrices.ndim == 2
     rows = np.atleast_2d(sides)
-    first = ScaledProblem(matrices, eps) if shared else None
-    scaled = [first or ScaledProblem(matrices[i], eps) for i in range(len(rows))]
+    weighting = Weights.of(weights, matrices.shape[-1], nonnegative)
+    first = ScaledProblem(matrices, eps, weighting) if shared else None
+    scaled = [first or ScaledProblem(matrices[i], eps, weighting) for i in range(len(rows))]
     begun: list[Start | None] = [None] * len(rows)
     work = matrices.shape[-1] * matrices.shape[-2] ** 2
-    if isinstance(A, Tensor) and A.device.type != "cpu" and len(rows) > 1:
+    if weighting.plain and isinstance(A, Tensor) and A.device.type != "cpu" and len(rows) > 1:
         begun = _begin_together(scaled, rows, max_iterations, A.device)
-    elif len(rows) >= _SEVERAL and work <= _TINY:
+    elif weighting.plain and len(rows) >= _SEVERAL and work <= _TINY:
         begun = _begin_together(scaled, rows, max_iterations, torch.device("cpu"))
     answers = [
         _solve(one, side, tol, max_iterations, start) for one, side, start in zip(scaled, rows, begun, strict=True)
     ]
+    if nonnegative:
+        given = [matrices] * len(rows) if shared else list(matrices)
+        answers = [_admitted(*each) for each in zip(answers, scaled, given, rows, strict=True)]
     return _collect(answers, sides.ndim == 1, kind, place)
 
 
@@ -153,7 +175,7 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
         return scaled.zero_answer()
     if scaled.path is None:
         scaled.path = PathProblem(scaled.reduced)
-    outcome = follow(scaled.path, b, tol, max_iterations, start)
+    outcome = follow(scaled.path, b, tol, max_iterations, start, scaled.weights.costs)
     answer = scaled.restore(outcome.vertex.x, outcome.vertex.dual)
     answer.iterations = outcome.iterations
     if answer.status is not Status.CONVERGED:
@@ -175,6 +197,26 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
         f"after {outcome.iterations} iterations"
     )
     return answer
+
+
+def _admitted(answer: Answer, scaled: ScaledProblem, A: np.ndarray, y: np.ndarray) -> Answer:
+    """The answer with x >= 0, or nonnegative least squares where they show that there is none."""
+    if answer.status is Status.CONVERGED or not np.any(y):
+        return answer
+    x, residual = nonnegative_least_squares(A, y)
+    if residual <= INFEASIBLE:
+        return answer
+    return Answer(
+        x,
+        np.zeros(y.size),
+        value=float(x.sum()),
+        gap=1.0,
+        primal_residual=residual,
+        is_vertex=scaled.independent(x[scaled.columns]),
+        status=Status.FAILED,
+        reason=infeasible_reason(residual),
+        iterations=answer.iterations,
+    )
 
 
 def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tuple[np.ndarray, float]:

@@ -317,7 +317,7 @@ def test_the_path_of_a_batch_ends_in_the_same_vertices() -> None:
         state = start.state
         assert min(part.min() for part in (state.plus, state.minus, state.u, state.v)) > 0
         assert np.linalg.norm(a @ state.psi * start.size - b) <= 1e-6 * np.linalg.norm(b)
-        assert np.allclose(state.dual @ a, state.tau, rtol=0, atol=1e-10)
+        assert np.allclose(state.dual @ a, 0.5 * (state.v - state.u), rtol=0, atol=1e-10)
         assert 1 - state.dual @ b / start.size / np.abs(state.psi).sum() <= 1e-4
 
 
