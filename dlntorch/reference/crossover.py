@@ -112,9 +112,7 @@ class Support:
         self.x[columns] = values
 
     @classmethod
-    def covering(
-        cls, A: np.ndarray, y: np.ndarray, columns: np.ndarray, costs: Costs = PLAIN
-    ) -> Support | None:
+    def covering(cls, A: np.ndarray, y: np.ndarray, columns: np.ndarray, costs: Costs = PLAIN) -> Support | None:
         """The support of an x on ``columns`` and a few more with Ax = y exactly; None when the first guess is too poor.
 
         A nonzero residual is explained by the columns missing: those it correlates with most are added, a few times.

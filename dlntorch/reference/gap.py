@@ -30,6 +30,8 @@ def duality_gap(
     value = costs.value(x)
     if not value:
         return 0.0, 0.0, 0.0
+    if np.isinf(value):  # x is not admitted
+        return 1.0, 0.0, 0.0
     size = np.abs(dual)
     rounding = EPS * float((size @ np.abs(A)).max())
     weight = 1.0 if costs is PLAIN else float(np.abs(x).sum()) / value

@@ -21,6 +21,7 @@ from dlntorch import extended
 from dlntorch.equal_columns import EqualColumns
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.problem import Problem
+from dlntorch.reference.columns import norm_2
 from dlntorch.reference.faces import Face
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
 from dlntorch.reference.standard_form import StandardForm
@@ -114,7 +115,7 @@ def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | N
     if status is Status.CONVERGED and face.reason:
         status = Status.BELOW_INPUT_PRECISION
     psi = base.psi.clone() if face.dimension == 0 or status is Status.FAILED else form.psi(x)
-    size = float(np.linalg.norm(form.A, 2)) * float(np.linalg.norm(x)) + float(np.linalg.norm(form.y))
+    size = norm_2(form.A) * float(np.linalg.norm(x)) + float(np.linalg.norm(form.y))
     return SelectedMinimizer(
         psi=psi,
         p=depth,

@@ -48,7 +48,9 @@ class Weights:
         one_sided = check_flag("nonnegative", nonnegative)
         plus, minus = _sides(weights, n)
         if one_sided and minus is not None:
-            raise InputError(f"weights must have one entry for each of the {n} coordinates with nonnegative, got a pair")
+            raise InputError(
+                f"weights must have one entry for each of the {n} coordinates with nonnegative, got a pair"
+            )
         if plus is None:
             return cls(Costs(np.ones(n), None)) if one_sided else UNWEIGHTED
         other = plus if minus is None else minus
