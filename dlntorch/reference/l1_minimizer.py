@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.extended import refine
+from dlntorch.numerics.extended import refine
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import check_choice
 from dlntorch.problem import Problem
 from dlntorch.reference.basis_pursuit_path import follow
 from dlntorch.reference.faces import UNDECIDED_FACTOR, Face, find_face, numerical_rank
@@ -24,8 +26,6 @@ from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason, nonneg
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import Vertex, fast_vertex, least_squares, polished_vertex, solve_vertex
 from dlntorch.reference.weights import Weights
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import check_choice
 
 __all__ = ["Certificate", "L1Minimizer", "l1_minimizer"]
 

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dlntorch import extended
-from dlntorch.problem import WELL_CONDITIONED, Problem, norm
+from dlntorch.numerics import extended
+from dlntorch.problem.problem import WELL_CONDITIONED, Problem, norm
+from dlntorch.problem.row_space import RowSpace, Side, scaled_vector
 from dlntorch.reference.basis_pursuit_path import PathProblem
 from dlntorch.reference.costs import Costs
 from dlntorch.reference.weights import UNWEIGHTED, Weights
-from dlntorch.row_space import RowSpace, Side, scaled_vector
 
 __all__ = ["EPS", "StandardForm"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from dlntorch.numerics.validation import InputError, check_flag, check_unmasked
 from dlntorch.reference.costs import PLAIN, Costs
-from dlntorch.validation import InputError, check_flag, check_unmasked
 
 __all__ = ["UNWEIGHTED", "Weights"]
 
