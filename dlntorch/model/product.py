@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import betainc
 from torch import Tensor
 
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.parametrization import Parametrization
+from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_count
 
 __all__ = ["Product"]
@@ -60,6 +63,29 @@ class Product(Parametrization):
         if not bool((first > 0).all()):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(first.min())}")
         return torch.stack([first] * (self.width - 1) + [last])
+
+    def selector(self, initialization: Initialization | None, n: int) -> Selector | None:
+        """That of depth p = L, with a± from how far ν can move: w± = ∫ dq (q² + b²)^{(1−L)/2} from u_L to ±∞.
+
+        b² = u₁² − u_L², and with q = b tan φ the integrals are incomplete beta functions. L = 2 is depth 2 with
+        θ± = ½(u₁ ± u₂). Where |u_L| >= u₁ the curve turns, and no limit is known.
+        """
+        first, last = (part.numpy() for part in (initialization or Initialization(1.0, 0.0)).expanded(n))
+        if not np.all(last < first):
+            return None
+        if self.layers == 2:
+            return Selector.of(2.0, 0.5 * (first + last), 0.5 * (first - last))
+        if not last.any():
+            return Selector.of(float(self.layers), first, first)
+        b_squared = (first - last) * (first + last)
+        upper = 0.5 * betainc(0.5 * (self.layers - 2), 0.5, b_squared / first**2)
+        root = np.sqrt(b_squared)
+        plus, minus = (root * part ** (-1.0 / (self.layers - 2)) for part in (upper, 1 - upper))
+        return Selector.of(float(self.layers), plus, minus)
+
+    @property
+    def selector_reason(self) -> str:
+        return f"{self.name} has a selector where its last layer is smaller than the others at the start only"
 
     def __repr__(self) -> str:
         return f"Product({self.layers})"

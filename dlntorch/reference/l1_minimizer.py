@@ -25,7 +25,7 @@ from dlntorch.reference.gap import duality_gap
 from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason, nonnegative_least_squares
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import Vertex, fast_vertex, least_squares, polished_vertex, solve_vertex
-from dlntorch.reference.weights import Weights
+from dlntorch.reference.weights import UNWEIGHTED, Weights
 
 __all__ = ["Certificate", "L1Minimizer", "l1_minimizer"]
 
@@ -96,6 +96,7 @@ class L1Minimizer:
         reason: What a user should know: y outside range(A), why ``unique`` is None, why it failed.
         face: The set of all minimisers (for scaled data), which :func:`selected_minimizer` starts from.
         solver: What found the vertex: ``linprog``, ``basis_pursuit``, ``nnls`` where no ψ >= 0 interpolates.
+        weights: Of the norm, in the solver's units.
     """
 
     psi: Tensor
@@ -109,6 +110,7 @@ class L1Minimizer:
     face: Face
     error: float = 0.0
     solver: str = "linprog"
+    weights: Weights = UNWEIGHTED
 
     __repr__ = short_repr
 
@@ -151,16 +153,15 @@ def l1_minimizer(
         >>> l1_minimizer(Problem([[1.0, 2.0]], [4.0]), weights=[1.0, 3.0]).psi.tolist()
         [4.0, 0.0]
     """
-    weighting = Weights.of(weights, problem.n, nonnegative)
-    return minimizer_with(problem, weighting, check_choice("solver", solver, SOLVERS))
+    check_choice("solver", solver, SOLVERS)
+    return minimizer_with(StandardForm.of(problem, Weights.of(weights, problem.n, nonnegative)), solver)
 
 
-def minimizer_with(problem: Problem, weighting: Weights, solver: str = "auto") -> L1Minimizer:
-    """:func:`l1_minimizer` for weights that were checked."""
-    form = StandardForm.of(problem, weighting)
-    vertex, certificate, why, solver = _solve(form, solver)
+def minimizer_with(form: StandardForm, solver: str = "auto") -> L1Minimizer:
+    """:func:`l1_minimizer` of a problem and weights that were brought to standard form."""
+    vertex, certificate, why, solver = _solve(form, check_choice("solver", solver, SOLVERS))
     if form.costs.one_sided and not certificate.holds():
-        psi, residual = nonnegative_least_squares(*_given(problem))
+        psi, residual = nonnegative_least_squares(*_given(form.problem))
         if residual > INFEASIBLE:
             return _infeasible(form, vertex, certificate, psi, residual)
     vertex, error = _refined(form, vertex) if certificate.holds() else (vertex, 0.0)
@@ -195,6 +196,7 @@ def minimizer_with(problem: Problem, weighting: Weights, solver: str = "auto") -
         face=face,
         error=error,
         solver=solver,
+        weights=form.weights,
     )
 
 
@@ -220,6 +222,7 @@ def _infeasible(
         reason=infeasible_reason(residual),
         face=Face(support, np.ones(support.size), 0, lam, np.zeros_like(vertex.x), None, "no psi >= 0 has A psi = y"),
         solver="nnls",
+        weights=form.weights,
     )
 
 

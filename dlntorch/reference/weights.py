@@ -70,6 +70,15 @@ class Weights:
         """Whether the norm is a multiple of ‖ψ‖₁."""
         return self.costs is PLAIN
 
+    def same_as(self, other: Weights) -> bool:
+        """Whether the norms are the same up to a factor."""
+        mine, others = self.costs, other.costs
+        if self.plain or other.plain:
+            return self.plain and other.plain
+        alike = mine.one_sided == others.one_sided and np.array_equal(mine.plus, others.plus)
+        shifts = (np.zeros(mine.plus.size) if w.exponents is None else w.exponents for w in (self, other))
+        return alike and np.array_equal(mine.minus, others.minus) and np.array_equal(*shifts)
+
     def scaled(self, A: np.ndarray) -> np.ndarray:
         """The matrix with its columns scaled."""
         return A if self.exponents is None else np.ldexp(A, -self.exponents)
