@@ -32,7 +32,8 @@ class Columns:
         if B.shape[1] == 0:
             self.well_conditioned = True
             return
-        self._Q, self._R = scipy.linalg.qr(B, mode="economic", check_finite=False)
+        factors: Any = scipy.linalg.qr(B, mode="economic", check_finite=False)
+        self._Q, self._R = factors
         self.well_conditioned = float(lapack.dtrcon(self._R)[0]) > _CERTAIN
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:

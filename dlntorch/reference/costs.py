@@ -60,6 +60,10 @@ class Costs:
         """The slope of the cost where x has passed 0 along −d."""
         return np.where(d > 0, -self.minus[columns], self.plus[columns])
 
+    def times(self, factor: float) -> Costs:
+        """All costs times a factor."""
+        return Costs(factor * self.plus, None if self.one_sided else factor * self.minus)
+
     def distances(self, tau: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """u = c₊ − τ and v = c₋ + τ."""
         return self.plus - tau, self.minus + tau
@@ -72,9 +76,12 @@ class Costs:
 class Plain(Costs):
     """c₊ = c₋ = 1: the ℓ1-norm, for any n."""
 
-    def __init__(self) -> None:
-        self.plus = self.minus = np.float64(1.0)  # pyright: ignore[reportAttributeAccessIssue]  # broadcast
+    def __init__(self, size: float = 1.0) -> None:
+        self.plus = self.minus = np.float64(size)  # pyright: ignore[reportAttributeAccessIssue]  # broadcast
         self.one_sided = False
+
+    def times(self, factor: float) -> Costs:
+        return Plain(factor)
 
     def value(self, x: np.ndarray) -> float:
         return float(np.abs(x).sum())

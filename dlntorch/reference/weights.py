@@ -76,8 +76,8 @@ class Weights:
         if self.plain or other.plain:
             return self.plain and other.plain
         alike = mine.one_sided == others.one_sided and np.array_equal(mine.plus, others.plus)
-        shifts = (np.zeros(mine.plus.size) if w.exponents is None else w.exponents for w in (self, other))
-        return alike and np.array_equal(mine.minus, others.minus) and np.array_equal(*shifts)
+        first, second = (np.zeros(mine.plus.size) if w.exponents is None else w.exponents for w in (self, other))
+        return alike and np.array_equal(mine.minus, others.minus) and np.array_equal(first, second)
 
     def scaled(self, A: np.ndarray) -> np.ndarray:
         """The matrix with its columns scaled."""
