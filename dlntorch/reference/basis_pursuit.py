@@ -23,7 +23,9 @@ from dlntorch.numerics.validation import (
     check_number,
     check_unmasked,
 )
+from dlntorch.problem.problem import norm
 from dlntorch.reference.basis_pursuit_batched import Start, starts
+from dlntorch.reference.basis_pursuit_noise import follow_with_noise
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
 from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason, nonnegative_least_squares
 from dlntorch.reference.scaling import Answer, ScaledProblem
@@ -101,7 +103,7 @@ def basis_pursuit(
         weights: w > 0, shape (n,), or a pair (w₊, w₋) of them, for positive and for negative entries; None for ones.
         nonnegative: Whether x >= 0. Where no such x has Ax = y the status is ``failed``, and x is where nonnegative
             least squares lies.
-        noise: ε >= 0: subject to ‖Ax − y‖₂ <= ε.
+        noise: ε >= 0: subject to ‖Ax − y‖₂ <= ε. The bound that λ proves is then yᵀλ − ε‖λ‖₂, and so is the gap.
         tol: Largest relative duality gap, and largest bound of its error (or 1e-12), that count as converged, > 0. The
             crossover usually ends at 1e-14.
         max_iterations: Bound on the Newton matrices of each problem; at most 100 + 2m simplex pivots follow the last.
@@ -127,7 +129,7 @@ def basis_pursuit(
         >>> basis_pursuit([[1.0, 2.0, 2.0]], [4.0], weights=[1.0, 3.0, 4.0]).x.tolist()
         [4.0, 0.0, 0.0]
     """
-    tol = check_number("tol", tol, above=0)
+    tol, noise = check_number("tol", tol, above=0), check_number("noise", noise, at_least=0)
     max_iterations = check_count("max_iterations", max_iterations)
     kind = check_dtype(dtype)
     place = A.device if device is None and isinstance(A, Tensor) else check_device(device)
@@ -138,6 +140,10 @@ def basis_pursuit(
     shared = matrices.ndim == 2
     rows = np.atleast_2d(sides)
     weighting = Weights.of(weights, matrices.shape[-1], nonnegative)
+    if noise > 0:
+        given = [matrices] * len(rows) if shared else list(matrices)
+        answers = [_noisy(*each, noise, weighting, tol, max_iterations) for each in zip(given, rows, strict=True)]
+        return _collect(answers, sides.ndim == 1, kind, place)
     first = ScaledProblem(matrices, eps, weighting) if shared else None
     scaled = [first or ScaledProblem(matrices[i], eps, weighting) for i in range(len(rows))]
     begun: list[Start | None] = [None] * len(rows)
@@ -204,6 +210,48 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
         f"after {outcome.iterations} iterations"
     )
     return answer
+
+
+def _noisy(A: np.ndarray, y: np.ndarray, noise: float, weights: Weights, tol: float, max_iterations: int) -> Answer:
+    """One right-hand side with noise."""
+    m, n = A.shape
+    size = float(norm(torch.from_numpy(y)))
+    if size <= noise or not np.any(A):
+        answer = Answer(np.zeros(n), np.zeros(m), primal_residual=1.0 if size else 0.0)
+        if size > noise:
+            answer.status, answer.reason = Status.FAILED, _out_of_reach(1.0, noise / size, weights)
+        return answer
+    outcome = follow_with_noise(A, y, noise, weights, tol, max_iterations)
+    answer = Answer(
+        outcome.x,
+        outcome.dual,
+        outcome.value,
+        outcome.gap,
+        outcome.residual,
+        is_vertex=outcome.is_vertex,
+        iterations=outcome.iterations,
+    )
+    if abs(outcome.gap) <= tol and outcome.residual <= noise / size + _RESIDUAL:
+        return answer
+    best = _least_distance(A, y, weights)
+    exhausted = outcome.iterations >= max_iterations
+    answer.status = Status.MAX_STEPS if exhausted else Status.FAILED
+    answer.reason = f"relative gap {outcome.gap:.1e} (tol {tol:.1e}), relative residual {outcome.residual:.6g}"
+    if best > noise / size + _RESIDUAL:
+        answer.status, answer.reason = Status.FAILED, _out_of_reach(best, noise / size, weights)
+    return answer
+
+
+def _least_distance(A: np.ndarray, y: np.ndarray, weights: Weights) -> float:
+    """The least ‖Ax − y‖/‖y‖ of any x, or of any x >= 0."""
+    if weights.costs.one_sided:
+        return nonnegative_least_squares(A, y)[1]
+    return float(np.linalg.norm(y - A @ np.linalg.lstsq(A, y, rcond=None)[0]) / np.linalg.norm(y))
+
+
+def _out_of_reach(best: float, noise: float, weights: Weights) -> str:
+    what = "x >= 0" if weights.costs.one_sided else "x"
+    return f"no {what} has ‖Ax − y‖ <= noise: the least is {best:.6g} ‖y‖, and noise is {noise:.6g} ‖y‖"
 
 
 def _admitted(answer: Answer, scaled: ScaledProblem, A: np.ndarray, y: np.ndarray) -> Answer:

@@ -285,7 +285,8 @@ def _above_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimize
 def _h(costs: Costs, point: Point, p: float) -> np.ndarray:
     """u^{−k} − v^{−k} = 2(uv)^{−k/2} sinh(½k log(v/u))."""
     if costs is PLAIN:
-        return h(*_tensors(point.tau), p, **dict(zip("uv", _tensors(point.u, point.v), strict=True))).numpy()
+        tau, u, v = _tensors(point.tau, point.u, point.v)
+        return h(tau, p, u=u, v=v).numpy()
     k = p / (p - 2)
     with np.errstate(over="ignore"):
         if costs.one_sided:
@@ -295,7 +296,8 @@ def _h(costs: Costs, point: Point, p: float) -> np.ndarray:
 
 def _h_prime(costs: Costs, point: Point, p: float) -> np.ndarray:
     if costs is PLAIN:
-        return h_prime(*_tensors(point.tau), p, **dict(zip("uv", _tensors(point.u, point.v), strict=True))).numpy()
+        tau, u, v = _tensors(point.tau, point.u, point.v)
+        return h_prime(tau, p, u=u, v=v).numpy()
     k = p / (p - 2)
     return k * (point.u ** (-k - 1) + point.v ** (-k - 1))
 
