@@ -21,6 +21,7 @@ from dlntorch.numerics.validation import (
     check_device,
     check_dtype,
     check_number,
+    check_real,
     check_unmasked,
 )
 from dlntorch.problem.problem import norm
@@ -277,8 +278,9 @@ def _admitted(answer: Answer, scaled: ScaledProblem, A: np.ndarray, y: np.ndarra
 def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tuple[np.ndarray, float]:
     """A finite float64 array with an admitted number of dimensions, and the precision it came in."""
     check_unmasked(name, value)
+    check_real(name, value)
     if isinstance(value, Tensor):
-        if value.is_complex() or value.layout != torch.strided:
+        if value.layout != torch.strided:
             raise InputError(f"{name} must be a dense real tensor, got {value.dtype} with layout {value.layout}")
         coarse = value.dtype in (torch.float32, torch.float16, torch.bfloat16)
         array = value.detach().to(device="cpu", dtype=torch.float64).numpy()
@@ -293,6 +295,7 @@ def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tupl
             raise InputError(
                 f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
             ) from None
+        check_real(name, raw)
         if raw.dtype.kind not in "fiub":
             raise InputError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
         coarse = raw.dtype in (np.float32, np.float16)
