@@ -20,7 +20,7 @@ import scipy.linalg.lapack
 
 from dlntorch.reference.costs import PLAIN, Costs
 
-__all__ = ["Basis", "Support", "Vertex", "certify", "leading_basis", "push", "simplex"]
+__all__ = ["Basis", "Support", "Vertex", "certify", "leading_basis", "line_search", "push", "simplex"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 EPS = float(np.finfo(np.float64).eps)
@@ -245,7 +245,7 @@ def simplex(
         j = int(rng.choice(bad)) if stalled else int(np.argmax(violation))
         sigma = 1.0 if A[:, j] @ dual > 0 else -1.0
         d = basis.solve(A[:, j])
-        k, t, passed = _line_search(x, zero, slope, sigma * d, -violation[j], costs, basis.columns)
+        k, t, passed = line_search(x, zero, slope, sigma * d, -violation[j], costs, basis.columns)
         if k < 0:
             return dual, False, pivots
         slope[passed] = costs.beyond(sigma * d[passed], basis.columns[passed])
@@ -260,11 +260,21 @@ def simplex(
         pivots += 1
 
 
-def _line_search(
-    x: np.ndarray, zero: np.ndarray, slope: np.ndarray, d: np.ndarray, fall: float, costs: Costs, columns: np.ndarray
+def line_search(
+    x: np.ndarray,
+    zero: np.ndarray,
+    slope: np.ndarray,
+    d: np.ndarray,
+    fall: float,
+    costs: Costs,
+    columns: np.ndarray,
+    level: float = 1e-9,
 ) -> tuple[int, float, np.ndarray]:
-    """Leaving position, step and positions passed for x − t·d; ``fall`` < 0 is the cost's slope at t = 0. −1: none."""
-    usable = np.abs(d) > 1e-9 * max(1.0, float(np.abs(d).max()))
+    """Leaving position, step and positions passed for x − t·d; ``fall`` < 0 is the cost's slope at t = 0. −1: none.
+
+    Entries of d below ``level``, relative to its largest, are taken for rounding.
+    """
+    usable = np.abs(d) > level * max(1.0, float(np.abs(d).max()))
     candidates = np.flatnonzero(usable & (zero | (x * d > 0)))
     times = np.where(zero[candidates], 0.0, np.maximum(x[candidates] / d[candidates], 0.0))
     jump = costs.jump(d[candidates], slope[candidates], columns[candidates])

@@ -128,15 +128,15 @@ def slope_reached_at(
     N: np.ndarray,
     size: np.ndarray,
     log_unit: float,
-    tau: np.ndarray,
-    exponent: float,
+    asymptote: tuple[np.ndarray, float],
     logs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
 ) -> float:
     """The largest α of a grid (log α doubles) below which the slope stays within 0.01 of the exponent.
 
-    The slope is the leading order's, which counts where the error is at most 1 % of each |W_i|, i in S. ``logs`` are
+    ``asymptote`` is the τ of ϱ and the exponent. The slope is the leading order's, which counts where the error is at most 1 % of each |W_i|, i in S. ``logs`` are
     log a₊² and log a₋² off S, and log a_σ² on S; None for zeros.
     """
+    tau, exponent = asymptote
     kernel = hyperbolic if logs is None else weighted_hyperbolic(logs[0], logs[1])
     target = np.log(size) + log_unit if logs is None else np.log(size) + log_unit - logs[2]
     fixed = A_off.T @ least_squares(B.T, np.ones(size.size))

@@ -364,7 +364,7 @@ def _at_depth_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinim
         return _unknown(chosen, "the linear programme for ϱ gave no value below 1 at this precision")
     exponent = 2 * (1 - rho)
     logs = None if plain else (g.log_plus, g.log_minus, g.log_on)
-    alpha = slope_reached_at(g.B, g.A_off, g.G, g.N, g.size, g.log_unit, tau, exponent, logs)
+    alpha = slope_reached_at(g.B, g.A_off, g.G, g.N, g.size, g.log_unit, (tau, exponent), logs)
     return Rate(2.0, exponent, None, none, None, None, rho, None, alpha, chosen.status, chosen.reason, chosen)
 
 

@@ -15,7 +15,7 @@ from dlntorch.reference.columns import Columns, spectral_norm
 from dlntorch.reference.costs import PLAIN, Costs
 from dlntorch.reference.standard_form import EPS
 
-__all__ = ["Vertex", "dual_noise", "fast_vertex", "least_squares", "polished_vertex", "solve_vertex"]
+__all__ = ["Vertex", "dual_noise", "fast_vertex", "least_squares", "polished_vertex", "solve_vertex", "vertex_at"]
 
 # Looser tolerances are tried when HiGHS gives up at tighter ones; polishing makes up for them.
 _TOLERANCES = (1e-10, 1e-7)
@@ -105,13 +105,21 @@ def fast_vertex(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, co
     out = np.zeros_like(x)
     out[support] = values
     lam = lam + columns.solve_transposed(costs.slope(values, support) - lam @ columns.B)
+    return replace(vertex_at(A, y, out, lam, costs, norm_A), columns=columns)
+
+
+def vertex_at(
+    A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, costs: Costs, norm_A: float | None = None
+) -> Vertex:
+    """The description of an x and a λ that need no polishing."""
+    support = np.flatnonzero(x)
     tau = costs.relative(lam @ A)
     tied = np.abs(1 - np.abs(tau)) <= _noise(A, lam, costs)
     tied[support] = True
     ties = np.flatnonzero(tied)
     exact = ties[np.abs(np.abs(tau[ties]) - 1) <= _noise(A, lam, costs)]
     tau[exact] = np.sign(tau[exact])
-    return replace(_described(A, y, out, lam, tau, ties, "", costs, norm_A), columns=columns)
+    return _described(A, y, x, lam, tau, ties, "", costs, norm_A)
 
 
 def _noise(A: np.ndarray, lam: np.ndarray, costs: Costs) -> float:

@@ -45,6 +45,7 @@ def test_without_highs_the_least_norm_solution_comes_with_how_far_its_dual_is_fr
     assert "basis_pursuit" in found.reason
     assert found.value == pytest.approx(float(basis_pursuit(A, y).value), rel=1e-12)
     monkeypatch.setattr(module, "fast_vertex", lambda *_: None)
+    monkeypatch.setattr(module, "refined_simplex", lambda *_: None)
     monkeypatch.setattr(module, "polished_vertex", lambda *_: vertex)
     found = l1_minimizer(problem)
     assert found.status is Status.FAILED
@@ -109,6 +110,7 @@ def test_a_pair_that_is_not_optimal_fails_and_the_worst_condition_is_named(monke
     bad = Vertex(good.x, lam, form.A.T @ lam, good.ties, good.noise, good.near, good.residual, 0.25)
     monkeypatch.setattr(module, "solve_vertex", lambda *_: bad)
     monkeypatch.setattr(module, "fast_vertex", lambda *_: None)
+    monkeypatch.setattr(module, "refined_simplex", lambda *_: None)
     monkeypatch.setattr(module, "polished_vertex", lambda *_: bad)
     found = l1_minimizer(problem)
     assert found.status is Status.FAILED
