@@ -279,8 +279,11 @@ def line_search(
     times = np.where(zero[candidates], 0.0, np.maximum(x[candidates] / d[candidates], 0.0))
     jump = costs.jump(d[candidates], slope[candidates], columns[candidates])
     order = np.lexsort((-np.abs(d[candidates]), times))
-    turned = np.flatnonzero(fall + np.cumsum(jump[order]) >= 0)
-    if turned.size == 0:
+    reached = fall + np.cumsum(jump[order])
+    turned = np.flatnonzero(reached >= 0)
+    # A cost that is flat beyond its last kink, Σx⁻, has slope 0 there, up to rounding.
+    flat = turned.size == 0 and reached.size > 0 and reached[-1] >= -1e-12 * max(abs(fall), float(jump.sum()))
+    if turned.size == 0 and not flat:
         return -1, 0.0, candidates[:0]
-    stop = int(turned[0])
+    stop = order.size - 1 if flat else int(turned[0])
     return int(candidates[order[stop]]), float(times[order[stop]]), candidates[order[:stop]]

@@ -133,8 +133,8 @@ def slope_reached_at(
 ) -> float:
     """The largest α of a grid (log α doubles) below which the slope stays within 0.01 of the exponent.
 
-    ``asymptote`` is the τ of ϱ and the exponent. The slope is the leading order's, which counts where the error is at most 1 % of each |W_i|, i in S. ``logs`` are
-    log a₊² and log a₋² off S, and log a_σ² on S; None for zeros.
+    ``asymptote`` is the τ of ϱ and the exponent. The slope is the leading order's, which counts where the error is at
+    most 1 % of each |W_i|, i in S. ``logs`` are log a₊² and log a₋² off S, and log a_σ² on S; None for zeros.
     """
     tau, exponent = asymptote
     kernel = hyperbolic if logs is None else weighted_hyperbolic(logs[0], logs[1])
