@@ -22,6 +22,7 @@ from dlntorch.numerics.validation import InputError, check_count, check_number
 if TYPE_CHECKING:
     from dlntorch.model.initialization import Initialization
     from dlntorch.model.mirror import Mirror
+    from dlntorch.model.selector import Selector
 
 __all__ = ["Parametrization", "as_parametrization", "check_start"]
 
@@ -115,6 +116,15 @@ class Parametrization(ABC):
         raise InputError(
             f"alpha must be a number with {self.name}, which has no theta_plus and theta_minus, got {initialization!r}"
         )
+
+    def selector(self, initialization: Initialization | None, n: int) -> Selector | None:
+        """Which minimiser is selected as the start shrinks to 0; None where no limit of the potential is known.
+
+        Args:
+            initialization: Its shape; None for equal entries.
+            n: Number of coordinates.
+        """
+        return None
 
     @property
     def selector_reason(self) -> str:

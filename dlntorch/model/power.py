@@ -19,6 +19,7 @@ from dlntorch.model.initialization import Initialization
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import h, h_inverse_uv, q
+from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_depth
 
 __all__ = ["Entropy", "Nonnegative", "Power"]
@@ -73,6 +74,10 @@ class Power(Parametrization):
 
     def mirror(self, start: Tensor) -> Mirror:
         return _PowerMirror(self, start)
+
+    def selector(self, initialization: Initialization | None, n: int) -> Selector:
+        theta = self.start_from(initialization or Initialization(1.0), n)
+        return Selector.of(self.p, theta[0], theta[1])
 
     @property
     def selector_reason(self) -> str:
@@ -263,6 +268,13 @@ class Nonnegative(Parametrization):
 
     def mirror(self, start: Tensor) -> Mirror:
         return _NonnegativeMirror(self, start)
+
+    def selector(self, initialization: Initialization | None, n: int) -> Selector:
+        return Selector.of(self.p, self.start_from(initialization or Initialization(1.0), n)[0], None)
+
+    @property
+    def selector_reason(self) -> str:
+        return ""
 
     def __repr__(self) -> str:
         return f"Nonnegative({self.p:g})"

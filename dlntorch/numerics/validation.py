@@ -26,6 +26,7 @@ __all__ = [
     "check_dtype",
     "check_flag",
     "check_number",
+    "check_real",
     "check_times",
     "check_unmasked",
 ]
@@ -142,6 +143,16 @@ def check_times(t: Any) -> np.ndarray:
     if np.any(np.diff(times) <= 0):
         raise InputError(f"t must be sorted in strictly increasing order, got {_shown(times.tolist())}")
     return times
+
+
+def check_real(name: str, value: Any) -> None:
+    """Refuse a complex tensor or array, and say what problem its real and imaginary parts make."""
+    is_complex = value.is_complex() if isinstance(value, torch.Tensor) else getattr(value, "dtype", None)
+    if is_complex is True or getattr(is_complex, "kind", "") == "c":
+        raise InputError(
+            f"{name} must be real, got complex numbers: stack A as [[Re A, -Im A], [Im A, Re A]] and y as [Re y, Im y]; "
+            "the norm is then Σ|Re ψ_i| + |Im ψ_i|, another one than Σ|ψ_i|"
+        )
 
 
 def check_unmasked(name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.numerics.validation import DataWarning, InputError, check_device, check_dtype, check_unmasked
+from dlntorch.numerics.validation import DataWarning, InputError, check_device, check_dtype, check_real, check_unmasked
 from dlntorch.problem.operators import DenseOperator, Operator, as_operator, check_adjoint
 from dlntorch.problem.operators.convert import is_operator
 from dlntorch.problem.row_space import (
@@ -347,9 +347,10 @@ def _blocks(A: Tensor) -> Iterator[Tensor]:
 def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device, copy: bool) -> Tensor:
     """``value`` as a finite, real, contiguous tensor with ``ndim`` dimensions; a copy unless ``copy`` is false."""
     check_unmasked(name, value)
+    check_real(name, value)
     shape_rule = "(m, n)" if ndim == 2 else "(m,)" if name == "y" else "(n,)"
     if isinstance(value, Tensor):
-        if value.is_complex() or value.layout != torch.strided:
+        if value.layout != torch.strided:
             either = " (or a sparse_csr matrix)" if name == "A" else ""
             raise InputError(
                 f"{name} must be a dense real tensor{either}, got {value.dtype} with layout {value.layout}"
@@ -366,6 +367,7 @@ def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device
             raise InputError(
                 f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
             ) from None
+        check_real(name, array)
         if array.dtype.kind not in "fiub":
             raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which is refused below
