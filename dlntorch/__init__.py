@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dlntorch.bounds.effective import effective_initialization as effective_initialization
     from dlntorch.dynamics.flow import integrate_flow as integrate_flow
     from dlntorch.dynamics.limit import flow_limit as flow_limit
     from dlntorch.experiment import EnsembleResult as EnsembleResult
@@ -49,6 +50,7 @@ _HOME = {
     "Status": "dlntorch.trajectory",
     "Trajectory": "dlntorch.trajectory",
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
+    "effective_initialization": "dlntorch.bounds.effective",
     "flow_limit": "dlntorch.dynamics.limit",
     "integrate_flow": "dlntorch.dynamics.flow",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
@@ -76,6 +78,7 @@ __all__ = [
     "Trajectory",
     "__version__",
     "basis_pursuit",
+    "effective_initialization",
     "flow_limit",
     "integrate_flow",
     "l1_minimizer",
