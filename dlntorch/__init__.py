@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dlntorch.bounds.effective import effective_initialization as effective_initialization
+    from dlntorch.bounds.support import support_certified as support_certified
+    from dlntorch.bounds.threshold import step_size_threshold as step_size_threshold
     from dlntorch.dynamics.flow import integrate_flow as integrate_flow
     from dlntorch.dynamics.limit import flow_limit as flow_limit
     from dlntorch.experiment import EnsembleResult as EnsembleResult
@@ -59,6 +61,8 @@ _HOME = {
     "load_run": "dlntorch.experiment",
     "predict_rate": "dlntorch.reference.rate",
     "selected_minimizer": "dlntorch.reference.selection",
+    "step_size_threshold": "dlntorch.bounds.threshold",
+    "support_certified": "dlntorch.bounds.support",
     "train": "dlntorch.experiment",
     "train_ensemble": "dlntorch.experiment",
 }
@@ -87,6 +91,8 @@ __all__ = [
     "load_run",
     "predict_rate",
     "selected_minimizer",
+    "step_size_threshold",
+    "support_certified",
     "train",
     "train_ensemble",
 ]

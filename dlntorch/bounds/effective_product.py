@@ -70,7 +70,8 @@ def product_effective(
         tilt = shift * np.power(ref, 2 - layers)
     return Effective(
         None if reason else Initialization(torch.from_numpy(first), torch.from_numpy(last)),
-        *(torch.from_numpy(side) for side in weights),
+        torch.from_numpy(weights[0]),
+        torch.from_numpy(weights[1]),
         torch.from_numpy(-2 * (np.log(scale) - np.log(scale0))),
         torch.from_numpy(tilt) if np.all(np.isfinite(tilt)) else None,
         torch.from_numpy(shift / unit0),

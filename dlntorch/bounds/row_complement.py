@@ -33,10 +33,11 @@ class RowComplement:
         rows = scaled_rows(exact.A, space.exponents).numpy()
         if space.rank < problem.m or space.condition > _WELL_CONDITIONED:
             rows = space.whiten(rows)
-        self._basis = np.linalg.qr(rows.T)[0]
+        #: An orthonormal basis of range(Aᵀ), shape (n, r).
+        self.basis = np.linalg.qr(rows.T)[0]
 
     def part(self, x: np.ndarray) -> np.ndarray:
         """x minus its projection on range(Aᵀ), shape (n,); twice, so that a small rest has its digits."""
         for _ in range(2):
-            x = x - self._basis @ (self._basis.T @ x)
+            x = x - self.basis @ (self.basis.T @ x)
         return x

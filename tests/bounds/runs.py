@@ -12,7 +12,7 @@ def gaussian(seed, m=4, n=9):
     return rng.standard_normal((m, n)), rng.standard_normal(m)
 
 
-def plain_sgd(A, y, p, alpha, kappa=0.1, steps=2000, batch=None, seed=0, watch=None):
+def plain_sgd(A, y, p, alpha, kappa=0.1, steps=2000, batch=None, seed=0, watch=None, c=1.0):
     """θ₊, θ₋ and s = Σ η(m/b)r after steps of the relative rule; ``watch(x₊, x₋)`` sees the relative changes."""
     rng = np.random.default_rng(seed)
     m, n = A.shape
@@ -27,7 +27,7 @@ def plain_sgd(A, y, p, alpha, kappa=0.1, steps=2000, batch=None, seed=0, watch=N
         top = p * p * norm2 * share * np.max(plus ** (2 * p - 2) + minus ** (2 * p - 2)) + (p - 1) * rho
         if rho == 0:
             break
-        eta = min(1 / top, kappa / rho)
+        eta = min(c / top, kappa / rho)
         x, z = eta * p * plus ** (p - 2) * g, -eta * p * minus ** (p - 2) * g
         if watch is not None:
             watch(x, z)
