@@ -15,8 +15,8 @@ DEPTHS = (2, 2.5, 3, 4, 6)
 
 def outside(A, x):
     """The part of x outside range(Aᵀ) by an SVD."""
-    _, S, V = np.linalg.svd(A, full_matrices=False)
-    V = V[: np.count_nonzero(S > 1e-10 * S[0])]
+    V = np.linalg.svd(A)[2]
+    V = V[: np.linalg.matrix_rank(A)]
     return x - V.T @ (V @ x)
 
 
