@@ -38,9 +38,9 @@ from torch import Tensor
 from dlntorch.bounds.row_complement import RowComplement
 from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, Product, as_parametrization
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import short_repr
+from dlntorch.numerics.validation import InputError, check_unmasked
 from dlntorch.problem import Problem
-from dlntorch.trajectory import short_repr
-from dlntorch.validation import InputError, check_unmasked
 
 __all__ = ["Effective", "effective_initialization", "unknown"]
 

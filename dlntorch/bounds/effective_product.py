@@ -14,7 +14,7 @@ import torch
 from dlntorch.bounds.effective import Effective, unknown
 from dlntorch.bounds.row_complement import RowComplement
 from dlntorch.model import Initialization
-from dlntorch.validation import InputError
+from dlntorch.numerics.validation import InputError
 
 __all__ = ["product_effective"]
 

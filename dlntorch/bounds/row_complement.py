@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
-from dlntorch.row_space import scaled_rows
-from dlntorch.validation import InputError
+from dlntorch.problem.row_space import scaled_rows
 
 __all__ = ["RowComplement"]
 
@@ -19,7 +19,7 @@ class RowComplement:
     """I − P, P the orthogonal projection of Rⁿ on range(Aᵀ), A taken to its numerical rank.
 
     The rows are brought to one size, and where they are ill-conditioned to a basis of their span that is right to the
-    last digit of A (:meth:`~dlntorch.row_space.RowSpace.whiten`); a QR makes it orthonormal.
+    last digit of A (:meth:`~dlntorch.problem.row_space.RowSpace.whiten`); a QR makes it orthonormal.
 
     Args:
         problem: The data, dense.

@@ -22,9 +22,9 @@ from torch import Tensor
 from dlntorch.bounds.effective import Effective, effective_initialization
 from dlntorch.bounds.row_complement import RowComplement
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import short_repr
+from dlntorch.numerics.validation import InputError, check_depth
 from dlntorch.problem import Problem
-from dlntorch.trajectory import short_repr
-from dlntorch.validation import InputError, check_depth
 
 __all__ = ["SupportCertificate", "support_certified"]
 

@@ -82,9 +82,9 @@ import numpy as np
 
 from dlntorch.bounds.selection_margin import Margin, selection_margin
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import InputError, check_alpha, check_count, check_depth
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import InputError, check_alpha, check_count, check_depth
 
 if TYPE_CHECKING:
     from dlntorch.reference.l1_minimizer import L1Minimizer
