@@ -1,1 +1,1 @@
-"""What can be proved about a run: where its steps really start it from, and which step sizes cannot change the answer."""
+"""What is proved about the distance of descent from the flow: the theorem and the certificate."""
