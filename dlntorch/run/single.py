@@ -75,7 +75,7 @@ def train(
         problem: The data.
         p: Depth, any real number >= 2.
         alpha: Initialization α > 0.
-        schedule: Step sizes: ``relative``, ``certified``, ``theorem``, ``constant`` or ``stable``.
+        schedule: Step sizes: ``relative``, ``certified``, ``selecting``, ``theorem``, ``constant`` or ``stable``.
         epsilon: Accuracy asked of ``certified`` and ``theorem``.
         kappa: Largest relative change of a parameter in a step, in (0, 0.3]; 0.01 by default.
         eta: The step of ``constant``.

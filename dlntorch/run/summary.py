@@ -15,6 +15,7 @@ from dlntorch.model.metrics import distance, l1_gap
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
+from dlntorch.run.effective import effective_report
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions
@@ -89,6 +90,7 @@ def build_summary(
         put(summary, f"distance_to_{name}", None if reference is None else distance(psi, reference), reason)
     put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
     summary["budget"] = _budget(psi, flow, flow_reason, vectors, references)
+    summary["effective"] = _effective(exact, settings, descent, references, summary["budget"])
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
@@ -119,6 +121,25 @@ def _budget(
         missing = [name for name in parts if name not in known]
         budget["dominant_reason"] = f"{', '.join(missing)} could not be computed"
     return budget
+
+
+def _effective(
+    problem: Problem, settings: RunSettings, descent: Descent, references: References, budget: dict[str, Any]
+) -> dict[str, Any]:
+    """What the steps did to the answer; the budget gets its cause."""
+    network = descent.network
+    plus, minus = (t.detach().to("cpu", torch.float64) for t in (network.theta_plus, network.theta_minus))
+    found = effective_report(problem, settings, (plus, minus), references)
+    report: dict[str, Any] = {}
+    for key, value in found.values.items():
+        if isinstance(value, bool):
+            report[key] = value
+        else:
+            put(report, key, value, found.reasons[key])
+    budget["cause"] = found.cause or None
+    if not found.cause:
+        budget["cause_reason"] = found.reasons["gain_min"]
+    return report
 
 
 def _predicted(settings: RunSettings, references: References) -> dict[str, Any]:
