@@ -130,9 +130,9 @@ def _candidates(
         logs = np.log(size[order[: rank + 1]])
         middle = np.sqrt((begin / top) ** p)
     counts = [int(np.count_nonzero(size > slack)), int(np.count_nonzero(size > middle)), rank]
-    drops = logs[:-1] - logs[1:]
-    if drops.size:
-        counts.append(int(np.argmax(np.where(np.isnan(drops), -np.inf, drops))) + 1)
+    positive = logs[np.isfinite(logs)]
+    if positive.size > 1:
+        counts.append(int(np.argmin(np.diff(positive))) + 1)
     return [np.sort(order[:count]) for count in sorted(set(counts)) if 0 < count <= rank]
 
 

@@ -61,7 +61,8 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
     if dominant == "discretization":
         cause = f"; {budget['cause']}" if budget["cause"] else ""
         if settings.batch_size is not None:
-            return f"the steps: mini-batch noise and step size leave {size:.2g}; a larger batch or smaller steps would help{cause}"
+            text = f"the steps: mini-batch noise and step size leave {size:.2g}; a larger batch or smaller steps would help"
+            return text + cause
         fewer = max(2.0, min(size / others if others > 0 else math.inf, MOST_TIMES))
         kappa = summary["schedule"]["kappa"]
         smaller = "a smaller eta" if kappa is None else f"schedule.kappa={kappa / fewer:.1g}"

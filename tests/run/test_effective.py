@@ -1,9 +1,10 @@
-"""What a run says of its own steps: the summary's ``effective``, the budget's cause, and the schedule that cannot select wrongly."""
+"""What a run says of its own steps: the summary's ``effective``, the budget's cause, and the schedule ``selecting``."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import dlntorch as dln
 from dlntorch.bounds.effective import effective_initialization
@@ -60,13 +61,13 @@ def test_without_references_and_with_operators():
         shape = A.shape
 
         def matvec(self, x):
-            return A @ x
+            return torch.from_numpy(A) @ x
 
         def rmatvec(self, r):
-            return A.T @ r
+            return torch.from_numpy(A.T) @ r
 
         def column_norms(self):
-            return np.linalg.norm(A, axis=0)
+            return torch.from_numpy(np.linalg.norm(A, axis=0))
 
     run = dln.train(dln.Problem(Operator(), y), 3, 0.1, max_steps=50)
     complete(run.summary["effective"])
