@@ -79,7 +79,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from dlntorch.bounds.effective import Effective
 from dlntorch.bounds.selection_margin import Margin, selection_margin
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
@@ -89,7 +92,7 @@ from dlntorch.problem import Problem
 if TYPE_CHECKING:
     from dlntorch.reference.l1_minimizer import L1Minimizer
 
-__all__ = ["StepSizeThreshold", "step_size_threshold"]
+__all__ = ["StepSizeThreshold", "norm_weights", "step_size_threshold"]
 
 #: The largest κ that a schedule takes.
 _LARGEST = 0.3
@@ -185,6 +188,28 @@ def step_size_threshold(
     if margin.delta is None:
         return StepSizeThreshold(None, rho=margin.rho, influence=margin.influence, reason=margin.reason)
     return _solve(exact, p, alpha, batch, psi, support, margin)
+
+
+def norm_weights(p: float, alpha: float, end: Effective, largest: float) -> tuple[Tensor, Tensor] | None:
+    """The weights w± of the theorem at an end, shape (n,) each; None where one is not positive, or there is no end.
+
+    Args:
+        p: Depth.
+        alpha: Where the run started.
+        end: Its effective initialization.
+        largest: ‖W‖_∞, which the unit L of p = 2 is made of.
+    """
+    if end.initialization is None or end.weights_plus is None or end.weights_minus is None:
+        return None
+    weights = end.weights_plus, end.weights_minus
+    if p == 2:
+        sides = end.initialization.expanded(end.weights_plus.numel())
+        length = math.log(largest) - 2 * math.log(alpha)
+        if length <= 0:
+            return None
+        weights = tuple((math.log(largest) - 2 * torch.log(side)) / length for side in sides)
+    positive = all(bool((side > 0).all()) for side in weights)
+    return (weights[0], weights[1]) if positive else None
 
 
 def _excluded(problem: Problem, minimizer: L1Minimizer, batch: int | None) -> str:
