@@ -31,6 +31,8 @@ def descend(A, y, p, alpha, update, kappa, batch, rng, steps, tol):
         noise = 0.05 * rng.standard_normal(len(rows)) if update == "label noise" and early else 0.0
         slope, share = gradient(theta, rows, noise)
         rho = np.max(np.abs(slope / theta))
+        if rho == 0:
+            break
         eta = min(
             0.5 / (p * p * norm2 * share * np.max(np.sum(theta ** (2 * p - 2), axis=0)) + (p - 1) * rho), kappa / rho
         )
