@@ -196,13 +196,13 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
 
 def _ratio(rows: Sequence[Row], p: float, batch: int, m: int) -> Claim:
     """Onset over threshold: at least 1, its median beside it."""
-    known = [row for row in rows if row["threshold"] is not None and row["onset"] is not None]
+    proved = [row for row in rows if row["threshold"] is not None]
+    known = [row for row in proved if row["onset"] is not None]
     ratios = column(known, "onset") / column(known, "threshold")
     which = "full batch" if batch == m else f"batches of {batch}"
-    measured = (
-        f"median {np.median(ratios):.3g}, least {ratios.min():.3g}, of {len(known)}" if known else "no onset up to 0.3"
-    )
-    good = bool(ratios.min() >= 1) if known else None
+    measured = f"median {np.median(ratios):.3g}, least {ratios.min():.3g}; " if known else ""
+    measured += f"no onset up to 0.3 in {len(proved) - len(known)} of {len(proved)}"
+    good = bool(np.all(ratios >= 1)) if proved else None
     return holds(f"p = {p:g}, {which}: onset over threshold", "at least 1", measured, good, "all of them")
 
 
