@@ -20,8 +20,8 @@ ABOUT = (
     "A warm start begins at ψ(0) = ψ₀ with the smaller of θ± at α. Its flow ends at the Bregman projection of ψ₀ on {Aψ = y}. As "
     "α → 0 that is a linear programme: coordinates that ψ₀ has are free in its sign and cost twice in the other; the rest costs "
     "once. So a warm start is not a faster road to the same answer: it keeps what it was given.",
-    "From the answer to nearby data, with the same signs, it ends at the new answer, exactly as a cold start would. From a guess "
-    "with coordinates that the answer does not have, it ends elsewhere, at any α.",
+    "From the answer to nearby data, with the same signs, it ends at the new answer, even where a cold start finds another "
+    "vector of smaller ℓ₁ norm. From a guess with coordinates that the answer does not have, it ends elsewhere, at any α.",
 )
 
 
@@ -99,9 +99,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
             excess = column(select(ends, start=start), "excess")
             label = f"p = {p:g}, {start}: cost above the linear programme's least, largest, at αᵖ = {last:g}"
             found.append(at_most(label, _top(excess), float(bound)))
-        cold, warm, wrong = (
-            _top(column(select(ends, start=start), "distance")) for start in ("cold", "old answer", "wrong guess")
-        )
+        cold, warm = (_top(column(select(ends, start=start), "distance")) for start in ("cold", "old answer"))
         if p > 2:
             found.append(at_most(f"p = {p:g}, old answer: distance to the new one, largest", warm, 1e3 * last))
         least = _least(column(select(ends, start="wrong guess"), "distance"))
