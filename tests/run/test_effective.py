@@ -94,3 +94,21 @@ def test_mistakes_of_the_selecting_schedule_are_one_line():
         dln.train(dln.Problem(A, y), 3, 0.1, "selecting", kappa=0.1)
     with pytest.raises(dln.InputError, match=r"^schedule must be another one than selecting .* several l1-minimisers"):
         dln.train(dln.Problem([[1.0, 1.0, 0.5]], [1.0]), 3, 0.1, "selecting")
+
+
+def test_page_and_console_show_it(capsys):
+    from dlntorch.report.page import effective_rows, words
+    from dlntorch.run.console import conclude
+
+    A, y = gaussian(2, 5, 12)
+    run = dln.train(dln.Problem(A, y), 3, 0.02, kappa=0.3, tol=1e-8, max_steps=20_000)
+    rows = {name: value for name, value, _ in effective_rows(run.summary)}
+    assert rows["gain max"] == run.summary["effective"]["gain_max"]
+    assert rows["support certified"] in ("yes", "no", "undecided")
+    assert "weights from" in " ".join(words(run.summary))
+    conclude(run)
+    printed = capsys.readouterr().out
+    assert "weight_spread" in printed
+    assert "kappa_threshold" in printed
+    older = {key: value for key, value in run.summary.items() if key != "effective"}
+    assert effective_rows(older) == []
