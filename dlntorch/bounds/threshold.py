@@ -99,7 +99,7 @@ _LARGEST = 0.3
 #: Smaller ones are no help to anyone: a run would take more than 1/κ steps.
 _SMALLEST = 1e-12
 _PHI = np.linspace(0.02, 0.98, 49)[:, None]
-_BISECTIONS = 60
+_BISECTIONS = 32
 #: The c that are tried; the largest is taken whose κ is at least half of what the smallest has.
 _FRACTIONS = 2.0 ** -np.arange(13)
 
@@ -248,11 +248,12 @@ def _solve(
     best = _largest_kappa(sizes, float(_FRACTIONS[-1]))
     if best is None:
         return replace(known, reason=_too_close(margin))
-    for c in _FRACTIONS:
-        kappa = _largest_kappa(sizes, float(c))
-        if kappa is not None and kappa >= 0.5 * best:
-            path = _feasible_phi(sizes, float(c), kappa)
-            return replace(known, kappa=kappa, c=float(c), path_length=path)
+    for c in map(float, _FRACTIONS):
+        if _proved(sizes, c, 0.5 * best):
+            kappa = _largest_kappa(sizes, c)
+            if kappa is None:
+                break
+            return replace(known, kappa=kappa, c=c, path_length=_path_length(sizes, c, kappa))
     raise RuntimeError("the smallest c has half of its own kappa")
 
 
@@ -309,24 +310,25 @@ def _bound(sizes: _Sizes, c: float, kappa: float) -> tuple[np.ndarray, np.ndarra
     return np.minimum(bound, split.min(axis=1, keepdims=True)), path
 
 
+def _proved(sizes: _Sizes, c: float, kappa: float) -> bool:
+    """Whether the theorem holds for κ and c, at some φ and θ̄."""
+    return bool(_bound(sizes, c, kappa)[0].min() < sizes.delta)
+
+
 def _largest_kappa(sizes: _Sizes, c: float) -> float | None:
     """The largest κ in [1e-12, 0.3] that the theorem holds for; None where there is none."""
-
-    def proved(kappa: float) -> bool:
-        return bool(_bound(sizes, c, kappa)[0].min() < sizes.delta)
-
-    if proved(_LARGEST):
+    if _proved(sizes, c, _LARGEST):
         return _LARGEST
-    if not proved(_SMALLEST):
+    if not _proved(sizes, c, _SMALLEST):
         return None
     low, high = math.log(_SMALLEST), math.log(_LARGEST)
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if proved(math.exp(middle)) else (low, middle)
+        low, high = (middle, high) if _proved(sizes, c, math.exp(middle)) else (low, middle)
     return math.exp(low)
 
 
-def _feasible_phi(sizes: _Sizes, c: float, kappa: float) -> float:
+def _path_length(sizes: _Sizes, c: float, kappa: float) -> float:
     """The bound on the path length at the φ that proves κ."""
     bound, path = _bound(sizes, c, kappa)
     return float(path[int(np.argmin(bound))][0])
