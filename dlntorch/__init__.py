@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dlntorch._version import __version__
 
 if TYPE_CHECKING:
+    from dlntorch.bounds.effective import effective_initialization as effective_initialization
+    from dlntorch.bounds.support import support_certified as support_certified
+    from dlntorch.bounds.threshold import step_size_threshold as step_size_threshold
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
     from dlntorch.model import Initialization as Initialization
@@ -53,6 +56,7 @@ _HOME = {
     "Trajectory": "dlntorch.numerics.trajectory",
     "Update": "dlntorch.optim.update",
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
+    "effective_initialization": "dlntorch.bounds.effective",
     "flow_limit": "dlntorch.limit.flow_limit",
     "integrate_flow": "dlntorch.flow.integrate",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
@@ -61,6 +65,8 @@ _HOME = {
     "load_run": "dlntorch.run",
     "predict_rate": "dlntorch.reference.rate",
     "selected_minimizer": "dlntorch.reference.selection",
+    "step_size_threshold": "dlntorch.bounds.threshold",
+    "support_certified": "dlntorch.bounds.support",
     "train": "dlntorch.run",
     "train_ensemble": "dlntorch.run",
 }
@@ -82,6 +88,7 @@ __all__ = [
     "Update",
     "__version__",
     "basis_pursuit",
+    "effective_initialization",
     "flow_limit",
     "integrate_flow",
     "l1_minimizer",
@@ -90,6 +97,8 @@ __all__ = [
     "load_run",
     "predict_rate",
     "selected_minimizer",
+    "step_size_threshold",
+    "support_certified",
     "train",
     "train_ensemble",
 ]

@@ -26,7 +26,7 @@ from dlntorch.problem.operators import Operator, as_operator
 
 __all__ = ["OWN_RATE", "SCHEDULES", "Point", "Schedule", "StepRule", "StepSize", "make_schedule"]
 
-SCHEDULES = ("relative", "certified", "theorem", "constant", "stable")
+SCHEDULES = ("relative", "certified", "selecting", "theorem", "constant", "stable")
 #: The schedule of a torch optimizer that keeps its own learning rate.
 OWN_RATE = "optimizer"
 #: Power iterations from a cold start, and per step afterwards, of the rule ``stable``.
@@ -97,8 +97,9 @@ class Schedule:
     """A step-size schedule with its numbers.
 
     Attributes:
-        name: One of ``relative``, ``certified``, ``theorem``, ``constant``, ``stable``.
-        kappa: Largest relative change of a parameter in one step, in (0, 0.3] (rule ``relative``).
+        name: One of ``relative``, ``certified``, ``selecting``, ``theorem``, ``constant``, ``stable``.
+        kappa: Largest relative change of a parameter in one step, in (0, 0.3] (rule ``relative``); of ``selecting``, with c,
+            once its threshold has been computed.
         c: Fraction of the stability limit, in (0, 1] (``relative``) or (0, 4] (``stable``).
         eta: The step of ``constant``, and of ``theorem`` once its bound has been computed.
         epsilon: The accuracy that ``certified`` and ``theorem`` are asked for.
@@ -119,7 +120,7 @@ class Schedule:
         """Which step rule gives η_k: ``relative``, ``constant``, ``stable``, or ``own``."""
         if self.own is not None:
             return "own"
-        return {"certified": "relative", "theorem": "constant"}.get(self.name, self.name)
+        return {"certified": "relative", "selecting": "relative", "theorem": "constant"}.get(self.name, self.name)
 
     def with_steps(self, *, kappa: float | None = None, c: float | None = None, eta: float | None = None) -> Schedule:
         """The same schedule with other numbers, as chosen by a coarse pass or by the theorem."""
@@ -152,6 +153,7 @@ def make_schedule(
     uses = {
         "relative": ("kappa", "c"),
         "certified": ("epsilon", "kappa", "c"),
+        "selecting": (),
         "theorem": ("epsilon",),
         "constant": ("eta",),
         "stable": ("c",),
@@ -160,7 +162,7 @@ def make_schedule(
     for key, value in given.items():
         if value is not None and key not in uses:
             raise InputError(
-                f"schedule.{key} must be left out with schedule={name}, which uses {', '.join(uses)}; got {value!r}"
+                f"schedule.{key} must be left out with schedule={name}, which uses {', '.join(uses) or 'none'}; got {value!r}"
             )
     if over != "end" and name != "certified":
         raise InputError(f"schedule.over must be end with schedule={name}, which proves no bound, got {over!r}")
@@ -171,6 +173,8 @@ def make_schedule(
     if name == "stable":
         c = check_number("schedule.c", 1.0 if c is None else c, above=0, at_most=4)
         return Schedule(name, kappa=None, c=c)
+    if name == "selecting":  # kappa and c are those of step_size_threshold
+        return Schedule(name, kappa=None)
     if name in ("certified", "theorem"):
         epsilon = check_number("schedule.epsilon", 1e-2 if epsilon is None else epsilon, above=0)
     if name == "theorem":

@@ -91,6 +91,18 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     terminal().print(table_of("dry run: nothing is trained", ("", ""), cells))
 
 
+def _effective_rows(effective: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """What the steps did to the answer; a run folder of an earlier version says nothing of it."""
+    meanings = {
+        "gain_max": "largest -ln(alpha_eff^2 / alpha^2): what the steps took from alpha",
+        "weight_spread": "largest over smallest weight that the steps gave the l1 norm",
+        "distance_to_weighted": "to the minimiser of the l1 norm with these weights",
+        "support_certified": "the run's own dual vector proves the support",
+        "kappa_threshold": "steps up to this kappa provably select the l1-minimiser",
+    }
+    return [(key, effective[key], text) for key, text in meanings.items() if effective.get(key) is not None]
+
+
 def conclude(result: RunResult) -> None:
     """The closing table: status, distances, the error budget with its dominant term, and where the files are."""
     summary = result.summary
@@ -110,6 +122,7 @@ def conclude(result: RunResult) -> None:
         "initialization": "the limit against W_p: what alpha costs",
     }
     rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
+    rows += _effective_rows(summary.get("effective", {}))
     predicted = summary["predicted"]
     rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
     schedule = summary["schedule"]

@@ -57,13 +57,15 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
         return "nothing would help: what is left of the error is rounding"
     others = max(budget[k] for k in ("discretization", "finite_time", "initialization") if k != dominant)
     if dominant == "discretization":
+        cause = f"; {budget['cause']}" if budget["cause"] else ""
         if settings.batch_size is not None:
-            return f"the steps: mini-batch noise and step size leave {size:.2g}; a larger batch or smaller steps would help"
+            text = f"the steps: mini-batch noise and step size leave {size:.2g}; a larger batch or smaller steps would help"
+            return text + cause
         fewer = max(2.0, min(size / others if others > 0 else math.inf, MOST_TIMES))
         kappa = summary["schedule"]["kappa"]
         smaller = "a smaller eta" if kappa is None else f"schedule.kappa={kappa / fewer:.1g}"
         cost = f"at {fewer:.2g} times the steps"
-        return f"the step size: descent is {size:.2g} from the flow, in proportion to it; {smaller} would help, {cost}"
+        return f"the step size: descent is {size:.2g} from the flow, in proportion to it; {smaller} would help, {cost}{cause}"
     if dominant == "finite_time":
         text = f"stopped early: the flow at t = {summary['time']:.3g} is {size:.2g} from its limit"
         target = max(others, 1e-12)

@@ -1,4 +1,4 @@
-"""Numbers that a schedule leaves open: the theorem's step and the certified (κ, c), and the certificate itself."""
+"""Numbers that a schedule leaves open: the theorem's step, the certified and the selecting (κ, c), and the certificate itself."""
 
 from __future__ import annotations
 
@@ -59,12 +59,14 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
 
     Raises:
         InputError: when the theorem's steps exceed the budget, with log10 of their number; when the certified ε
-            cannot be met within the budget, with the one that can.
+            cannot be met within the budget, with the one that can; when no step size is proved to select.
     """
     schedule = settings.schedule
     if schedule.name == "certified":
         make = lambda trial: new_descent(problem, replace(settings, schedule=trial))  # noqa: E731
         return coarse_pass(make, schedule, settings.stopping.max_steps).schedule
+    if schedule.name == "selecting" and schedule.kappa is None:
+        return _selecting(problem, settings)
     if schedule.name != "theorem" or schedule.eta is not None:
         return schedule
     from dlntorch.bounds.theorem import theorem_bound
@@ -80,6 +82,18 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
             f"got {budget}; schedule=certified proves a bound with affordable steps, schedule=relative needs none"
         )
     return schedule.with_steps(eta=10**bound.log10_eta)
+
+
+def _selecting(problem: Problem, settings: RunSettings) -> Schedule:
+    """The κ and c below which the steps cannot change which minimiser is selected."""
+    from dlntorch.bounds.threshold import step_size_threshold
+
+    found = step_size_threshold(problem, *depth_and_scale(settings), batch_size=settings.batch_size)
+    if found.kappa is None:
+        raise InputError(
+            f"schedule must be another one than selecting where no step size is proved to select, got {found.reason}"
+        )
+    return settings.schedule.with_steps(kappa=found.kappa, c=found.c)
 
 
 def new_certificate(problem: Problem, settings: RunSettings) -> Certificate:

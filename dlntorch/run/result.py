@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from dlntorch.numerics.trajectory import Status, Trajectory
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
 from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_yaml, whole
+
+if TYPE_CHECKING:
+    from dlntorch.bounds.effective import Effective
 
 __all__ = ["RunResult", "check_ends", "load_run", "network_words", "tensors_of", "trajectory_of"]
 
@@ -74,6 +78,20 @@ class RunResult:
             f"RunResult({self.status} after {summary['steps']:,} steps: {network_words(summary)}, "
             f"{data['name']} {data['m']}×{data['n']}{error}{f' ({parts})' if parts else ''})"
         )
+
+    @cached_property
+    def effective(self) -> Effective:
+        """The start from which the flow ends where this run did, from θ alone; see :func:`effective_initialization`."""
+        from dlntorch.bounds.effective import effective_initialization, unknown
+
+        if self.summary["p"] is None:
+            return unknown("summary['effective'] has what is known of a network without a depth p")
+        try:
+            return effective_initialization(
+                self.problem, self.summary["p"], self.theta_plus, self.theta_minus, self.summary["alpha"]
+            )
+        except InputError as error:  # an operator, or an end that left the positive orthant
+            return unknown(str(error))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What ``result.npz`` holds."""

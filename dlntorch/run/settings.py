@@ -140,7 +140,7 @@ class RunSettings:
             raise InputError(
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
             )
-        needs_plain = wants_certificate or chosen.name in ("certified", "theorem")
+        needs_plain = wants_certificate or chosen.name in ("certified", "theorem", "selecting")
         if needs_plain and (type(update) is not SGD or law.depth is None or not isinstance(start, float)):
             what = f"optimizer={update!r}" if type(update) is not SGD else f"p={law!r} and alpha={start!r}"
             raise InputError(

@@ -79,7 +79,7 @@ def train(
         problem: The data.
         p: Depth, any real number >= 2, or a :class:`~dlntorch.model.Parametrization`.
         alpha: Initialization α > 0, or an :class:`~dlntorch.model.Initialization` of every coordinate.
-        schedule: Step sizes: ``relative``, ``certified``, ``theorem``, ``constant`` or ``stable``; a
+        schedule: Step sizes: ``relative``, ``certified``, ``selecting``, ``theorem``, ``constant`` or ``stable``; a
             :class:`~dlntorch.optim.step_size.StepSize`, or a callable point -> eta.
         optimizer: Which way steps go: ``sgd``, ``momentum``, ``weight_decay``, ``label_noise``, ``sam``, ``adam`` or
             ``sign``; an :class:`~dlntorch.optim.update.Update`, or a callable params -> torch.optim.Optimizer, which

@@ -19,6 +19,7 @@ from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
 from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.initialization_error import initialization_difference
+from dlntorch.run.effective import effective_report
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions
@@ -93,6 +94,7 @@ def build_summary(
         put(summary, f"distance_to_{name}", None if reference is None else distance(psi, reference), reason)
     put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
     summary["budget"] = _budget(psi, flow, flow_reason, vectors, references, settings)
+    summary["effective"] = _effective(exact, settings, descent, references, summary["budget"])
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
@@ -133,7 +135,7 @@ def _budget(
 ) -> dict[str, Any]:
     """The three Euclidean norms of the error budget, and the name of the largest."""
     limit, selected = vectors.get("limit"), vectors.get("selected")
-    offset, why_offset = initialization_difference(references, settings.p, settings.alpha)
+    offset, why_offset = initialization_difference(references, settings.law, settings.alpha)
     if offset is not None and limit is not None and selected is not None and not torch.equal(offset, limit - selected):
         limit = selected + offset  # the limit where float64 has lost it
     why_limit = references.reasons.get("limit", "")
@@ -153,6 +155,24 @@ def _budget(
         missing = [name for name in parts if name not in known]
         budget["dominant_reason"] = f"{', '.join(missing)} could not be computed"
     return budget
+
+
+def _effective(
+    problem: Problem, settings: RunSettings, descent: Descent, references: References, budget: dict[str, Any]
+) -> dict[str, Any]:
+    """What the steps did to the answer; the budget gets its cause."""
+    theta = descent.network.whole_theta().to("cpu", torch.float64)
+    found = effective_report(problem, settings, theta, references)
+    report: dict[str, Any] = {}
+    for key, value in found.values.items():
+        if isinstance(value, bool):
+            report[key] = value
+        else:
+            put(report, key, value, found.reasons[key])
+    budget["cause"] = found.cause or None
+    if not found.cause:
+        budget["cause_reason"] = found.reasons["gain_min"]
+    return report
 
 
 def _predicted(settings: RunSettings, references: References) -> dict[str, Any]:

@@ -29,6 +29,9 @@ _ORDER = (
     "sgd",
     "recovery",
     "saddles",
+    "steps",
+    "shapes",
+    "warm_start",
     "benchmark",
 )
 #: Not among ``study=all``: timings mean nothing while other studies run beside them.
