@@ -43,9 +43,7 @@ class EffectiveReport:
     cause: str
 
 
-def effective_report(
-    problem: Problem, settings: RunSettings, theta: Tensor, references: References
-) -> EffectiveReport:
+def effective_report(problem: Problem, settings: RunSettings, theta: Tensor, references: References) -> EffectiveReport:
     """What is said about the end θ of a run; nothing of it needs to be recorded while the run goes on.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.model import Initialization, Parametrization
-from dlntorch.model.metrics import norm
+from dlntorch.problem.problem import norm
 from dlntorch.run.references import References
 
 __all__ = ["initialization_difference"]

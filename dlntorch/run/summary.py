@@ -17,9 +17,9 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.optim.update import SGD
 from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
-from dlntorch.run.open_numbers import depth_and_scale
-from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.effective import effective_report
+from dlntorch.run.initialization_error import initialization_difference
+from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import mpmath as mp
 import numpy as np
 
-__all__ = ["Moment", "moment", "mixed"]
+__all__ = ["Moment", "mixed", "moment"]
 
 
 @dataclass(frozen=True)

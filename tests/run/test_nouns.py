@@ -106,17 +106,29 @@ def test_a_start_of_two_vectors():
     [
         ((PROBLEM, Sinh, 0.1), {}, r"p must be an object, got the class Sinh: pass Sinh\(\)"),
         ((PROBLEM, 3, [0.1, 0.2]), {}, "alpha must be one number for a run, got several"),
-        ((PROBLEM, 3, dln.Initialization([0.1, 0.2])), {}, "alpha must have 12 entries, one for each coordinate, got 2"),
+        (
+            (PROBLEM, 3, dln.Initialization([0.1, 0.2])),
+            {},
+            "alpha must have 12 entries, one for each coordinate, got 2",
+        ),
         ((PROBLEM, Sinh(), 0.1), {"engine": "fused"}, r"engine must be eager or autograd with Sinh\(\), got 'fused'"),
         ((PROBLEM, Sinh(), 0.1, "certified"), {}, "certificate must be false"),
         ((PROBLEM, 3, 0.1, "certified"), {"optimizer": "momentum"}, "certificate must be false"),
         ((PROBLEM, 3, 0.1, Decaying), {}, r"schedule must be an object, got the class Decaying"),
         ((PROBLEM, 3, 0.1, Decaying()), {"kappa": 0.1}, "schedule.kappa must be left out with a step size of your own"),
-        ((PROBLEM, 3, 0.1, Decaying()), {"engine": "fused"}, "engine must be eager or autograd with a step size of your own"),
+        (
+            (PROBLEM, 3, 0.1, Decaying()),
+            {"engine": "fused"},
+            "engine must be eager or autograd with a step size of your own",
+        ),
         ((PROBLEM, 3, 0.1, lambda point: "x"), {}, "schedule must return a number, got 'x'"),
         ((PROBLEM, 3, 0.1), {"optimizer": "adam"}, "schedule must be constant, with an eta"),
         ((PROBLEM, 3, 0.1), {"optimizer": lambda ps: 3}, "optimizer must return a torch.optim.Optimizer, got int"),
-        ((PROBLEM, 3, 0.1), {"optimizer": "sam", "engine": "fused"}, "engine must be eager or autograd with the optimizer SAM"),
+        (
+            (PROBLEM, 3, 0.1),
+            {"optimizer": "sam", "engine": "fused"},
+            "engine must be eager or autograd with the optimizer SAM",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, options, said):
