@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
+    from dlntorch.reference.saddles import saddle_path as saddle_path
     from dlntorch.reference.selection import selected_minimizer as selected_minimizer
     from dlntorch.trajectory import Status as Status
     from dlntorch.trajectory import Trajectory as Trajectory
@@ -56,6 +57,7 @@ _HOME = {
     "load_problem": "dlntorch.problems",
     "load_run": "dlntorch.experiment",
     "predict_rate": "dlntorch.reference.rate",
+    "saddle_path": "dlntorch.reference.saddles",
     "selected_minimizer": "dlntorch.reference.selection",
     "train": "dlntorch.experiment",
     "train_ensemble": "dlntorch.experiment",
@@ -83,6 +85,7 @@ __all__ = [
     "load_problem",
     "load_run",
     "predict_rate",
+    "saddle_path",
     "selected_minimizer",
     "train",
     "train_ensemble",
