@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["corrections"]
 
 #: A coordinate counts as off where its |ψ| is such a part of the largest; what it does beyond is added in closed form.
-OFF = 1e-13
-RTOL = 1e-9
+OFF = 1e-7
+RTOL = 1e-8
 
 
 def corrections(path: SaddlePath) -> np.ndarray:
@@ -46,10 +46,11 @@ def corrections(path: SaddlePath) -> np.ndarray:
 
 
 class _Frame(NamedTuple):
-    """A plateau: ψ and r = y − Aψ there."""
+    """A plateau: r = y − Aψ, and on N the sizes σψ and the speeds σAᵀr, exactly 0 where they are rounding."""
 
-    psi: np.ndarray
     r: np.ndarray
+    size: np.ndarray
+    speed: np.ndarray
 
 
 class _Transit:
@@ -59,11 +60,9 @@ class _Transit:
         self.law, walls = path.walls.law, path.walls
         A, y = path.problem.A.numpy(), path.problem.y.numpy()
         psi = path.psi.double().numpy()
-        self.before, self.after = (_Frame(psi[k], y - A @ psi[k]) for k in (j, j + 1))
+        psi, gradient = (values.double().numpy() for values in (path.psi, path.gradient))
         entered = path.entered[j]
-        signs = path.at_wall[j].copy()
-        gradient = path.gradient[j].double().numpy()
-        signs[signs * gradient < 0] = 0  # they left their walls during the plateau before
+        signs = np.where(path.at_wall[j] * gradient[j] < 0, 0.0, path.at_wall[j])  # some left during the plateau before
         for i, sign in entered:
             signs[i] = sign
         if not entered:  # a warm start
@@ -75,9 +74,12 @@ class _Transit:
         self.offset = -np.log(shape)  # 0 but at depth 2
         warm = walls.origin[self.wall] * self.signs
         self.offset[warm > 0] = self.law.distance(warm[warm > 0])
-        self.x0, self.x1 = (self.signs * frame.psi[self.wall] for frame in (self.before, self.after))
+        self.before, self.after = (
+            _Frame(y - A @ psi[k], self.signs * psi[k, self.wall], self.signs * gradient[k, self.wall])
+            for k in (j, j + 1)
+        )
         new = [int(np.flatnonzero(self.wall == i)[0]) for i, _ in entered]
-        self.leader = max(new, key=lambda k: self.x1[k]) if new else None
+        self.leader = max(new, key=lambda k: self.after.size[k]) if new else None
         self.top = float(max(np.abs(psi[j]).max(), np.abs(psi[j + 1]).max()))
 
     def follow(self, e: np.ndarray, last: bool) -> tuple[float, np.ndarray]:
@@ -86,7 +88,7 @@ class _Transit:
         f = e
         if self.leader is not None:
             begin, d = self._arrival(e)
-            level = 0.5 * self.x1[self.leader]
+            level = 0.5 * self.after.size[self.leader]
             if not level > 0:
                 return math.nan, e
             half, d = self._until_half(e, begin, d, level)
@@ -98,12 +100,12 @@ class _Transit:
     def _arrival(self, e: np.ndarray) -> tuple[float, np.ndarray]:
         """Where to begin on the line before the jump, and what the entering coordinates have done until there."""
         distance = self.law.distance(np.array([OFF * self.top]))[0]
-        new = np.flatnonzero((self.x0 == 0) & (self.x1 >= 0))
-        rise = self.B.T @ self.before.r
+        new = np.flatnonzero((self.before.size == 0) & (self.after.size >= 0))
+        rise = self.before.speed
         gone = self.offset - self.B.T @ e  # W at x = 0, were nothing to happen
-        new = new[rise[new] > 1e-12 * np.abs(rise).max()]
+        new = new[rise[new] > 0]
         begin = float(((gone[new] - distance) / rise[new]).min())
-        return begin, self._tail(new, gone[new] - begin * rise[new], rise[new], self.x0)
+        return begin, self._tail(new, gone[new] - begin * rise[new], rise[new], self.before.size)
 
     def _tail(self, which: np.ndarray, W: np.ndarray, speed: np.ndarray, on: np.ndarray) -> np.ndarray:
         """−∫Aψ dx of coordinates that move from or to infinity with constant speeds, while those that are on follow."""
@@ -119,9 +121,9 @@ class _Transit:
     def _until_half(self, e: np.ndarray, begin: float, d: np.ndarray, level: float) -> tuple[float, np.ndarray]:
         """The x at which the leader passes ``level``, and z − e − x r there."""
         B, leader = self.B, self.leader
-        fixed = B @ self.x0
+        fixed = B @ self.before.size
         base = self.offset - B.T @ e
-        rise = B.T @ self.before.r
+        rise = self.before.speed
 
         def distance(x: float, d: np.ndarray) -> np.ndarray:
             return base - x * rise - B.T @ d
@@ -146,9 +148,9 @@ class _Transit:
 
     def _departure(self, f: np.ndarray, half: float) -> np.ndarray:
         """e_j = lim z − x r_j."""
-        B, r = self.B, self.after.r
-        fixed = B @ self.x1
-        fall = B.T @ r
+        B = self.B
+        fixed = B @ self.after.size
+        fall = self.after.speed
 
         def distance(x: float, f: np.ndarray) -> np.ndarray:
             return self.offset - x * fall - B.T @ f
@@ -159,7 +161,7 @@ class _Transit:
         def jacobian(x: float, f: np.ndarray) -> np.ndarray:
             return -(B * self.law.size(distance(x, f))[1]) @ B.T
 
-        leaving = np.flatnonzero((self.x1 == 0) & (fall < -1e-12 * np.linalg.norm(B, axis=0) * np.linalg.norm(r)))
+        leaving = np.flatnonzero((self.after.size == 0) & (fall < 0))
         far = self.law.distance(np.array([OFF * self.top]))[0]
         span = 60 / self._slowest()
         if leaving.size:
@@ -168,18 +170,18 @@ class _Transit:
         if found is None:
             return np.full_like(f, math.nan)
         x, f = float(found.t[-1]), found.y[:, -1]
-        return f + self._tail(leaving, distance(x, f)[leaving], fall[leaving], self.x1) if leaving.size else f
+        return f + self._tail(leaving, distance(x, f)[leaving], fall[leaving], self.after.size) if leaving.size else f
 
     def _slowest(self) -> float:
         """The slowest rate at which coordinates that are on settle after the jump."""
-        on = self.x1 > 0
-        _, slope = self.law.size(self.law.distance(self.x1[on]))
+        on = self.after.size > 0
+        _, slope = self.law.size(self.law.distance(self.after.size[on]))
         values = np.linalg.svd(self.B[:, on] * np.sqrt(slope), compute_uv=False)
         return float(values[values > 1e-9 * values[0]].min()) ** 2
 
     def _solve(self, field, jacobian, span, start, events):  # noqa: ANN001, ANN202
         scale = 1.0 if self.law.depth == 2 else float(self.law.distance(np.array([self.top]))[0])
-        atol = 1e-10 * scale / float(np.linalg.norm(self.B, axis=0).max())
+        atol = 1e-9 * scale / float(np.linalg.norm(self.B, axis=0).max())
         with np.errstate(all="ignore"):
             found = solve_ivp(field, span, start, method="BDF", jac=jacobian, events=events, rtol=RTOL, atol=atol)
         return found if found.success else None
