@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dlntorch.model import Parametrization
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import InputError, check_alpha, check_number
 from dlntorch.problem import Problem
 from dlntorch.reference.saddle_walls import Walls
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import InputError, check_alpha, check_number
 
 __all__ = ["LassoPoint", "SaddlePath"]
 
@@ -109,7 +109,9 @@ class SaddlePath:
         """
         when = check_number("T", T, above=0)
         psi, q = self.average(when), self.dual_at(when)
-        plus, minus = (torch.from_numpy(np.where(np.isfinite(w), w, 0.0)).to(q) for w in (self.walls.plus, self.walls.minus))
+        plus, minus = (
+            torch.from_numpy(np.where(np.isfinite(w), w, 0.0)).to(q) for w in (self.walls.plus, self.walls.minus)
+        )
         missing = torch.where(psi > 0, psi * (plus - q), -psi * (minus + q))
         gap = float(missing.clamp_min(0).sum()) / when
         size = float((psi.abs() * torch.maximum(plus, minus)).sum()) / when

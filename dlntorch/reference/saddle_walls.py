@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, Product
-from dlntorch.validation import InputError, check_alpha, check_number
+from dlntorch.numerics.validation import InputError, check_alpha, check_number
 
 __all__ = ["Law", "Walls", "walls"]
 
@@ -56,7 +56,9 @@ class Law:
     @staticmethod
     def _logarithm(alpha: float) -> float:
         if alpha >= 1:
-            raise InputError(f"alpha must be < 1 at depth 2, whose slow time is in units of log(1/alpha), got {alpha:g}")
+            raise InputError(
+                f"alpha must be < 1 at depth 2, whose slow time is in units of log(1/alpha), got {alpha:g}"
+            )
         return math.log(1 / alpha)
 
     def size(self, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

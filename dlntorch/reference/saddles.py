@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.equal_columns import EqualColumns
 from dlntorch.model import as_parametrization
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import DataWarning, check_count
 from dlntorch.problem import Problem
+from dlntorch.problem.equal_columns import EqualColumns
 from dlntorch.reference.saddle_basis import SignedLeastSquares
 from dlntorch.reference.saddle_path import SaddlePath
 from dlntorch.reference.saddle_walls import Walls, walls
 from dlntorch.reference.selection import selected_minimizer
-from dlntorch.trajectory import Status
-from dlntorch.validation import DataWarning, check_count
 
 __all__ = ["SaddlePath", "saddle_path"]
 
