@@ -6,8 +6,10 @@ use are updated when one enters or leaves (scipy's ``qr_insert`` and ``qr_delete
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from scipy.linalg import qr, qr_delete, qr_insert, solve_triangular
+from scipy.linalg import qr, qr_delete, qr_insert, solve_triangular  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
 
 __all__ = ["SignedLeastSquares"]
 
@@ -28,10 +30,11 @@ class SignedLeastSquares:
 
     def __init__(self, A: np.ndarray, y: np.ndarray) -> None:
         self.A, self.y = A, y
-        self.norms = np.linalg.norm(A, axis=0)
-        self.beta = np.zeros(A.shape[1])
+        self.norms: np.ndarray = np.linalg.norm(A, axis=0)
+        self.beta = np.zeros_like(self.norms)
         self.columns: list[int] = []
-        self.Q, self.R = np.zeros((A.shape[0], 0)), np.zeros((0, 0))
+        self.Q: np.ndarray = np.zeros((A.shape[0], 0))
+        self.R: np.ndarray = np.zeros((0, 0))
         self.residual = y.copy()
         self.gradient = A.T @ y
         self._size = float(np.linalg.norm(y))
@@ -103,7 +106,8 @@ class SignedLeastSquares:
     def _insert(self, i: int) -> None:
         column = self.A[:, i]
         if not self.columns:
-            self.Q, self.R = qr(column[:, None], mode="economic", check_finite=False)
+            factors: Any = qr(column[:, None], mode="economic", check_finite=False)
+            self.Q, self.R = factors
         else:
             at = len(self.columns)
             self.Q, self.R = qr_insert(self.Q, self.R, column, at, which="col", check_finite=False)

@@ -141,7 +141,7 @@ class _Transit:
 
         crossing.terminal = True  # type: ignore[attr-defined]
         horizon = begin + 1e3 * (abs(begin) + abs(base[leader] / rise[leader]) + 1 / self._slowest())
-        found = self._solve(field, jacobian, (begin, horizon), d, [crossing])
+        found = self._solve(field, jacobian, (begin, horizon), d, crossing)
         if found is None or not len(found.t_events[0]):
             return math.nan, d
         return float(found.t_events[0][0]), found.y_events[0][0]
@@ -166,7 +166,7 @@ class _Transit:
         span = 60 / self._slowest()
         if leaving.size:
             span = max(span, float((far / -fall[leaving]).max()))
-        found = self._solve(field, jacobian, (half, half + span), f, None)
+        found = self._solve(field, jacobian, (half, half + span), f)
         if found is None:
             return np.full_like(f, math.nan)
         x, f = float(found.t[-1]), found.y[:, -1]
@@ -179,9 +179,9 @@ class _Transit:
         values = np.linalg.svd(self.B[:, on] * np.sqrt(slope), compute_uv=False)
         return float(values[values > 1e-9 * values[0]].min()) ** 2
 
-    def _solve(self, field, jacobian, span, start, events):  # noqa: ANN001, ANN202
+    def _solve(self, field: Any, jacobian: Any, span: tuple[float, float], start: np.ndarray, event: Any = None) -> Any:
         scale = 1.0 if self.law.depth == 2 else float(self.law.distance(np.array([self.top]))[0])
         atol = 1e-9 * scale / float(np.linalg.norm(self.B, axis=0).max())
         with np.errstate(all="ignore"):
-            found = solve_ivp(field, span, start, method="BDF", jac=jacobian, events=events, rtol=RTOL, atol=atol)
+            found = solve_ivp(field, span, start, method="BDF", jac=jacobian, events=event, rtol=RTOL, atol=atol)
         return found if found.success else None

@@ -23,7 +23,7 @@ import numpy as np
 from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, Product
 from dlntorch.numerics.validation import InputError, check_alpha, check_number
 
-__all__ = ["Law", "Walls", "walls"]
+__all__ = ["Law", "Walls", "law_of", "walls"]
 
 #: A coordinate starts at its wall where |ψ_i(0)| is both so many times α^p, and this part of the data's own size.
 WARM_OVER_START, WARM_OVER_DATA = 1e3, 1e-3
@@ -100,7 +100,7 @@ def walls(parametrization: Parametrization, alpha: Any, scale: Any, n: int, data
     Raises:
         InputError: for a parametrization whose slow time is not known, and where ``alpha`` is no start of it.
     """
-    law, sides = _law(parametrization), 1 if isinstance(parametrization, Nonnegative) else 2
+    law, sides = law_of(parametrization), 1 if isinstance(parametrization, Nonnegative) else 2
     one = np.ones(n)
     if alpha is None or not isinstance(alpha, Initialization):
         size = None if alpha is None else check_alpha(alpha)
@@ -131,7 +131,8 @@ def walls(parametrization: Parametrization, alpha: Any, scale: Any, n: int, data
     return Walls(place[0], place[1], np.where(warm, origin, 0.0), size, law, shape[0], shape[1])
 
 
-def _law(parametrization: Parametrization) -> Law:
+def law_of(parametrization: Parametrization) -> Law:
+    """The slow time of a network; raises :class:`InputError` where none is known."""
     if isinstance(parametrization, Power | Nonnegative):
         p = parametrization.p
         return Law(2.0, 2.0, 1.0) if p == 2 else Law(p, p * (p - 2), 1.0)

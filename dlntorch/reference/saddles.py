@@ -6,7 +6,8 @@ In slow time T (see :mod:`dlntorch.reference.saddle_walls`) the dual q = ∫₀�
     ψ = argmin ½‖Aψ − y‖²  over  {σ_iψ_i >= 0 where q_i is at a wall of sign σ_i,  ψ_i = 0 elsewhere},
 
 and so on until Aᵀ(y − Aψ) = 0. The path does not depend on the depth, except for how coordinates with dependent columns
-that switch on together share ψ (W_p of the face they span). Sources: Pesme and Flammarion 2023 (p = 2); Berthier, arXiv 2509.18766 (the lasso).
+that switch on together share ψ (W_p of the face they span). Sources: Pesme and
+Flammarion 2023 (p = 2); Berthier, arXiv 2509.18766 (the lasso).
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dlntorch.model import as_parametrization
 from dlntorch.numerics.threads import with_few_threads
@@ -66,8 +66,10 @@ def saddle_path(
 
     Example:
         >>> path = saddle_path(Problem([[1, 0.5, 0.7, 0], [0.5, 1, 0.1, 0.7]], [1, 0]))
-        >>> (path.psi * 49).round().tolist()[2:]
-        [[0.0, 0.0, 69.0, 0.0], [0.0, 0.0, 70.0, -10.0]]
+        >>> path.times
+        tensor([1.0000, 4.0000, 5.6327], dtype=torch.float64)
+        >>> path.psi[2]
+        tensor([0.0000, 0.0000, 1.4000, 0.0000], dtype=torch.float64)
     """
     parametrization = as_parametrization(p)
     most = check_count("max_jumps", max_jumps, at_least=0)
