@@ -16,7 +16,7 @@ the jump is where ψ_i passes half its new value. The neglected part is of order
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -140,7 +140,7 @@ class _Transit:
             return float(distance(x, d)[leader] - target)
 
         crossing.terminal = True  # type: ignore[attr-defined]
-        horizon = begin + 1e3 * (abs(begin) + abs(base[leader] / rise[leader]) + 1 / self._slowest())
+        horizon = float(begin + 1e3 * (abs(begin) + abs(base[leader] / rise[leader]) + 1 / self._slowest()))
         found = self._solve(field, jacobian, (begin, horizon), d, crossing)
         if found is None or not len(found.t_events[0]):
             return math.nan, d
