@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.model import Initialization, Power, as_parametrization
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import InputError, check_count, check_depth, check_device, check_unmasked
+from dlntorch.numerics.validation import InputError, check_count, check_device, check_unmasked
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 
@@ -119,10 +120,13 @@ def flow_limit(
     Raises:
         InputError: p < 2; α not finite, not positive or empty; shapes that do not match; precision out of range.
     """
-    depth = check_depth(p)
+    parametrization = as_parametrization(p)
     problems = _as_problems(problem)
-    alphas, scalar = _as_alphas(alpha, per_coordinate, problems[0].n)
     digits = None if precision is None else check_count("precision", precision, at_least=15, at_most=10_000)
+    if isinstance(alpha, Initialization):
+        return _from_start(problem, problems, parametrization, alpha, digits, device)
+    depth = parametrization.p
+    alphas, scalar = _as_alphas(alpha, per_coordinate, problems[0].n)
     if digits is not None:
         size = problems[0].m * problems[0].n
         if size > _MULTIPRECISION_SIZE:
@@ -141,6 +145,21 @@ def flow_limit(
     else:
         solved = [_multiprecision(one, depth, alphas, digits) for one in problems]
     results = [_collect(answers, scalar, place) for answers in solved]
+    return results[0] if isinstance(problem, Problem) else _stack(results)
+
+
+def _from_start(
+    problem: Problem | Sequence[Problem],
+    problems: list[Problem],
+    power: Power,
+    alpha: Initialization,
+    digits: int | None,
+    device: Any,
+) -> FlowLimit:
+    """The limits of depth p from one start of two values a coordinate."""
+    place = problems[0].device if device is None else check_device(device)
+    start = power.start_from(alpha, problems[0].n).numpy()
+    results = [_collect([_general(one, power.p, start)], True, place) for one in problems]
     return results[0] if isinstance(problem, Problem) else _stack(results)
 
 
@@ -185,9 +204,7 @@ def _as_alphas(alpha: Any, per_coordinate: bool, n: int) -> tuple[np.ndarray, bo
 
 def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
     """All α of one problem, in the caller's order."""
-    reduced = problem.reduced().to("cpu", torch.float64)
-    A, y = reduced.A.detach().numpy(), reduced.y.detach().numpy()
-    given = A if reduced is problem else problem.A.detach().to("cpu", torch.float64).numpy()
+    A, y, given = _arrays(problem)
     prefix = [] if problem.consistent else [inconsistency(problem)]
     log_alphas = np.log(alphas)
     if not np.any(y):  # y = 0, or its projection is
@@ -202,6 +219,34 @@ def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
             for row in group:
                 answers[row] = answer
     return [answer for answer in answers if answer is not None]
+
+
+def _general(problem: Problem, p: float, start: np.ndarray) -> _Answer:
+    """From θ(0) = ``start``, shape (2, n)."""
+    from dlntorch.limit.general_start import GeneralStartPath  # compiles its kernels when first used
+
+    plus, minus = start
+    if np.array_equal(plus, minus):
+        return _sweep(problem, p, plus[None, :1] if np.all(plus == plus[0]) else plus[None])[0]
+    A, y, given = _arrays(problem)
+    starts = start.T
+    equal = EqualColumns.of(given, starts, np.ascontiguousarray(starts[:, ::-1]))
+    path = GeneralStartPath(A, y, p, plus, minus, equal)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            point = path.point()
+    except np.linalg.LinAlgError:
+        return _out_of_range(path.minimum_norm, 0)
+    answer = _finite(_judged(point, path.log_mean, "the mean of theta(0)^p"), path.minimum_norm)
+    answer.reasons[:0] = [] if problem.consistent else [inconsistency(problem)]
+    return answer
+
+
+def _arrays(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A and y of the full-rank pair, and A as it was given."""
+    reduced = problem.reduced().to("cpu", torch.float64)
+    A, y = reduced.A.detach().numpy(), reduced.y.detach().numpy()
+    return A, y, A if reduced is problem else problem.A.detach().to("cpu", torch.float64).numpy()
 
 
 def inconsistency(problem: Problem) -> str:
@@ -249,20 +294,23 @@ def _follow(
         return [(group, _out_of_range(path.minimum_norm, 0)) for group in groups]
     found = []
     for group, target, point in zip(groups, targets, points, strict=True):
-        status, reason = judge(point, target)
-        answer = _Answer(
-            point.psi,
-            point.tau,
-            point.gap,
-            point.residual,
-            point.dual_residual,
-            point.uncertainty,
-            status,
-            [reason] if reason else [],
-            point.steps,
-        )
-        found.append((group, _finite(answer, path.minimum_norm)))
+        found.append((group, _finite(_judged(point, target), path.minimum_norm)))
     return found
+
+
+def _judged(point: PathPoint, target: float, scale: str = "alpha^p") -> _Answer:
+    status, reason = judge(point, target, scale)
+    return _Answer(
+        point.psi,
+        point.tau,
+        point.gap,
+        point.residual,
+        point.dual_residual,
+        point.uncertainty,
+        status,
+        [reason] if reason else [],
+        point.steps,
+    )
 
 
 def _finite(answer: _Answer, minimum_norm: np.ndarray) -> _Answer:
@@ -288,14 +336,14 @@ def _out_of_range(minimum_norm: np.ndarray, steps: int) -> _Answer:
     )
 
 
-def judge(point: PathPoint, target: float) -> tuple[Status, str]:
-    """What float64 could tell at log(α^p) = ``target``."""
+def judge(point: PathPoint, target: float, scale: str = "alpha^p") -> tuple[Status, str]:
+    """What float64 could tell at log(α^p) = ``target``; ``scale`` is what α^p is called."""
     short = abs(point.log_a - target) > 1e-9 * abs(target)
     rounding = max(point.residual, point.dual_residual)
     if point.converged and not short and point.uncertainty <= _DIGITS_LOST and rounding <= _RESIDUAL:
         return Status.CONVERGED, ""
     wanted, reached = (f"10^{value / math.log(10):.6g}" for value in (target, point.log_a))
-    given = f"; psi is given for alpha^p = {reached} instead of {wanted}" if short else ""
+    given = f"; psi is given for {scale} = {reached} instead of {wanted}" if short else ""
     if point.uncertainty > _DIGITS_LOST:
         return Status.BELOW_INPUT_PRECISION, (
             f"rounding of A and y changes a coordinate of psi by a relative {point.uncertainty:.1e} (1 is no digit): "
@@ -312,7 +360,7 @@ def judge(point: PathPoint, target: float) -> tuple[Status, str]:
         return Status.BELOW_INPUT_PRECISION, (
             f"the equations hold to {rounding:.1e} only, the rounding level of their terms{given}"
         )
-    return Status.BELOW_INPUT_PRECISION, f"alpha^p = {wanted} is out of the range of float64{given}"
+    return Status.BELOW_INPUT_PRECISION, f"{scale} = {wanted} is out of the range of float64{given}"
 
 
 # -- multiprecision -----------------------------------------------------------------------------------------------

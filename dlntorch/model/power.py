@@ -164,6 +164,11 @@ class _PowerMirror(_TwoSidedMirror):
         moved = self.rate * step
         return self._value(tau + moved, u - moved, v + moved)
 
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        (tau, u, v), (new_tau, new_u, new_v) = (h_inverse_uv(x / self.scale**self.p, self.p) for x in (before, after))
+        above, below = (before > 0) & (after > 0), (before < 0) & (after < 0)
+        return torch.where(above, u - new_u, torch.where(below, new_v - v, new_tau - tau)) / self.rate
+
     def _value(self, tau: Tensor, u: Tensor, v: Tensor) -> Tensor:
         inside = (u > 0) & (v > 0) & tau.isfinite()
         one = torch.ones_like(u)
@@ -190,6 +195,9 @@ class _EntropyMirror(_TwoSidedMirror):
 
     def psi(self, nu: Tensor) -> Tensor:
         return self.scale**2 * h(self.shift + 4 * nu, 2)
+
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        return (h_inverse_uv(after / self.scale**2, 2)[0] - h_inverse_uv(before / self.scale**2, 2)[0]) / self.rate
 
     def after(self, psi: Tensor, step: Tensor) -> Tensor:
         """2 sinh(τ + δ) from 2 sinh τ = x: x cosh δ + √(4 + x²) sinh δ, without a sum that cancels."""
@@ -265,6 +273,14 @@ class _NonnegativeMirror(Mirror):
             return psi * torch.exp(scaled)
         left = 1 - self.fall * scaled
         return torch.where(left > 0, psi * torch.exp(-torch.log1p(-self.fall * scaled) / self.fall), torch.nan)
+
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        x = torch.log(after / before)
+        return before ** (2 / self.p - 1) / self.p**2 * _relative_expm1(-x, self.fall)
+
+    def nu_step(self, psi: Tensor, step: Tensor) -> Tensor:
+        x = torch.log1p(step / psi)
+        return psi ** (2 / self.p - 1) / self.p**2 * _relative_expm1(-x, self.fall)
 
     def potential(self, psi: Tensor) -> Tensor:
         """∫ν dψ, by parts: ψν − ∫ψ dν, with ψ dν = unit·ψ(0) e^{(1−fall)x} dx."""
