@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dlntorch.flow.integrate import integrate_flow
 from dlntorch.limit.flow_limit import flow_limit
-from dlntorch.model import Initialization
-from dlntorch.model.dual import relaxation_time, theta_of_psi
+from dlntorch.model import Initialization, Power
+from dlntorch.model.dual import relaxation_time
 from dlntorch.model.metrics import distance
-from dlntorch.numerics.trajectory import Status, Trajectory
+from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 
-__all__ = ["Course", "End", "limit_errors"]
+__all__ = ["Course", "End", "Path", "limit_errors"]
 
 #: Points of the first pass per factor of ten of time; the largest |Δ ln ψ-scale| between two of the second.
 PER_DECADE, FINEST = 12, 0.25
@@ -36,18 +35,20 @@ CONSTANTS = 40.0
 
 @dataclass(frozen=True)
 class End:
-    """What a run of step size κ ends with, where it stops at the time t of the flow.
+    """What a run of step size κ ends with, where it stops so that ‖ψ − W‖ is small enough from there on.
 
     Attributes:
         kappa: κ.
-        limit_error: ‖ψ_κ(∞) − W‖ where it would end after all time.
+        error: ‖ψ − W‖ there.
+        limit_error: ‖ψ_κ(∞) − W‖: where it would end after all time.
         discretization: ‖ψ_κ(∞) − ψ_α(∞)‖.
-        finite_time: ‖ψ(t) − ψ_α(∞)‖ of the flow.
+        finite_time: ‖ψ − ψ_κ(∞)‖ there.
         time, steps: t and the steps until then.
-        residual: ‖Aψ − y‖/‖y‖ of the flow there.
+        residual: ‖Aψ − y‖/‖y‖ there.
     """
 
     kappa: float
+    error: float
     limit_error: float
     discretization: float
     finite_time: float
@@ -64,8 +65,73 @@ def limit_errors(problem: Problem, p: float, alphas: np.ndarray, selected: Tenso
     return errors
 
 
+class Path:
+    """A flow on a full-rank float64 problem from any start of depth p, sampled finely enough to sum over steps.
+
+    Args:
+        problem: Of full row rank, float64, on the CPU.
+        p: Depth.
+        start: α, or an :class:`Initialization`.
+        limit: Its ψ(∞), shape (n,).
+        accuracy: What the path has to resolve.
+    """
+
+    def __init__(self, problem: Problem, p: float, start: Any, limit: Tensor, accuracy: float) -> None:
+        self.problem, self.p, self.limit = problem, p, limit
+        self.mirror = Power(p).mirror(Power(p).start(start, problem.n))
+        self.least = float(self.mirror.start.min())
+        self.rtol = min(max(1e-3 * accuracy / max(float(limit.abs().max()), 1e-300), 1e-11), 1e-6)
+        self.relaxation = relaxation_time(problem, p, self.least, limit)
+        self.reason = ""
+        drive = float((problem.y @ problem.A).abs().max())
+        begin = 1e-3 * self.least ** (2 - p) / (p * drive)
+        horizon = max(CONSTANTS * self.relaxation, 1e3 * begin)
+        if not (0 < begin < horizon < 1e280):
+            self.reason = f"the flow's times, {begin:.1g} to {horizon:.1g}, are out of range"
+            return
+        first = np.geomspace(begin, horizon, math.ceil(PER_DECADE * math.log10(horizon / begin)) + 1)
+        psi = self._flow(start, first)
+        if psi is None:
+            return
+        self.t = _refined(first, self.mirror_theta(psi), p)
+        psi = self._flow(start, self.t)
+        if psi is None:
+            return
+        self.psi, self.theta = psi, self.mirror_theta(psi)
+        self.g = ((problem.y - psi @ problem.A.mT) @ problem.A).numpy()
+        self.residual = problem.relative_residual(psi).numpy()
+
+    def mirror_theta(self, psi: Tensor) -> np.ndarray:
+        """θ on the curves of the start, (k, 2, n)."""
+        return self.mirror.theta(psi).movedim(0, 1).numpy()
+
+    def _flow(self, start: Any, times: np.ndarray) -> Tensor | None:
+        path = integrate_flow(self.problem, self.p, start, times, rtol=self.rtol, max_evaluations=200_000)
+        if path.status is Status.MAX_TIME:
+            return path.psi
+        self.reason = path.reason or "the flow is too stiff to follow"
+        return None
+
+    def farthest(self, target: Tensor) -> np.ndarray:
+        """The largest distance from ``target`` at and after each time."""
+        return np.maximum.accumulate(distance(self.psi, target).numpy()[::-1])[::-1]
+
+    def eta(self, kappa: float) -> np.ndarray:
+        """The relative rule's η (c = 1) along the path."""
+        p = self.p
+        rho = p * (self.theta.max(axis=1) ** (p - 2) * np.abs(self.g)).max(axis=1)
+        top = (self.theta ** (2 * p - 2)).sum(axis=1).max(axis=1)
+        bound = p * p * self.problem.spectral_norm**2 * top + (p - 1) * rho
+        return np.minimum(1 / bound, kappa / np.maximum(rho, 1e-300))
+
+    def steps(self, kappa: float, k: int) -> float:
+        """Steps until the k-th time."""
+        inverse = 1 / self.eta(kappa)[: k + 1]
+        return float(np.trapezoid(inverse, self.t[: k + 1]) + self.t[0] * inverse[0])
+
+
 class Course:
-    """The flow of one (p, α) on a full-rank float64 problem, sampled finely enough to sum over steps.
+    """The flow from one α, and where descent with any κ ends beside it.
 
     Args:
         problem: Of full row rank, float64, on the CPU.
@@ -76,109 +142,66 @@ class Course:
     """
 
     def __init__(self, problem: Problem, p: float, alpha: float, selected: Tensor, accuracy: float) -> None:
-        self.problem, self.p, self.alpha, self.selected = problem, p, alpha, selected
-        found = flow_limit(problem, p, alpha)
-        self.limit, self.uncertainty = found.psi, float(found.uncertainty)
-        self.reason = found.reason if found.status is Status.FAILED else ""
-        self.size = float(torch.linalg.vector_norm(self.limit))
-        self.accuracy = accuracy
+        self.problem, self.p, self.alpha, self.selected, self.accuracy = problem, p, alpha, selected, accuracy
+        self.limit = flow_limit(problem, p, alpha).psi
         self.initialization = float(distance(self.limit, selected))
-        self.relaxation = relaxation_time(problem, p, alpha, self.limit)
-        if not self.reason:
-            self._sample()
+        self.path = Path(problem, p, alpha, self.limit, accuracy)
+        self.reason = self.path.reason
 
-    def _sample(self) -> None:
-        drive = float((self.problem.y @ self.problem.A).abs().max())
-        start = 1e-3 * self.alpha ** (2 - self.p) / (self.p * drive)
-        horizon = max(CONSTANTS * self.relaxation, 1e3 * start)
-        if not (0 < start < horizon < 1e280):
-            self.reason = f"the flow's times, {start:.1g} to {horizon:.1g}, are out of range"
-            return
-        decades = math.log10(horizon / start)
-        path = self._flow(np.geomspace(start, horizon, math.ceil(PER_DECADE * decades) + 1))
-        if self.reason:
-            return
-        path = self._flow(_refined(path.t.numpy(), *self._theta(path.psi), self.p))
-        if self.reason:
-            return
-        self.t, self.psi = path.t.numpy(), path.psi
-        self.plus, self.minus = self._theta(path.psi)
-        g = (self.problem.y - path.psi @ self.problem.A.mT) @ self.problem.A
-        self.g = g.numpy()
-        self.gap = np.maximum.accumulate(distance(path.psi, self.limit).numpy()[::-1])[::-1]
-        self.residual = self.problem.relative_residual(path.psi).numpy()
-
-    def _flow(self, times: np.ndarray) -> Trajectory:
-        rtol = min(max(1e-4 * self.accuracy / max(self.size, 1e-300), 1e-11), 1e-6)
-        path = None
-        for method, coordinates in (("LSODA", "dual"), (None, "dual"), ("LSODA", "theta")):
-            path = integrate_flow(
-                self.problem, self.p, self.alpha, times, rtol=rtol, method=method, coordinates=coordinates,
-                max_evaluations=200_000,
-            )  # fmt: skip
-            if path.status is Status.MAX_TIME:
-                return path
-        assert path is not None
-        self.reason = path.reason or "the flow is too stiff to follow"
-        return path
-
-    def _theta(self, psi: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        plus, minus = theta_of_psi(psi, self.p, self.alpha)
-        return plus.numpy(), minus.numpy()
-
-    @cached_property
-    def _rates(self) -> tuple[np.ndarray, np.ndarray]:
-        """ρ and Λ along the path."""
-        p = self.p
-        rho = p * (np.maximum(self.plus, self.minus) ** (p - 2) * np.abs(self.g)).max(axis=1)
-        top = (self.plus ** (2 * p - 2) + self.minus ** (2 * p - 2)).max(axis=1)
-        return rho, p * p * self.problem.spectral_norm**2 * top + (p - 1) * rho
-
-    def eta(self, kappa: float) -> np.ndarray:
-        """The relative rule's η (c = 1) along the path."""
-        rho, bound = self._rates
-        return np.minimum(1 / bound, kappa / np.maximum(rho, 1e-300))
-
-    def effective(self, kappa: float) -> Initialization:
-        """α± that the whole run is a flow from."""
-        p, eta = self.p, self.eta(kappa)
-        weights = np.gradient(self.t) / eta  # steps between the points
-        weights[0] += self.t[0] / eta[0]
+    def effective(self, kappa: float, excess: float = 1.0) -> Initialization:
+        """α± from which the flow ends where descent with κ does; ``excess`` times the shrinking, to see how sure it is."""
+        p, path, eta = self.p, self.path, self.path.eta(kappa)
+        count = np.gradient(path.t) / eta  # steps about each point
+        count[0] += path.t[0] / eta[0]
         sides = []
-        for theta, sign in ((self.plus, 1.0), (self.minus, -1.0)):
-            x = sign * p * eta[:, None] * theta ** (p - 2) * self.g
-            x = np.clip(x, -0.9, 0.9)
+        for side, sign in ((0, 1.0), (1, -1.0)):
+            theta = path.theta[:, side]
+            x = np.clip(sign * p * eta[:, None] * theta ** (p - 2) * path.g, -0.9, 0.9)
             if p == 2:
-                sides.append(self.alpha * np.exp((weights[:, None] * (np.log1p(x) - x)).sum(axis=0)))
+                sides.append(self.alpha * np.exp(excess * (count[:, None] * (np.log1p(x) - x)).sum(axis=0)))
                 continue
             per_step = np.expm1((2 - p) * np.log1p(x)) + (p - 2) * x
-            added = (weights[:, None] * (theta / self.alpha) ** (2 - p) * per_step).sum(axis=0)
-            sides.append(self.alpha * (1 + np.maximum(added, 0)) ** (1 / (2 - p)))
+            added = (count[:, None] * (theta / self.alpha) ** (2 - p) * per_step).sum(axis=0)
+            sides.append(self.alpha * (1 + excess * np.maximum(added, 0)) ** (1 / (2 - p)))
         return Initialization(*sides)
 
-    def end(self, kappa: float, allowed: float) -> End | None:
-        """The end of a run of κ that stops where it is ``allowed`` from W; None where its limit is farther already."""
-        found = flow_limit(self.problem, self.p, self.effective(kappa))
-        if found.status is Status.FAILED:
-            return None
-        off = float(distance(found.psi, self.selected))
-        rest = allowed - off
-        if not rest > 0:
-            return None
-        eta = self.eta(kappa)
-        near = np.flatnonzero(self.gap <= rest)
-        k = int(near[0]) if near.size else len(self.t) - 1
-        steps = float(np.trapezoid(1 / eta[: k + 1], self.t[: k + 1]) + self.t[0] / eta[0])
-        time, gap, residual = float(self.t[k]), float(self.gap[k]), float(self.residual[k])
-        if not near.size:  # the path's own errors hide the rest of the way: it is exponential
-            more = self.relaxation * math.log(gap / rest)
-            time, steps, residual, gap = time + more, steps + more / float(eta[k]), residual * rest / gap, rest
-        return End(kappa, off, float(distance(found.psi, self.limit)), gap, time, steps, residual)
+    def limit_error(self, kappa: float, excess: float = 1.0) -> float:
+        """‖ψ_κ(∞) − W‖; inf where it cannot be computed."""
+        found = flow_limit(self.problem, self.p, self.effective(kappa, excess))
+        return math.inf if found.status is Status.FAILED else float(distance(found.psi, self.selected))
+
+    def rough(self, kappa: float, allowed: float) -> tuple[float, float]:
+        """(steps, t) of a run of κ until ``allowed`` from the flow's own limit."""
+        path = self.path
+        near = np.flatnonzero(path.farthest(self.limit) <= allowed)
+        k = int(near[0]) if near.size else len(path.t) - 1
+        return path.steps(kappa, k), float(path.t[k])
+
+    def end(self, kappa: float, allowed: float) -> End | str:
+        """The end of a run of κ that stops where it is within ``allowed`` of W for good; why not, where it cannot."""
+        start = self.effective(kappa)
+        limit = flow_limit(self.problem, self.p, start).psi
+        off = float(distance(limit, self.selected))
+        path = Path(self.problem, self.p, start, limit, self.accuracy)
+        if path.reason:
+            return path.reason
+        far = path.farthest(self.selected)
+        near = np.flatnonzero(far <= allowed)
+        if not near.size:
+            return f"the flow ends {far[-1]:.2g} from W_p"
+        k = int(near[0])
+        between = float(distance(limit, self.limit))
+        tail = float(distance(path.psi[k], limit))
+        time, residual = float(path.t[k]), float(path.residual[k])
+        return End(kappa, float(far[k]), off, between, tail, time, self.path.steps(kappa, self._place(time)), residual)
+
+    def _place(self, time: float) -> int:
+        return int(np.clip(np.searchsorted(self.path.t, time), 0, len(self.path.t) - 1))
 
 
-def _refined(t: np.ndarray, plus: np.ndarray, minus: np.ndarray, p: float) -> np.ndarray:
-    """Times with more points where θ moves fast."""
-    moved = p * np.maximum(np.abs(np.diff(np.log(plus), axis=0)), np.abs(np.diff(np.log(minus), axis=0))).max(axis=1)
+def _refined(t: np.ndarray, theta: np.ndarray, p: float) -> np.ndarray:
+    """Times with more points where θ (k, 2, n) moves fast."""
+    moved = p * np.abs(np.diff(np.log(theta), axis=0)).max(axis=(1, 2))
     parts = np.clip(np.ceil(moved / FINEST), 1, MOST_BETWEEN).astype(int)
     if parts.sum() > MOST_POINTS:
         parts = np.maximum(1, (parts * (MOST_POINTS / parts.sum())).astype(int))
