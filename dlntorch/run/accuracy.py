@@ -14,6 +14,7 @@ from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_alpha, check_depth, check_number
 from dlntorch.problem import Problem
 from dlntorch.reference.l1_minimizer import l1_minimizer
+from dlntorch.reference.saddles import SaddlePath, saddle_path
 from dlntorch.reference.selection import selected_minimizer
 from dlntorch.run.accuracy_parts import Course, End, limit_errors
 
@@ -24,7 +25,7 @@ DEPTHS = (2.0, 2.5, 3.0, 4.0)
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
 #: Parts of the accuracy: what a plan aims at in all; what α may take of it, tried in turn; what the limit with κ may.
-AIM, ALPHA_SHARES, LIMIT_SHARE = 0.75, (0.4, 0.1, 0.02), 0.5
+AIM, ALPHA_SHARES, LIMIT_SHARE = 0.8, (0.4, 0.1), 0.5
 #: How much larger than predicted the change of the effective initialization may be without doing harm.
 DOUBT, DOUBT_SHARE = 1.5, 0.65
 #: A run of more steps is not planned.
@@ -34,7 +35,7 @@ LATE = 1.3
 #: ‖ψ‖ times this is what float64 decides of ψ.
 FLOOR = 1e-13
 #: The steps that are made to see what a step costs.
-PILOT = 4000
+PILOT, PILOT_SECONDS = 500, 0.03
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None) -
     given = None if alpha is None else check_alpha(alpha)
     exact = problem.to("cpu", "float64").reduced()
     if not bool(torch.any(exact.y != 0)) or exact.m == 0:
-        raise InputError("accuracy needs data to be planned for: the part of y in range(A) is 0, and so is ψ at every t")
+        raise InputError(
+            "accuracy needs data to be planned for: the part of y in range(A) is 0, and so is ψ at every t"
+        )
     vertex = l1_minimizer(exact)
     search = _Search(exact, wanted, given)
     for depth in depths:
@@ -130,8 +133,12 @@ class _Search:
         if self.accuracy < floor:
             self.refuse(Status.BELOW_INPUT_PRECISION, f"float64 holds ψ to about {floor:.1g}", 10 * floor)
             return
+        path = saddle_path(self.problem, p)
+        last = float(path.times[-1]) if len(path) > 1 else 0.0
         for alpha in self._alphas(p, selected):
-            course = Course(self.problem, p, alpha, selected, self.accuracy)
+            if self.best is not None and 0.5 * _steps_on_plateaus(path, p, alpha) > self.best[1].steps:
+                continue
+            course = Course(self.problem, p, alpha, selected, self.accuracy, last)
             if course.reason:
                 self.refuse(Status.FAILED, f"the flow at p = {p:g}, alpha = {alpha:.2g}: {course.reason}")
                 continue
@@ -171,7 +178,7 @@ class _Search:
                 continue
             if course.limit_error(kappa, DOUBT) > DOUBT_SHARE * self.accuracy:
                 continue
-            candidates.append((course.rough(kappa, 0.5 * self.accuracy)[0], kappa))
+            candidates.append((course.rough(kappa, 0.5 * self.accuracy), kappa))
             if len(candidates) == 3:
                 break
         if not candidates:
@@ -187,25 +194,14 @@ class _Search:
             self.refuse(Status.FAILED, f"finite time at {where}: {end}")
         elif end.steps > MOST_STEPS:
             why = f"finite time: at {where} the flow needs t = {end.time:.1e}, which takes {end.steps:.1e} steps"
-            self.refuse(Status.MAX_STEPS, why, self._within(course, kappa))
+            self.refuse(Status.MAX_STEPS, why, course.within(kappa, MOST_STEPS) / AIM)
         elif self.best is None or end.steps < self.best[1].steps:
             self.best = course, end
 
-    def _within(self, course: Course, kappa: float) -> float | None:
-        """What can be had with :data:`MOST_STEPS` steps."""
-        path = course.path
-        inverse = 1 / path.eta(kappa)
-        steps = np.concatenate([[0.0], np.cumsum(np.diff(path.t) * 0.5 * (inverse[1:] + inverse[:-1]))])
-        k = int(np.searchsorted(steps, MOST_STEPS)) - 1
-        return float(path.farthest(course.selected)[max(k, 0)]) / AIM
-
     def answer(self, problem: Problem) -> RunPlan:
         if self.best is None:
-            status, reason, _ = self.refusals[0]
-            known = [reachable for _, _, reachable in self.refusals if reachable is not None]
-            return RunPlan(
-                self.accuracy, None, None, None, None, None, None, None, {}, status, reason, min(known, default=None)
-            )
+            status, reason, reachable = min(self.refusals, key=lambda found: found[2] or math.inf)
+            return RunPlan(self.accuracy, None, None, None, None, None, None, None, {}, status, reason, reachable)
         course, end = self.best
         budget = {
             "discretization": end.discretization,
@@ -230,12 +226,25 @@ class _Search:
         )
 
 
+def _steps_on_plateaus(path: SaddlePath, p: float, alpha: float) -> float:
+    """The steps that the flow's plateaus take where η = 1/Λ, until the last jump: most of what comes before the tail."""
+    if len(path) < 3 or (p == 2 and alpha >= 1):
+        return 0.0
+    top = path.psi.abs().amax(dim=1)[1:-1] ** (2 - 2 / p)
+    return float((path.times.diff() * top).sum()) * (p * path.problem.spectral_norm) ** 2 / path.rate(alpha)
+
+
 def _seconds(problem: Problem, p: float, alpha: float, kappa: float, steps: float) -> float:
-    """Wall-clock time of so many steps, from a pilot of the same run."""
+    """Wall-clock time of so many steps, from two pilots of the same run: what it costs to begin, and what a step costs."""
     from dlntorch.run.single import train
 
-    made = None
-    for count in (16, min(PILOT, max(16, math.ceil(steps)))):  # the first compiles
-        made = train(problem, p, alpha, kappa=kappa, tol=0, max_steps=count, references=False).summary
-    assert made is not None
-    return made["wall_seconds"] / max(made["steps"], 1) * steps
+    def seconds(count: int) -> float:
+        runs = (train(problem, p, alpha, kappa=kappa, tol=0, max_steps=count, references=False) for _ in range(3))
+        return min(run.summary["wall_seconds"] for run in runs)
+
+    seconds(16)  # this compiles
+    few, begin = PILOT, seconds(PILOT)
+    many = min(int(np.clip(few * PILOT_SECONDS / begin, 2 * few, 100 * few)), max(2 * few, math.ceil(steps)))
+    end = seconds(many)
+    per_step = max(end - begin, 0.1 * end) / (many - few)
+    return max(begin - few * per_step, 0.0) + per_step * steps

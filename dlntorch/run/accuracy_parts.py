@@ -22,6 +22,7 @@ from dlntorch.model.dual import relaxation_time
 from dlntorch.model.metrics import distance
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
+from dlntorch.reference.saddle_walls import law_of
 
 __all__ = ["Course", "End", "Path", "limit_errors"]
 
@@ -74,9 +75,10 @@ class Path:
         start: α, or an :class:`Initialization`.
         limit: Its ψ(∞), shape (n,).
         accuracy: What the path has to resolve.
+        last: The slow time of the last jump as α → 0.
     """
 
-    def __init__(self, problem: Problem, p: float, start: Any, limit: Tensor, accuracy: float) -> None:
+    def __init__(self, problem: Problem, p: float, start: Any, limit: Tensor, accuracy: float, last: float) -> None:
         self.problem, self.p, self.limit = problem, p, limit
         self.mirror = Power(p).mirror(Power(p).start(start, problem.n))
         self.least = float(self.mirror.start.min())
@@ -85,7 +87,8 @@ class Path:
         self.reason = ""
         drive = float((problem.y @ problem.A).abs().max())
         begin = 1e-3 * self.least ** (2 - p) / (p * drive)
-        horizon = max(CONSTANTS * self.relaxation, 1e3 * begin)
+        jumps = last / law_of(Power(p)).rate(self.least) if p > 2 or self.least < 1 else 0.0
+        horizon = max(CONSTANTS * self.relaxation + 2 * jumps, 1e3 * begin)
         if not (0 < begin < horizon < 1e280):
             self.reason = f"the flow's times, {begin:.1g} to {horizon:.1g}, are out of range"
             return
@@ -124,11 +127,6 @@ class Path:
         bound = p * p * self.problem.spectral_norm**2 * top + (p - 1) * rho
         return np.minimum(1 / bound, kappa / np.maximum(rho, 1e-300))
 
-    def steps(self, kappa: float, k: int) -> float:
-        """Steps until the k-th time."""
-        inverse = 1 / self.eta(kappa)[: k + 1]
-        return float(np.trapezoid(inverse, self.t[: k + 1]) + self.t[0] * inverse[0])
-
 
 class Course:
     """The flow from one α, and where descent with any κ ends beside it.
@@ -139,13 +137,17 @@ class Course:
         alpha: Initialization.
         selected: W_p, shape (n,).
         accuracy: What the path has to resolve.
+        last: The slow time of the last jump as α → 0.
     """
 
-    def __init__(self, problem: Problem, p: float, alpha: float, selected: Tensor, accuracy: float) -> None:
-        self.problem, self.p, self.alpha, self.selected, self.accuracy = problem, p, alpha, selected, accuracy
+    def __init__(
+        self, problem: Problem, p: float, alpha: float, selected: Tensor, accuracy: float, last: float
+    ) -> None:
+        self.problem, self.p, self.alpha, self.selected = problem, p, alpha, selected
+        self.accuracy, self.last = accuracy, last
         self.limit = flow_limit(problem, p, alpha).psi
         self.initialization = float(distance(self.limit, selected))
-        self.path = Path(problem, p, alpha, self.limit, accuracy)
+        self.path = Path(problem, p, alpha, self.limit, accuracy, last)
         self.reason = self.path.reason
 
     def effective(self, kappa: float, excess: float = 1.0) -> Initialization:
@@ -170,19 +172,19 @@ class Course:
         found = flow_limit(self.problem, self.p, self.effective(kappa, excess))
         return math.inf if found.status is Status.FAILED else float(distance(found.psi, self.selected))
 
-    def rough(self, kappa: float, allowed: float) -> tuple[float, float]:
-        """(steps, t) of a run of κ until ``allowed`` from the flow's own limit."""
+    def rough(self, kappa: float, allowed: float) -> float:
+        """Steps of a run of κ until ``allowed`` from the flow's own limit."""
         path = self.path
         near = np.flatnonzero(path.farthest(self.limit) <= allowed)
         k = int(near[0]) if near.size else len(path.t) - 1
-        return path.steps(kappa, k), float(path.t[k])
+        return float(self._counted(kappa)[k])
 
     def end(self, kappa: float, allowed: float) -> End | str:
         """The end of a run of κ that stops where it is within ``allowed`` of W for good; why not, where it cannot."""
         start = self.effective(kappa)
         limit = flow_limit(self.problem, self.p, start).psi
         off = float(distance(limit, self.selected))
-        path = Path(self.problem, self.p, start, limit, self.accuracy)
+        path = Path(self.problem, self.p, start, limit, self.accuracy, self.last)
         if path.reason:
             return path.reason
         far = path.farthest(self.selected)
@@ -190,13 +192,34 @@ class Course:
         if not near.size:
             return f"the flow ends {far[-1]:.2g} from W_p"
         k = int(near[0])
-        between = float(distance(limit, self.limit))
-        tail = float(distance(path.psi[k], limit))
-        time, residual = float(path.t[k]), float(path.residual[k])
-        return End(kappa, float(far[k]), off, between, tail, time, self.path.steps(kappa, self._place(time)), residual)
+        share = 0.0  # of the way back to the point before, in log time
+        if k > 0:
+            share = float(np.log(allowed / far[k]) / np.log(far[k - 1] / far[k]))
 
-    def _place(self, time: float) -> int:
-        return int(np.clip(np.searchsorted(self.path.t, time), 0, len(self.path.t) - 1))
+        def between(values: np.ndarray) -> float:
+            return float(np.exp((1 - share) * np.log(values[k]) + share * np.log(values[max(k - 1, 0)])))
+
+        time = between(path.t)
+        return End(
+            kappa=kappa,
+            error=between(far),
+            limit_error=off,
+            discretization=float(distance(limit, self.limit)),
+            finite_time=between(np.maximum(distance(path.psi, limit).numpy(), 1e-300)),
+            time=time,
+            steps=float(np.interp(time, self.path.t, self._counted(kappa))),
+            residual=between(np.maximum(path.residual, 1e-300)),
+        )
+
+    def _counted(self, kappa: float) -> np.ndarray:
+        """Steps until each time of the path."""
+        t, inverse = self.path.t, 1 / self.path.eta(kappa)
+        return t[0] * inverse[0] + np.concatenate([[0.0], np.cumsum(np.diff(t) * 0.5 * (inverse[1:] + inverse[:-1]))])
+
+    def within(self, kappa: float, steps: float) -> float:
+        """The distance from W that the flow does not leave again after so many steps of κ."""
+        k = int(np.searchsorted(self._counted(kappa), steps)) - 1
+        return float(self.path.farthest(self.selected)[max(k, 0)])
 
 
 def _refined(t: np.ndarray, theta: np.ndarray, p: float) -> np.ndarray:
