@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dlntorch.run import load_run as load_run
     from dlntorch.run import train as train
     from dlntorch.run import train_ensemble as train_ensemble
+    from dlntorch.run.accuracy import plan as plan
 
 _HOME = {
     "DiagonalLinearNetwork": "dlntorch.model.network",
@@ -56,6 +57,7 @@ _HOME = {
     "load_ensemble": "dlntorch.run",
     "load_problem": "dlntorch.problem",
     "load_run": "dlntorch.run",
+    "plan": "dlntorch.run.accuracy",
     "predict_rate": "dlntorch.reference.rate",
     "saddle_path": "dlntorch.reference.saddles",
     "selected_minimizer": "dlntorch.reference.selection",
@@ -84,6 +86,7 @@ __all__ = [
     "load_ensemble",
     "load_problem",
     "load_run",
+    "plan",
     "predict_rate",
     "saddle_path",
     "selected_minimizer",

@@ -29,6 +29,8 @@ _ORDER = (
     "sgd",
     "recovery",
     "saddles",
+    "lasso",
+    "plan",
     "benchmark",
 )
 #: Not among ``study=all``: timings mean nothing while other studies run beside them.

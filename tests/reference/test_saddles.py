@@ -201,7 +201,7 @@ def test_at_and_average_are_the_step_function_and_its_integral():
 
 @pytest.mark.parametrize("seed", range(0, 60, 3))
 def test_the_time_average_is_the_lasso_until_a_coordinate_leaves(seed):
-    from sklearn.linear_model import lars_path
+    lars_path = pytest.importorskip("sklearn.linear_model").lars_path
 
     A, y = random_pair(seed)
     path = saddle_path(dln.Problem(A, y))
@@ -218,7 +218,7 @@ def test_the_time_average_is_the_lasso_until_a_coordinate_leaves(seed):
 
 
 def test_where_a_coordinate_has_left_the_gap_bounds_the_objective():
-    from sklearn.linear_model import lars_path
+    lars_path = pytest.importorskip("sklearn.linear_model").lars_path
 
     seen = 0
     for seed in range(0, 90, 3):
