@@ -22,10 +22,12 @@ __all__ = ["RunPlan", "plan"]
 
 #: Depths that are tried where none is given.
 DEPTHS = (2.0, 2.5, 3.0, 4.0)
+#: Decades of α^p below the largest one that will do: a smaller α makes plateaus longer, and tails shorter.
+DECADES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.5, 7.0, 11.0, 17.0, 26.0)
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
-#: Parts of the accuracy: what a plan aims at in all; what α may take of it, tried in turn; what the limit with κ may.
-AIM, ALPHA_SHARES, LIMIT_SHARE = 0.8, (0.4, 0.1), 0.5
+#: Parts of the accuracy: what a plan aims at in all; what α may take of it; what the limit with κ may.
+AIM, ALPHA_SHARE, LIMIT_SHARE = 0.8, 0.4, 0.5
 #: How much larger than predicted the change of the effective initialization may be without doing harm.
 DOUBT, DOUBT_SHARE = 1.5, 0.65
 #: A run of more steps is not planned.
@@ -135,14 +137,23 @@ class _Search:
             return
         path = saddle_path(self.problem, p)
         last = float(path.times[-1]) if len(path) > 1 else 0.0
+        cheapest, worse = None, 0
         for alpha in self._alphas(p, selected):
-            if self.best is not None and 0.5 * _steps_on_plateaus(path, p, alpha) > self.best[1].steps:
-                continue
+            best = math.inf if cheapest is None else cheapest[0]
+            known = min(best, math.inf if self.best is None else self.best[1].steps)
+            if worse == 2 or 0.5 * _steps_on_plateaus(path, p, alpha) > known:
+                break
             course = Course(self.problem, p, alpha, selected, self.accuracy, last)
             if course.reason:
                 self.refuse(Status.FAILED, f"the flow at p = {p:g}, alpha = {alpha:.2g}: {course.reason}")
                 continue
-            self._steps(course)
+            found = self._kappa(course)
+            if found is not None and found[0] < best:
+                cheapest, worse = (*found, course), 0
+            else:
+                worse += found is not None
+        if cheapest is not None and (self.best is None or cheapest[0] < 2 * self.best[1].steps):
+            self._finish(cheapest[2], cheapest[1])
 
     def _alphas(self, p: float, selected: torch.Tensor) -> list[float]:
         """The largest α whose limits are within parts of the accuracy of W_p, also at all smaller ones."""
@@ -158,20 +169,17 @@ class _Search:
         grid = (size * np.geomspace(1.0, lowest, 121 if p == 2 else 49)) ** (1 / p)
         errors = limit_errors(self.problem, p, grid, selected)
         worst = np.maximum.accumulate(errors[::-1])[::-1]  # over all smaller α
-        found: list[float] = []
-        for share in ALPHA_SHARES:
-            below = np.flatnonzero(worst <= share * self.accuracy)
-            if below.size and float(grid[below[0]]) not in found:
-                found.append(float(grid[below[0]]))
-        if not found:
-            least = float(worst.min())
-            why = f"initialization: no α^p down to {lowest * size:.0e} has its limit nearer than {least:.2g} to W_p at p = {p:g}"
-            self.refuse(Status.BELOW_INPUT_PRECISION, why, least / ALPHA_SHARES[0] if math.isfinite(least) else None)
-        return found
+        below = np.flatnonzero(worst <= ALPHA_SHARE * self.accuracy)
+        if below.size:
+            top = float(grid[below[0]])
+            return [alpha for d in DECADES if (alpha := top * 10 ** (-d / p)) >= grid[-1]]
+        least = float(worst.min())
+        why = f"initialization: no α^p down to {lowest * size:.0e} has its limit nearer than {least:.2g} to W_p at p = {p:g}"
+        self.refuse(Status.BELOW_INPUT_PRECISION, why, least / ALPHA_SHARE if math.isfinite(least) else None)
+        return []
 
-    def _steps(self, course: Course) -> None:
-        """The best κ of a course, unless another course is cheaper already."""
-        where = f"p = {course.p:g}, alpha = {course.alpha:.2g}"
+    def _kappa(self, course: Course) -> tuple[float, float] | None:
+        """(rough steps, κ): the cheapest of the three largest κ whose limits are near W."""
         candidates = []
         for kappa in KAPPAS:
             if course.limit_error(kappa) > LIMIT_SHARE * self.accuracy:
@@ -181,19 +189,22 @@ class _Search:
             candidates.append((course.rough(kappa, 0.5 * self.accuracy), kappa))
             if len(candidates) == 3:
                 break
-        if not candidates:
-            least = course.limit_error(KAPPAS[-1])
-            why = f"discretization: even κ = {KAPPAS[-1]:g} moves the end {least:.2g} from W_p at {where}"
-            self.refuse(Status.FAILED, why, least / LIMIT_SHARE)
-            return
-        steps, kappa = min(candidates)
-        if self.best is not None and steps > 3 * self.best[1].steps:
-            return
+        if candidates:
+            return min(candidates)
+        least = course.limit_error(KAPPAS[-1])
+        why = f"discretization: even κ = {KAPPAS[-1]:g} moves the end {least:.2g} from W_p at {_place(course)}"
+        self.refuse(Status.FAILED, why, least / LIMIT_SHARE if math.isfinite(least) else None)
+        return None
+
+    def _finish(self, course: Course, kappa: float) -> None:
+        """The run of a course and κ, where it is the cheapest yet."""
         end = course.end(kappa, AIM * self.accuracy)
         if isinstance(end, str):
-            self.refuse(Status.FAILED, f"finite time at {where}: {end}")
+            self.refuse(Status.FAILED, f"finite time at {_place(course)}: {end}")
         elif end.steps > MOST_STEPS:
-            why = f"finite time: at {where} the flow needs t = {end.time:.1e}, which takes {end.steps:.1e} steps"
+            why = (
+                f"finite time: at {_place(course)} the flow needs t = {end.time:.1e}, which takes {end.steps:.1e} steps"
+            )
             self.refuse(Status.MAX_STEPS, why, course.within(kappa, MOST_STEPS) / AIM)
         elif self.best is None or end.steps < self.best[1].steps:
             self.best = course, end
@@ -224,6 +235,10 @@ class _Search:
             status=Status.CONVERGED,
             reason=reason,
         )
+
+
+def _place(course: Course) -> str:
+    return f"p = {course.p:g}, alpha = {course.alpha:.2g}"
 
 
 def _steps_on_plateaus(path: SaddlePath, p: float, alpha: float) -> float:
