@@ -23,13 +23,15 @@ __all__ = ["RunPlan", "plan"]
 #: Depths that are tried where none is given.
 DEPTHS = (2.0, 2.5, 3.0, 4.0)
 #: Decades of α^p below the largest one that will do: a smaller α makes plateaus longer, and tails shorter.
-DECADES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.5, 7.0, 11.0, 17.0, 26.0)
+DECADES = (0.0, 0.25, 0.75, 1.5, 2.5, 4.0, 6.0, 9.0, 13.0, 18.0, 26.0)
+#: So many of them in a row may be worse than the best before the next depth is tried.
+WORSE = 4
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
 #: Parts of the accuracy: what a plan aims at in all; what α may take of it; what the limit with κ may.
-AIM, ALPHA_SHARE, LIMIT_SHARE = 0.8, 0.4, 0.5
+AIM, ALPHA_SHARE, LIMIT_SHARE = 0.92, 0.85, 0.85
 #: How much larger than predicted the change of the effective initialization may be without doing harm.
-DOUBT, DOUBT_SHARE = 1.5, 0.65
+DOUBT, DOUBT_SHARE = 1.5, 0.95
 #: A run of more steps is not planned.
 MOST_STEPS = 1e10
 #: The run may take so much longer than the flow before it is stopped.
@@ -141,7 +143,7 @@ class _Search:
         for alpha in self._alphas(p, selected):
             best = math.inf if cheapest is None else cheapest[0]
             known = min(best, math.inf if self.best is None else self.best[1].steps)
-            if worse == 2 or 0.5 * _steps_on_plateaus(path, p, alpha) > known:
+            if worse == WORSE or 0.5 * _steps_on_plateaus(path, p, alpha) > known:
                 break
             course = Course(self.problem, p, alpha, selected, self.accuracy, last)
             if course.reason:
@@ -153,7 +155,11 @@ class _Search:
             else:
                 worse += found is not None
         if cheapest is not None and (self.best is None or cheapest[0] < 2 * self.best[1].steps):
-            self._finish(cheapest[2], cheapest[1])
+            rough, kappa, course = cheapest
+            steps = self._finish(course, kappa)
+            if steps > 1.3 * rough:  # steps so large have a tail of their own
+                smaller = next((k for k in KAPPAS if k <= 0.5 * kappa), kappa)
+                self._finish(course, smaller)
 
     def _alphas(self, p: float, selected: torch.Tensor) -> list[float]:
         """The largest α whose limits are within parts of the accuracy of W_p, also at all smaller ones."""
@@ -171,7 +177,11 @@ class _Search:
         worst = np.maximum.accumulate(errors[::-1])[::-1]  # over all smaller α
         below = np.flatnonzero(worst <= ALPHA_SHARE * self.accuracy)
         if below.size:
-            top = float(grid[below[0]])
+            top, share = float(grid[below[0]]), ALPHA_SHARE * self.accuracy
+            if below[0] > 0 and worst[below[0]] > 0 and math.isfinite(worst[below[0] - 1]):
+                before = float(grid[below[0] - 1])
+                part = math.log(share / worst[below[0]]) / math.log(worst[below[0] - 1] / worst[below[0]])
+                top *= (before / top) ** (0.95 * part)
             return [alpha for d in DECADES if (alpha := top * 10 ** (-d / p)) >= grid[-1]]
         least = float(worst.min())
         why = f"initialization: no α^p down to {lowest * size:.0e} has its limit nearer than {least:.2g} to W_p at p = {p:g}"
@@ -186,7 +196,7 @@ class _Search:
                 continue
             if course.limit_error(kappa, DOUBT) > DOUBT_SHARE * self.accuracy:
                 continue
-            candidates.append((course.rough(kappa, 0.5 * self.accuracy), kappa))
+            candidates.append((course.rough(kappa, AIM * self.accuracy), kappa))
             if len(candidates) == 3:
                 break
         if candidates:
@@ -196,18 +206,20 @@ class _Search:
         self.refuse(Status.FAILED, why, least / LIMIT_SHARE if math.isfinite(least) else None)
         return None
 
-    def _finish(self, course: Course, kappa: float) -> None:
-        """The run of a course and κ, where it is the cheapest yet."""
+    def _finish(self, course: Course, kappa: float) -> float:
+        """The steps of a course and κ, which is kept where it is the cheapest yet."""
         end = course.end(kappa, AIM * self.accuracy)
         if isinstance(end, str):
             self.refuse(Status.FAILED, f"finite time at {_place(course)}: {end}")
-        elif end.steps > MOST_STEPS:
+            return math.inf
+        if end.steps > MOST_STEPS:
             why = (
                 f"finite time: at {_place(course)} the flow needs t = {end.time:.1e}, which takes {end.steps:.1e} steps"
             )
             self.refuse(Status.MAX_STEPS, why, course.within(kappa, MOST_STEPS) / AIM)
         elif self.best is None or end.steps < self.best[1].steps:
             self.best = course, end
+        return end.steps
 
     def answer(self, problem: Problem) -> RunPlan:
         if self.best is None:

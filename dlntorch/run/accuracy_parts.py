@@ -173,11 +173,10 @@ class Course:
         return math.inf if found.status is Status.FAILED else float(distance(found.psi, self.selected))
 
     def rough(self, kappa: float, allowed: float) -> float:
-        """Steps of a run of κ until ``allowed`` from the flow's own limit."""
+        """Steps of κ until the flow itself, from α, is within ``allowed`` of W for good."""
         path = self.path
-        near = np.flatnonzero(path.farthest(self.limit) <= allowed)
-        k = int(near[0]) if near.size else len(path.t) - 1
-        return float(self._counted(kappa)[k])
+        near = np.flatnonzero(path.farthest(self.selected) <= allowed)
+        return float(self._counted(kappa)[int(near[0]) if near.size else -1])
 
     def end(self, kappa: float, allowed: float) -> End | str:
         """The end of a run of κ that stops where it is within ``allowed`` of W for good; why not, where it cannot."""
