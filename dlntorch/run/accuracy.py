@@ -36,6 +36,8 @@ DOUBT, DOUBT_SHARE = 1.5, 0.95
 MOST_STEPS = 1e10
 #: The run may take so much longer than the flow before it is stopped.
 LATE = 1.3
+#: A relative residual below this is rounding: the run stops by its time.
+ROUNDING = 1e-13
 #: ‖ψ‖ times this is what float64 decides of ψ.
 FLOOR = 1e-13
 #: The steps that are made to see what a step costs.
@@ -239,8 +241,8 @@ class _Search:
             p=course.p,
             alpha=course.alpha,
             kappa=end.kappa,
-            tol=min(end.residual, 1.0),
-            max_time=LATE * end.time,
+            tol=min(end.residual, 1.0) if end.residual > ROUNDING else 0.0,
+            max_time=(LATE if end.residual > ROUNDING else 1.0) * end.time,
             steps=end.steps,
             seconds=_seconds(problem, course.p, course.alpha, end.kappa, end.steps),
             budget=budget,

@@ -27,7 +27,7 @@ from dlntorch.reference.saddle_walls import law_of
 __all__ = ["Course", "End", "Path", "limit_errors"]
 
 #: Points of the first pass per factor of ten of time; the largest |Δ ln ψ-scale| between two of the second.
-PER_DECADE, FINEST = 12, 0.25
+PER_DECADE, FINEST = 16, 0.2
 #: The most points that the second pass puts between two of the first, and in all.
 MOST_BETWEEN, MOST_POINTS = 200, 20_000
 #: Time constants after which the flow is at its limit for any purpose.
