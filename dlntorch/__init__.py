@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
+    from dlntorch.reference.saddles import saddle_path as saddle_path
     from dlntorch.reference.selection import selected_minimizer as selected_minimizer
     from dlntorch.run import EnsembleResult as EnsembleResult
     from dlntorch.run import RunResult as RunResult
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from dlntorch.run import load_run as load_run
     from dlntorch.run import train as train
     from dlntorch.run import train_ensemble as train_ensemble
+    from dlntorch.run.accuracy import plan as plan
 
 _HOME = {
     "DiagonalLinearNetwork": "dlntorch.model.network",
@@ -63,7 +65,9 @@ _HOME = {
     "load_ensemble": "dlntorch.run",
     "load_problem": "dlntorch.problem",
     "load_run": "dlntorch.run",
+    "plan": "dlntorch.run.accuracy",
     "predict_rate": "dlntorch.reference.rate",
+    "saddle_path": "dlntorch.reference.saddles",
     "selected_minimizer": "dlntorch.reference.selection",
     "step_size_threshold": "dlntorch.bounds.threshold",
     "support_certified": "dlntorch.bounds.support",
@@ -95,7 +99,9 @@ __all__ = [
     "load_ensemble",
     "load_problem",
     "load_run",
+    "plan",
     "predict_rate",
+    "saddle_path",
     "selected_minimizer",
     "step_size_threshold",
     "support_certified",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from itertools import pairwise
+
 import mpmath as mp
 import numpy as np
 
@@ -105,7 +107,7 @@ class _Row:
         # pieces shrink towards x, since the residual may vanish soon after it
         count = int(mp.ceil(max(x, 1))) * 2
         ends = [x * i / count for i in range(count)] + [x - x / count * mp.mpf(2) ** -j for j in range(1, 40)] + [x]
-        for begin, end in zip(ends, ends[1:], strict=False):
+        for begin, end in pairwise(ends):
             half, mid = (end - begin) / 2, (end + begin) / 2
             for node, weight in _nodes(mp.mp.prec):
                 inner = mid + half * node
