@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlntorch.cli.arguments import is_sweep, redirect_resumed_run
+from dlntorch.cli.arguments import is_sweep, redirect_resumed_run, take_paths_as_typed
 from dlntorch.cli.drawing import draw_ensemble, draw_run
 from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
 from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_settings, write_comparison
@@ -32,6 +32,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_flag
 from dlntorch.run.configuration import check_complete, check_keys, choose_problem_file
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
+from dlntorch.store.inputs import absolute_inputs
 from dlntorch.sweep.launcher import idempotent_launchers, plain_settings, register_resolvers
 from dlntorch.sweep.points import objective
 from dlntorch.system.streams import unfailing_streams
@@ -56,6 +57,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
     try:
         redirect_resumed_run()
         choose_problem_file(sys.argv)
+        sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
         with idempotent_launchers(_outcomes, run_packs):
             task()
     except InputError as error:
@@ -95,7 +97,7 @@ def leave(status: int, script: str) -> NoReturn:
 def run_point(config: DictConfig) -> float | None:
     """Run one point of a sweep, or the only one; returns its distance to W_p (for sweepers), where it has one."""
     gc.enable()  # train.py has imported what it needs
-    folder, value = Path(HydraConfig.get().runtime.output_dir), None
+    folder, value = _folder(config), None
     with unfailing_streams():  # of a launcher's worker processes too
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             outcome, value = sweep_point(config, folder, _guarded)
@@ -103,6 +105,15 @@ def run_point(config: DictConfig) -> float | None:
             outcome, _, _ = _guarded(config, folder)
     _outcomes.append(outcome)
     return value
+
+
+def _folder(config: DictConfig) -> Path:
+    """Where the run is written."""
+    resumed = config.get("resume")
+    if HydraConfig.get().mode is RunMode.RUN and isinstance(resumed, str) and resumed != "auto":
+        return Path(resumed)
+    # not resolved: it is a name, in which Hydra would look for interpolations
+    return Path(OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)["output_dir"])  # type: ignore[call-overload, index, arg-type]
 
 
 def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
@@ -142,6 +153,7 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     check_complete(settings)
     if _served_as_shard(settings["trainer"]["shards"], folder):
         return 0, None
+    settings = absolute_inputs(settings, HydraConfig.get().runtime.cwd)
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     settings = sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
     check_keys(settings)  # those of a saved configuration too

@@ -19,6 +19,7 @@ from typing import Any
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import pair_files
 from dlntorch.store.folder import atomic_write
+from dlntorch.store.inputs import absolute_inputs
 from dlntorch.store.provenance import code_version
 from dlntorch.store.reading import DAMAGE, read_yaml
 
@@ -74,7 +75,7 @@ def point_id(config: Mapping[str, Any]) -> str:
 
     Numbers count by value (``p=3`` is ``p=3.0``), a data file by its contents.
     """
-    kept = {key: _plain(value) for key, value in config.items() if key not in WITHOUT_EFFECT}
+    kept = {key: _plain(value) for key, value in absolute_inputs(config).items() if key not in WITHOUT_EFFECT}
     problem = config.get("problem")
     path = problem.get("path") if isinstance(problem, Mapping) else None
     ensemble, trainer = config.get("ensemble"), config.get("trainer")
