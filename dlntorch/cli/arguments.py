@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
 from dlntorch.numerics.validation import InputError
+from dlntorch.sweep.quoting import quoted
 
-__all__ = ["PATH_KEYS", "is_sweep", "quoted", "redirect_resumed_run", "take_paths_as_typed", "unquoted"]
+__all__ = ["PATH_KEYS", "is_sweep", "redirect_resumed_run", "take_paths_as_typed", "unquoted"]
 
 #: Keys whose value is the name of a file or of a folder.
 PATH_KEYS = ("resume", "repeat", "problem.path", "folder", "hydra.run.dir", "hydra.sweep.dir")
@@ -26,13 +25,6 @@ _WORDS = ("", "null", "auto")
 def is_sweep() -> bool:
     """Whether this process was started for a sweep."""
     return any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in sys.argv[1:])
-
-
-def quoted(text: str) -> str:
-    """The text as Hydra and OmegaConf read it back, whatever is in it."""
-    # OmegaConf looks for ${, which a backslash takes for what it is, and then halves the backslashes before it
-    literal = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text)
-    return QuotedString(text=literal, quote=Quote.single).with_quotes()
 
 
 def unquoted(value: str) -> str:
@@ -55,7 +47,8 @@ def _taken(argument: str, sweep: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals or key.lstrip("+") not in PATH_KEYS or value in _WORDS:
         return argument
-    if _there(value) or not (value[0] in "'\"" or "${" in value or sweep):
+    plain = re.fullmatch(r"[\w./+-]*", value) or value[0] in "'\"" or "${" in value
+    if _there(value) or not (plain or sweep):
         return f"{key}={quoted(value)}"
     return argument
 

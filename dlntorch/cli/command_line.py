@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -133,7 +134,8 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
         drop_if_empty(folder)
         return mistake(hydra_message(error), debug), None, hydra_message(error)
     except WriteError as error:
-        message = f"{error}; what was written before it is kept: make room, then continue with resume={folder}"
+        resume = shlex.quote(f"resume={folder}")
+        message = f"{error}; what was written before it is kept: make room, then continue with {resume}"
         mistake(message, debug)
         return 3, None, message
     except KeyboardInterrupt:

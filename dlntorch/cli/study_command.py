@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlntorch.cli.arguments import take_paths_as_typed, unquoted
 from dlntorch.cli.messages import defect, mistake
 from dlntorch.numerics.validation import InputError, check_count, check_flag
 from dlntorch.run.configuration import config_directory, nearest
@@ -45,7 +46,7 @@ def _main(arguments: Sequence[str]) -> int:
         return 0
     debug = any(_is_debug(argument) for argument in arguments)
     try:
-        return _run(list(arguments))
+        return _run(take_paths_as_typed(arguments, sweep=False))
     except InputError as error:
         return mistake(str(error), debug)
     except OSError as error:
@@ -108,7 +109,7 @@ def _collect(arguments: Sequence[str]) -> int:
         raise InputError(f"study=collect must have sweep=FOLDER and nothing else, got {' '.join(others) or 'nothing'}")
     from dlntorch.report.sweep import write_sweep_report
 
-    for path in write_sweep_report(others[0].removeprefix("sweep=").strip("'\"")):
+    for path in write_sweep_report(unquoted(others[0].removeprefix("sweep="))):
         print(path)
     return 0
 

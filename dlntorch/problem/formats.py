@@ -21,7 +21,16 @@ import torch
 from dlntorch.problem.matlab import MatError, read_variables
 from dlntorch.problem.operators.convert import FILE_KEYS
 
-__all__ = ["KEPT_KEYS", "MAX_BYTES", "FileProblem", "check_bytes", "check_regular_file", "one_line", "pair_name", "read_arrays"]
+__all__ = [
+    "KEPT_KEYS",
+    "MAX_BYTES",
+    "FileProblem",
+    "check_bytes",
+    "check_regular_file",
+    "one_line",
+    "pair_name",
+    "read_arrays",
+]
 
 MAX_BYTES = 2**31
 """Default limit on the arrays of one file, unpacked, in bytes (2 GiB)."""

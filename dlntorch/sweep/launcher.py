@@ -45,6 +45,7 @@ from dlntorch.sweep.points import (
     same_point,
     write_points,
 )
+from dlntorch.sweep.quoting import quoted
 from dlntorch.sweep.submitit_jobs import patient_submitit
 
 __all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers", "telling"]
@@ -264,7 +265,10 @@ class IdempotentLauncher(Launcher):
             return [points[i].overrides for i in todo]
         sweep = Path(str(self.config.hydra.sweep.dir))
         inside = [points[i].folder.relative_to(sweep) for i in todo]
-        return [[*points[i].overrides, f"hydra.sweep.subdir='{name}'"] for i, name in zip(todo, inside, strict=True)]
+        return [
+            [*points[i].overrides, f"hydra.sweep.subdir={quoted(str(name))}"]
+            for i, name in zip(todo, inside, strict=True)
+        ]
 
     def _compose(self, overrides: list[str], number: int) -> _Point:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
