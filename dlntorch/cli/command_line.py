@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.cli.arguments import is_sweep, redirect_resumed_run, take_paths_as_typed
 from dlntorch.cli.drawing import draw_ensemble, draw_run
+from dlntorch.cli.help import asks_for_help, train_help
 from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
 from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_settings, write_comparison
 from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_settings
@@ -56,6 +57,9 @@ def supervised(task: Callable[..., Any]) -> int:
 
 def _supervised(task: Callable[..., Any], debug: bool) -> int:
     try:
+        if asks_for_help(sys.argv[1:]):
+            print(train_help(sys.argv[1:]))
+            return 0
         redirect_resumed_run()
         choose_problem_file(sys.argv)
         sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
@@ -114,7 +118,8 @@ def _folder(config: DictConfig) -> Path:
     if HydraConfig.get().mode is RunMode.RUN and isinstance(resumed, str) and resumed != "auto":
         return Path(resumed)
     # not resolved: it is a name, in which Hydra would look for interpolations
-    return Path(OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)["output_dir"])  # type: ignore[call-overload, index, arg-type]
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    return Path(runtime["output_dir"])
 
 
 def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
@@ -134,8 +139,8 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
         drop_if_empty(folder)
         return mistake(hydra_message(error), debug), None, hydra_message(error)
     except WriteError as error:
-        resume = shlex.quote(f"resume={folder}")
-        message = f"{error}; what was written before it is kept: make room, then continue with {resume}"
+        again = shlex.quote(f"resume={folder}")
+        message = f"{error}; what was written before it is kept: make room, then continue with {again}"
         mistake(message, debug)
         return 3, None, message
     except KeyboardInterrupt:
