@@ -28,14 +28,16 @@ from dlntorch.cli.arguments import is_sweep, redirect_resumed_run, take_paths_as
 from dlntorch.cli.drawing import draw_ensemble, draw_run
 from dlntorch.cli.help import asks_for_help, train_help
 from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
+from dlntorch.cli.next_steps import print_next_steps
 from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_settings, write_comparison
 from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_settings
+from dlntorch.cli.sweep_end import conclude_sweeps
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_flag
 from dlntorch.run.configuration import check_complete, check_keys, choose_problem_file
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.store.inputs import absolute_inputs
-from dlntorch.sweep.launcher import idempotent_launchers, plain_settings, register_resolvers
+from dlntorch.sweep.launcher import IdempotentLauncher, idempotent_launchers, plain_settings, register_resolvers
 from dlntorch.sweep.points import objective
 from dlntorch.system.streams import unfailing_streams
 
@@ -56,6 +58,7 @@ def supervised(task: Callable[..., Any]) -> int:
 
 
 def _supervised(task: Callable[..., Any], debug: bool) -> int:
+    launchers: list[IdempotentLauncher] = []
     try:
         if asks_for_help(sys.argv[1:]):
             print(train_help(sys.argv[1:]))
@@ -63,8 +66,9 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
         redirect_resumed_run()
         choose_problem_file(sys.argv)
         sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
-        with idempotent_launchers(_outcomes, run_packs):
+        with idempotent_launchers(_outcomes, run_packs) as launchers:
             task()
+        conclude_sweeps(launchers)
     except InputError as error:
         return mistake(str(error), debug)
     except (HydraException, OmegaConfBaseException) as error:
@@ -76,6 +80,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
         )
     except KeyboardInterrupt:
         if is_sweep():
+            conclude_sweeps(launchers)
             print("interrupted: the same command goes on where this sweep was cut", file=sys.stderr)
         else:
             print("interrupted before training began; nothing was written", file=sys.stderr)
@@ -160,7 +165,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     check_complete(settings)
     if _served_as_shard(settings["trainer"]["shards"], folder):
         return 0, None
-    settings = absolute_inputs(settings, HydraConfig.get().runtime.cwd)
+    if HydraConfig.get().job.chdir:  # files are named from where the command was given
+        settings = absolute_inputs(settings, HydraConfig.get().runtime.cwd)
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     settings = sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
     check_keys(settings)  # those of a saved configuration too
@@ -182,6 +188,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
             drop_if_empty(folder)
             return 0, None
         result = _run_one(settings, folder, may_start_anew)
+        if not sweep:
+            print_next_steps(result)
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
     outcome = max(3 if result.status.ended_badly else 0, _compared(settings, config["repeat"], folder))
@@ -256,6 +264,8 @@ def _run_ensemble(settings: dict[str, Any], folder: Path, sweep: bool, may_start
     run = partial(run_ensemble_experiment, folder=folder, announce=announce_ensemble, draw=draw_ensemble)
     result = _resumed_or_anew(run, settings, may_start_anew)
     conclude_ensemble(result)
+    if not sweep:
+        print_next_steps(result)
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
     return 3 if result.status.ended_badly else 0
