@@ -10,11 +10,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
 
 from dlntorch.numerics.validation import InputError
+from dlntorch.run.configuration import known_keys
 from dlntorch.sweep.quoting import quoted
 
-__all__ = ["PATH_KEYS", "is_sweep", "redirect_resumed_run", "take_paths_as_typed", "unquoted"]
+__all__ = ["PATH_KEYS", "is_sweep", "options_first", "redirect_resumed_run", "take_paths_as_typed", "unquoted"]
 
 #: Keys whose value is the name of a file or of a folder.
 PATH_KEYS = ("resume", "repeat", "problem.path", "folder", "hydra.run.dir", "hydra.sweep.dir")
@@ -58,6 +62,28 @@ def _there(name: str) -> bool:
         return Path(name).exists()
     except (OSError, ValueError):  # too long for a name, or with a null byte
         return False
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with Hydra's options before the keys, as its parser wants them, wherever they were typed.
+
+    Raises:
+        InputError: for options that Hydra does not have, and for keys with dashes before them.
+    """
+    for argument in arguments:
+        key = argument.lstrip("-").partition("=")[0]
+        if argument[:1] == "-" and "=" in argument and key in known_keys():
+            raise InputError(f"{key} must be set without dashes, as {key}=VALUE, got {argument!r}")
+    keys = [argument for argument in arguments if argument[:1] != "-" and ("=" in argument or argument[:1] == "~")]
+    ordered = [argument for argument in arguments if argument not in keys] + keys
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(f"options must be those of Hydra: {message}; --help shows the keys, --hydra-help the options")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(ordered)
+    return ordered
 
 
 def redirect_resumed_run() -> None:

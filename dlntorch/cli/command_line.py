@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlntorch.cli.arguments import is_sweep, redirect_resumed_run, take_paths_as_typed
+from dlntorch.cli.arguments import is_sweep, options_first, redirect_resumed_run, take_paths_as_typed
 from dlntorch.cli.drawing import draw_ensemble, draw_run
 from dlntorch.cli.help import asks_for_help, train_help
 from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
@@ -63,6 +63,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
         if asks_for_help(sys.argv[1:]):
             print(train_help(sys.argv[1:]))
             return 0
+        sys.argv[1:] = options_first(sys.argv[1:])
         redirect_resumed_run()
         choose_problem_file(sys.argv)
         sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())

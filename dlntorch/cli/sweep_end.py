@@ -60,7 +60,7 @@ def conclude_sweep(sweep: Path, overrides: Mapping[Path, str]) -> None:
     print(f"sweep {sweep}: {len(folders)} points, {listed}")
     _print_table("how each point ended", list(overrides.values()), endings, summaries)
     labels = point_labels({str(folder): words for folder, words in overrides.items()})
-    for line in [*_unconverged(counts, len(folders)), *_errors(folders, labels)]:
+    for line in [*_unconverged(counts, sweep), *_errors(folders, labels)]:
         print(line)
     steps = [shlex.join(["python", "-m", "dlntorch", "study=collect", f"sweep={sweep}"])]
     for line in [*steps, *sync_command(folders, f"{shlex.quote(str(sweep))}/*")]:
@@ -104,9 +104,9 @@ def _measured(summary: Mapping[str, Any] | None, key: str) -> Any:
 
 #: How a point ended that did not converge, in a sentence, and what helps.
 _ENDINGS = {
-    Status.MAX_STEPS: ("ended at max_steps", "python train.py resume=FOLDER/POINT max_steps=… goes on with one"),
-    Status.MAX_TIME: ("ended at max_time", "python train.py resume=FOLDER/POINT max_time=… goes on with one"),
-    Status.MAX_WALL_SECONDS: ("ended at max_wall_seconds", "python train.py resume=FOLDER/POINT goes on with one"),
+    Status.MAX_STEPS: ("ended at max_steps", "python train.py resume={sweep}/POINT max_steps=… goes on with one"),
+    Status.MAX_TIME: ("ended at max_time", "python train.py resume={sweep}/POINT max_time=… goes on with one"),
+    Status.MAX_WALL_SECONDS: ("ended at max_wall_seconds", "python train.py resume={sweep}/POINT goes on with one"),
     Status.DIVERGED: ("diverged", "smaller steps help, and schedule=relative chooses them"),
     Status.LEFT_POSITIVE_ORTHANT: ("left the positive orthant", "schedule=relative keeps all parameters positive"),
     Status.INTERRUPTED: ("were interrupted", "the same command goes on with them"),
@@ -116,10 +116,14 @@ _ENDINGS = {
 }
 
 
-def _unconverged(counts: Mapping[str, int], total: int) -> list[str]:
+def _unconverged(counts: Mapping[str, int], sweep: Path) -> list[str]:
     """A line for each ending that is no convergence; failures last, since their reasons come next."""
-    known = [(ending, counts[ending]) for ending in _ENDINGS if counts.get(ending)]
-    return [f"{count} of {total} points {_ENDINGS[ending][0]}: {_ENDINGS[ending][1]}" for ending, count in known]
+    total = sum(counts.values())
+    return [
+        f"{counts[ending]} of {total} points {what}: {helps.format(sweep=shlex.quote(str(sweep)))}"
+        for ending, (what, helps) in _ENDINGS.items()
+        if counts.get(ending)
+    ]
 
 
 def _errors(folders: Sequence[Path], labels: Mapping[str, str]) -> list[str]:

@@ -119,3 +119,19 @@ def test_a_key_of_the_main_job_is_sent_to_its_command(capsys, arguments):
 def test_a_forgotten_group_is_nearer_than_the_other_command(capsys):
     assert main(["study=benchmark", "p=3"]) == 2
     assert "unknown key 'p'; did you mean study.p?" in capsys.readouterr().err
+
+
+def test_options_are_understood_wherever_they_stand_and_refused_in_one_line(command):
+    text = command("p=2.5", "--cfg", "job", "alpha=0.2").out
+    assert "p: 2.5" in text
+    assert "alpha: 0.2" in text
+    for words, said in {
+        ("p=2", "--foo"): "options must be those of Hydra: unrecognized arguments: --foo",
+        ("--cfg", "nothing"): "options must be those of Hydra: argument --cfg/-c: invalid choice",
+        ("-p=2",): "p must be set without dashes, as p=VALUE, got '-p=2'",
+        ("--alpha=2",): "alpha must be set without dashes, as alpha=VALUE, got '--alpha=2'",
+    }.items():
+        done = command(*words)
+        assert done.status == 2
+        assert done.err.startswith(f"error: {said}")
+        assert done.err.count("\n") == 1
