@@ -21,6 +21,8 @@ __all__ = [
     "group_options",
     "known_keys",
     "nearest",
+    "study_keys",
+    "unknown_key",
     "upgraded",
 ]
 
@@ -100,6 +102,28 @@ def choose_problem_file(arguments: list[str]) -> None:
         arguments.append("problem=file")
 
 
+@cache
+def study_keys() -> tuple[str, ...]:
+    """The keys of ``python -m dlntorch`` beside those of its studies."""
+    return (*_keys_of(config_directory() / "study.yaml"), "study", "sweep")
+
+
+def unknown_key(key: str, known: Iterable[str], others: Iterable[str], command: str) -> str:
+    """What is said of a key that a command does not have: the nearest one of its own, or the command that has it.
+
+    Args:
+        key: The unknown key.
+        known: Those that the command has.
+        others: Those of the other command.
+        command: That other command.
+    """
+    choices, root = list(known), key.split(".")[0]
+    own = any(choice.split(".")[-1] == key for choice in choices)  # a group was forgotten
+    if not own and (key in others or root in {other.split(".")[0] for other in others}):
+        return f"unknown key {key!r}: it belongs to the command {command}, see {command} --help"
+    return f"unknown key {key!r}{nearest(key, choices)}"
+
+
 def nearest(word: str, among: Iterable[str]) -> str:
     """A closing "; did you mean …?" for a wrong word, or nothing when none is near."""
     choices = list(among)
@@ -118,7 +142,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     roots = {key.split(".")[0] for key in known_keys()}
     for key, value in config.items():
         if key not in roots:
-            raise InputError(f"unknown key {key!r}{nearest(key, known_keys())}")
+            raise InputError(unknown_key(key, known_keys(), study_keys(), "python -m dlntorch"))
         if key == ENSEMBLE and not isinstance(value, Mapping):
             raise InputError(f"{key} must be a group of lists, such as {key}.alpha=[1e-1,1e-2], got {value!r}")
         if key in GROUPS and not isinstance(value, Mapping):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlntorch.numerics.validation import DataWarning, check_count
 from dlntorch.run.console import announce_sources, shown
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
 from dlntorch.run.members import KEYS
 from dlntorch.run.single import Plan
+from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
 from dlntorch.run.terminal_table import print_numbers, terminal
+from dlntorch.training.ensemble import available_cores
 
 __all__ = ["announce_ensemble", "conclude_ensemble", "ensemble_plan_table"]
 
@@ -67,6 +71,19 @@ def ensemble_plan_table(plans: Sequence[Plan], config: Mapping[str, Any]) -> Non
         rows.append([*map(shown, cells)])
     print_numbers(f"dry run: nothing is trained; {len(plans)} networks, {lists}", heads, rows)
     console = terminal()
+    speed = measure_speed(plans[0], config["trainer"]["threads"])
+    wanted = config["ensemble"]["threads"]
+    at_once = available_cores() if wanted == "auto" else check_count("ensemble.threads", wanted)
+    at_once = min(at_once, len(plans)) if plans[0].settings.engine == "fused" else 1
+    if speed.steps_per_second is not None:
+        rate = (
+            f"{speed.steps_per_second:.2g} steps per second, of {speed.steps:,} made now, {at_once} networks at a time"
+        )
+        console.print(f"predicted training time: {expected_seconds(plans, speed, at_once)}; {rate}", soft_wrap=True)
+    early = [note for plan in plans for note in budget_notes(plan)[:1]]
+    if early:
+        text = f"{len(early)} of {len(plans)} networks will end before they converge; of the first {early[0]}"
+        warnings.warn(text, DataWarning, stacklevel=2)
     for i in _chosen(len(plans)):
         if plans[i].prediction.steps is None:
             console.print(f"network {i} is not predicted: {plans[i].prediction.reason}", soft_wrap=True)

@@ -6,7 +6,6 @@ Many rows follow: with Q orthogonal, A = Q·blockdiag(rows) has the flow of its 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from itertools import pairwise
 
 import mpmath as mp
