@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from dlntorch.experiment import load_run as load_run
     from dlntorch.experiment import train as train
     from dlntorch.experiment import train_ensemble as train_ensemble
+    from dlntorch.model import DiagonalLinear as DiagonalLinear
     from dlntorch.model import Initialization as Initialization
     from dlntorch.model import Nonnegative as Nonnegative
     from dlntorch.model import Parametrization as Parametrization
     from dlntorch.model import Power as Power
     from dlntorch.model import Product as Product
     from dlntorch.network import DiagonalLinearNetwork as DiagonalLinearNetwork
+    from dlntorch.optim.relative_sgd import RelativeSGD as RelativeSGD
     from dlntorch.problem import Problem as Problem
     from dlntorch.problems import load_problem as load_problem
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "DiagonalLinear": "dlntorch.model",
     "DiagonalLinearNetwork": "dlntorch.network",
     "EnsembleResult": "dlntorch.experiment",
     "Initialization": "dlntorch.model",
@@ -45,6 +48,7 @@ _HOME = {
     "Power": "dlntorch.model",
     "Problem": "dlntorch.problem",
     "Product": "dlntorch.model",
+    "RelativeSGD": "dlntorch.optim.relative_sgd",
     "RunResult": "dlntorch.experiment",
     "Status": "dlntorch.trajectory",
     "Trajectory": "dlntorch.trajectory",
@@ -62,6 +66,7 @@ _HOME = {
 }
 
 __all__ = [
+    "DiagonalLinear",
     "DiagonalLinearNetwork",
     "EnsembleResult",
     "Initialization",
@@ -71,6 +76,7 @@ __all__ = [
     "Power",
     "Problem",
     "Product",
+    "RelativeSGD",
     "RunResult",
     "Status",
     "Trajectory",
