@@ -11,7 +11,7 @@ from torch.nn import functional
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.parametrization import as_parametrization, check_start
 from dlntorch.model.power import Power
-from dlntorch.validation import InputError, check_count, check_device, check_flag, check_unmasked
+from dlntorch.numerics.validation import InputError, check_count, check_device, check_flag, check_unmasked
 
 __all__ = ["DiagonalLinear"]
 

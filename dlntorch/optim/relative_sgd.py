@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dlntorch.dynamics.schedule import StepRule, make_schedule
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.validation import InputError, check_number
+from dlntorch.optim.step_size import StepRule, make_schedule
 from dlntorch.problem import Problem
-from dlntorch.validation import InputError, check_number
 
 __all__ = ["RelativeSGD"]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import dlntorch as dln
-from dlntorch.validation import InputError
+from dlntorch.numerics.validation import InputError
 from tests.problems import gaussian
 
 
