@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -72,7 +72,8 @@ def train(
     """Train one network by plain SGD; no Hydra, no logger, no files.
 
     Args:
-        problem: The data.
+        problem: The data. With k right-hand sides, ``Problem(A, Y)`` with Y (m, k), one network is trained for each, as by
+            :func:`train_ensemble`, and the result is an ``EnsembleResult`` whose ``psi`` has shape (k, n).
         p: Depth, any real number >= 2.
         alpha: Initialization α > 0.
         schedule: Step sizes: ``relative``, ``certified``, ``theorem``, ``constant`` or ``stable``.
@@ -100,6 +101,10 @@ def train(
     Raises:
         InputError: (a ``ValueError``) naming the argument, the rule and the value.
     """
+    if len(problem.outputs) > 1:
+        return cast(
+            RunResult, _train_outputs(**locals())
+        )  # typed for the usual case: a union would burden every caller
     settings = RunSettings.checked(
         problem,
         p,
@@ -161,6 +166,15 @@ class Plan:
     note: str = ""
 
     __repr__ = short_repr
+
+
+def _train_outputs(problem: Problem, shards: int, **options: Any) -> Any:
+    """One network for each right-hand side."""
+    from dlntorch.run.ensemble import train_ensemble  # which is made of this module's plans
+
+    if shards != 1:
+        raise InputError(f"shards must be 1 with several right-hand sides, got {shards}")
+    return train_ensemble(problem, **options)
 
 
 def plan_run(
