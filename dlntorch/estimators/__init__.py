@@ -14,7 +14,7 @@ p = 2), and the path itself is close to the lasso's from a few units on: ``stop_
 from importlib.util import find_spec
 
 if find_spec("sklearn") is None:
-    raise ImportError("dlntorch.estimators needs scikit-learn 1.6 or later: pip install 'dlntorch[data]'")
+    raise ImportError("dlntorch.estimators needs scikit-learn 1.6 or later: pip install 'dlntorch[estimators]'")
 
 from dlntorch.estimators.basis_pursuit import BasisPursuitRegressor
 from dlntorch.estimators.cross_validation import DiagonalLinearRegressorCV

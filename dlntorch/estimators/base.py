@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -46,11 +45,14 @@ def without_means(X: np.ndarray, y: np.ndarray, fit_intercept: bool) -> tuple[np
     return X - X_mean, y - y_mean, X_mean, y_mean
 
 
-def checked_numbers(name: str, values: Any, *, above: float = -math.inf, at_least: float = -math.inf) -> np.ndarray:
-    """A nonempty vector of numbers within bounds; stopping times increase and may end at infinity."""
+def checked_numbers(name: str, values: Any, *, increasing: bool = False) -> np.ndarray:
+    """A vector of numbers > 0, or of increasing numbers >= 0 that may end at infinity."""
     array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.ndim != 1 or array.size == 0 or not np.all((array > above) & (array >= at_least)):
-        raise ValueError(f"{name} must be a nonempty sequence of numbers > 0, got {values!r}")
-    if name == "stop_times" and np.any(np.diff(array) <= 0):
-        raise ValueError(f"stop_times must increase, got {values!r}")
+    inside = array >= 0 if increasing else (array > 0) & np.isfinite(array)
+    if array.ndim != 1 or array.size == 0 or not np.all(inside):
+        raise ValueError(
+            f"{name} must be a nonempty sequence of numbers {'>=' if increasing else '>'} 0, got {values!r}"
+        )
+    if increasing and np.any(np.diff(array) <= 0):
+        raise ValueError(f"{name} must increase, got {values!r}")
     return array

@@ -92,7 +92,7 @@ class BasisPursuitRegressor(MultiOutputMixin, LinearRegressor):
         result = basis_pursuit(X, y.T, tol=self.tol, max_iterations=self.max_iter, **asked)
         self._set(result.x.numpy(), X_mean, y_mean)
         self.dual_, self.dual_gap_ = result.dual.numpy(), result.gap.numpy()[()]
-        self.n_iter_ = int(np.max(np.asarray(result.iterations)))
+        self.n_iter_ = max(1, int(np.max(np.asarray(result.iterations))))
         one = isinstance(result.status, Status)
         statuses = [result.status] if one else list(result.status)
         reasons = [result.reason] if one else list(result.reason)

@@ -75,9 +75,9 @@ class DiagonalLinearRegressorCV(LinearRegressor):
         """Choose α and the stopping time by cross-validation, then fit to all of X (m, n_features) and y (m,)."""
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
-        alphas = checked_numbers("alphas", self.alphas, above=0.0)
+        alphas = checked_numbers("alphas", self.alphas)
         grid = np.geomspace(1, 1000, 30) if self.stop_times is None else self.stop_times
-        self.stop_times_ = checked_numbers("stop_times", grid, at_least=0.0)
+        self.stop_times_ = checked_numbers("stop_times", grid, increasing=True)
         splitter: Any = check_cv(self.cv)
         folds = list(splitter.split(X, y))
         errors = np.empty((len(alphas), len(self.stop_times_), len(folds)))

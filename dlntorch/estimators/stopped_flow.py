@@ -38,7 +38,9 @@ def diagonal_linear_path(
         (stop_times, coefs) of shapes (times,) and (n_features, times).
     """
     X, y = check_array(X, dtype="float64"), check_array(y, dtype="float64", ensure_2d=False)
-    times = checked_numbers("stop_times", np.geomspace(1, 1000, 30) if stop_times is None else stop_times, at_least=0.0)
+    times = checked_numbers(
+        "stop_times", np.geomspace(1, 1000, 30) if stop_times is None else stop_times, increasing=True
+    )
     problem, unit = flow_problem(X, y, p, alpha)
     if problem is None:
         return times, np.zeros((X.shape[1], len(times)))
