@@ -27,6 +27,9 @@ __all__ = ["main"]
 USAGE = """usage: python -m dlntorch study=NAME [study.KEY=VALUE ...] [folder=FOLDER] [workers=N] [fresh=true]
 
        python -m dlntorch study=collect sweep=FOLDER
+       python -m dlntorch train p=3 alpha=1e-3 [KEY=VALUE ...]
+
+train is the main job, what train.py does in a checkout; where dlntorch is installed, "dlntorch" is "python -m dlntorch".
 
 study=collect gathers the summaries of a sweep of train.py into one table and page, also while it runs.
 study=list names the studies, study=all runs all of them, study.small=true runs a small version.
