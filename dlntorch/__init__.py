@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dlntorch.bounds.threshold import step_size_threshold as step_size_threshold
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
+    from dlntorch.model import DiagonalLinear as DiagonalLinear
     from dlntorch.model import Initialization as Initialization
     from dlntorch.model import Nonnegative as Nonnegative
     from dlntorch.model import Parametrization as Parametrization
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dlntorch.numerics.trajectory import Status as Status
     from dlntorch.numerics.trajectory import Trajectory as Trajectory
     from dlntorch.numerics.validation import InputError as InputError
+    from dlntorch.optim.relative_sgd import RelativeSGD as RelativeSGD
     from dlntorch.optim.step_size import StepSize as StepSize
     from dlntorch.optim.update import Update as Update
     from dlntorch.problem import Problem as Problem
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from dlntorch.run.accuracy import plan as plan
 
 _HOME = {
+    "DiagonalLinear": "dlntorch.model",
     "DiagonalLinearNetwork": "dlntorch.model.network",
     "EnsembleResult": "dlntorch.run",
     "Initialization": "dlntorch.model",
@@ -52,6 +55,7 @@ _HOME = {
     "Power": "dlntorch.model",
     "Problem": "dlntorch.problem",
     "Product": "dlntorch.model",
+    "RelativeSGD": "dlntorch.optim.relative_sgd",
     "RunResult": "dlntorch.run",
     "Status": "dlntorch.numerics.trajectory",
     "StepSize": "dlntorch.optim.step_size",
@@ -76,6 +80,7 @@ _HOME = {
 }
 
 __all__ = [
+    "DiagonalLinear",
     "DiagonalLinearNetwork",
     "EnsembleResult",
     "Initialization",
@@ -85,6 +90,7 @@ __all__ = [
     "Power",
     "Problem",
     "Product",
+    "RelativeSGD",
     "RunResult",
     "Status",
     "StepSize",

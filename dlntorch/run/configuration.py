@@ -38,9 +38,12 @@ ENSEMBLE = "ensemble"
 
 @cache
 def config_directory() -> Path:
-    """The folder ``conf/``: beside the package in a checkout, inside it where only the wheel is installed."""
+    """The folder ``conf/``: inside the package that a wheel installs, beside it in a checkout.
+
+    Inside comes first: beside an installed package, in site-packages, another package's ``conf/`` may lie.
+    """
     package = Path(__file__).resolve().parents[1]
-    for folder in (package.parent / "conf", package / "conf"):
+    for folder in (package / "conf", package.parent / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
     raise InputError(f"conf must be beside or inside the package, got neither at {str(package)!r}; install it again")

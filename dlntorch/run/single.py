@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -76,7 +76,8 @@ def train(
     """Train one network by plain SGD, or by another update; no Hydra, no logger, no files.
 
     Args:
-        problem: The data.
+        problem: The data. With k right-hand sides, ``Problem(A, Y)`` with Y (m, k), one network is trained for each, as by
+            :func:`train_ensemble`, and the result is an ``EnsembleResult`` whose ``psi`` has shape (k, n).
         p: Depth, any real number >= 2, or a :class:`~dlntorch.model.Parametrization`.
         alpha: Initialization α > 0, or an :class:`~dlntorch.model.Initialization` of every coordinate.
         schedule: Step sizes: ``relative``, ``certified``, ``selecting``, ``theorem``, ``constant`` or ``stable``; a
@@ -115,6 +116,10 @@ def train(
         >>> run.status.name, [round(float(x), 2) for x in run.psi]
         ('CONVERGED', [1.0, 0.0])
     """
+    if len(problem.outputs) > 1:
+        return cast(
+            RunResult, _train_outputs(**locals())
+        )  # typed for the usual case: a union would burden every caller
     settings = RunSettings.checked(
         problem,
         p,
@@ -178,6 +183,15 @@ class Plan:
     note: str = ""
 
     __repr__ = short_repr
+
+
+def _train_outputs(problem: Problem, shards: int, **options: Any) -> Any:
+    """One network for each right-hand side."""
+    from dlntorch.run.ensemble import train_ensemble  # which is made of this module's plans
+
+    if shards != 1:
+        raise InputError(f"shards must be 1 with several right-hand sides, got {shards}")
+    return train_ensemble(problem, **options)
 
 
 def plan_run(
