@@ -138,6 +138,21 @@ def test_nonnegative_limits_are_projections():
     assert float((null @ log).abs().max()) <= 1e-11 * float(log.abs().max())
 
 
+@pytest.mark.parametrize("p", [2, 3])
+def test_nonnegative_warm_starts_agree_with_many_digits(p):
+    """Entries of the size of the answer beside entries of 1e-3: the start is followed, not the data."""
+    for seed in range(3):
+        problem = nonnegative("inner", seed)
+        rng = np.random.default_rng(seed)
+        theta = (1e-3**p + np.where(rng.random(16) < 0.5, rng.random(16), 0)) ** (1 / p)
+        limit, exact = (
+            dln.flow_limit(problem, dln.Nonnegative(p), dln.Initialization(theta), precision=digits)
+            for digits in (None, 20)
+        )
+        assert exact.status is limit.status is Status.CONVERGED
+        assert error(limit, exact) <= 1e-13 + 2 * float(limit.uncertainty)
+
+
 def test_shapes_sequences_and_rank():
     problem = problems.paper_random()
     sweep = dln.flow_limit(problem, dln.Product(3), [0.1, 1e-2])
