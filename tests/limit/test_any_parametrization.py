@@ -45,12 +45,16 @@ class ThreeLayers(dln.Parametrization):
         return theta
 
 
+SLOW_CASES = [(None, 1.0), (None, 1e-8), (4, 1e-3), (4, 1e-8)]
+
+
 def error(limit, exact) -> float:
     return float((limit.psi - exact.psi).abs().max() / exact.psi.abs().max())
 
 
-@pytest.mark.parametrize("alpha", [1.0, 1e-8])
-@pytest.mark.parametrize("nonzeros", [None, 4])
+@pytest.mark.parametrize(
+    ("nonzeros", "alpha"), [(None, 1e-4), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES)]
+)
 @pytest.mark.parametrize(("ours", "sibling"), [(Cubes(), 3), (ThreeLayers(), dln.Product(3))], ids=repr)
 def test_a_user_s_own_class_ends_where_its_closed_form_sibling_does(ours, sibling, nonzeros, alpha):
     problem = problems.gaussian(6, 15, 1, nonzeros)
