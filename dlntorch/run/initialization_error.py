@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dlntorch.model.metrics import norm
+from dlntorch.model import Initialization, Parametrization
+from dlntorch.problem.problem import norm
 from dlntorch.run.references import References
 
 __all__ = ["initialization_difference"]
@@ -20,13 +21,18 @@ _ROUNDING = 4e-15  # of W_p, relative
 _NEXT_TERM = 0.3  # relative size of the expansion's second term up to which it holds to about the square of that
 
 
-def initialization_difference(references: References, p: float, alpha: float) -> tuple[Tensor | None, str]:
+def initialization_difference(
+    references: References, law: Parametrization, alpha: float | Initialization
+) -> tuple[Tensor | None, str]:
     """ψ_α(∞) − W_p, shape (n,), or None with the reason why it is not known."""
     limit, selected = references.limit, references.selected
     if limit is None or selected is None:
         return None, references.reasons.get("limit" if limit is None else "selected", "")
     psi, W = (vector.detach().to("cpu", torch.float64) for vector in (limit.psi, selected.psi))
     difference = psi - W
+    p = law.depth
+    if p is None or not isinstance(alpha, float):  # of other networks and starts there is no expansion
+        return difference, ""
     size = torch.maximum(psi.abs(), torch.minimum(torch.tensor(2 * alpha**p).double(), psi.abs().max()))
     noise = float(limit.uncertainty) * float(norm(size)) + _ROUNDING * float(norm(W))
     if float(norm(difference)) > _RESOLVED * noise:
