@@ -76,7 +76,7 @@ def flow_limit(
         tensor([0., 1.], dtype=torch.float64)
         >>> warm = dln.Initialization.warm([1.0, 0.0], alpha=1e-3, p=3)
         >>> dln.flow_limit(problem, 3, warm).psi.round(decimals=4)
-        tensor([1.0000, 0.5000], dtype=torch.float64)
+        tensor([2., 0.], dtype=torch.float64)
     """
     parametrization = as_parametrization(p)
     problems = _as_problems(problem)
