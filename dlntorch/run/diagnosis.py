@@ -38,9 +38,7 @@ def time_to_come_within(
         times = time * np.logspace(0, DECADES, 24 * DECADES + 1)
     times = np.unique(times[np.isfinite(times)])  # at the ends of float64 the last overflow and the first are equal
     try:
-        path = integrate_flow(
-            problem, settings.p, settings.alpha, times, rtol=1e-8, method="LSODA", max_evaluations=6_000
-        )
+        path = integrate_flow(problem, settings.depth_or_law, settings.alpha, times, rtol=1e-6, max_evaluations=6_000)
     except (ArithmeticError, RuntimeError, InputError):  # what is said about a run never ends it
         return None
     near = torch.nonzero(distance(path.psi, limit) <= target)
@@ -77,11 +75,12 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
                 return f"{text}; the flow itself needs t ≈ {needed:.1e} to come within {target:.1g}"
         return f"{text}; a longer run would help"
     exponent, asymptote = summary["predicted"]["exponent"], summary["predicted"]["initialization"]
-    gain = f"; alpha={settings.alpha / 10:g} would help"
+    smaller = f"alpha={settings.alpha / 10:g}" if isinstance(settings.alpha, float) else "a tenth of alpha"
+    gain = f"; {smaller} would help"
     if exponent is not None and asymptote is not None and asymptote > 3 * size:
         gain += f", though its fall like alpha^{exponent:.3g} begins at smaller alpha only (C alpha^p is {asymptote:.2g} here)"
     elif exponent is not None:
-        gain = f"; it falls like alpha^{exponent:.3g}, so alpha={settings.alpha / 10:g} would help"
+        gain = f"; it falls like alpha^{exponent:.3g}, so {smaller} would help"
     return f"the initialization: the flow's limit is {size:.2g} from W_p{gain}"
 
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from dlntorch.bounds.effective import Effective, effective_initialization
 from dlntorch.bounds.support import SupportCertificate, support_certified
 from dlntorch.bounds.threshold import StepSizeThreshold, step_size_threshold
+from dlntorch.model import Nonnegative, Parametrization, Product
 from dlntorch.model.metrics import distance
 from dlntorch.problem import Problem
+from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.references import MAX_DENSE_ENTRIES, References, needs_matrix
 
 if TYPE_CHECKING:
@@ -41,39 +43,43 @@ class EffectiveReport:
     cause: str
 
 
-def effective_report(
-    problem: Problem, settings: RunSettings, theta: tuple[Tensor, Tensor], references: References
-) -> EffectiveReport:
-    """What is said about the end θ = (θ₊, θ₋) of a run; nothing of it needs to be recorded while the run goes on.
+def effective_report(problem: Problem, settings: RunSettings, theta: Tensor, references: References) -> EffectiveReport:
+    """What is said about the end θ of a run; nothing of it needs to be recorded while the run goes on.
 
     Args:
         problem: The problem, in float64 on the CPU.
         settings: How it was run.
-        theta: θ₊ and θ₋ at the end, float64 on the CPU, shape (n,) each.
+        theta: θ at the end, shape (width, n), float64 on the CPU: θ₊ and θ₋ at depth p.
         references: What the run is compared with.
     """
     notes = _Notes()
-    p, alpha = settings.p, settings.alpha
-    end = notes.attempt("start", lambda: _end(problem, p, theta, alpha))
+    p, law = settings.depth_or_law, settings.law
+    end = notes.attempt("start", lambda: _end(problem, law, theta, settings.alpha))
     if end is not None:
         notes.say("start", end.reason)
     known = end if end is not None and end.initialization is not None else None
     values = _numbers(known)
     if known is not None and known.tilt is None:
         notes.reasons["tilt"] = end.reason if end is not None else ""
-    psi = theta[0] ** p - theta[1] ** p
+    psi = law.value(theta)
     limit = weighted = None
     certificate: SupportCertificate | None = None
     threshold: StepSizeThreshold | None = None
     if not settings.references:
         for key in ("distance_to_limit", "distance_to_weighted", "kappa_threshold"):
             notes.reasons[key] = "references=false"
-    if known is not None:
-        certificate = notes.attempt("support_certified", lambda: support_certified(problem, p, *theta, effective=known))
+    if known is not None and settings.p is not None:
+        depth, (plus, minus) = settings.p, theta
+        certificate = notes.attempt(
+            "support_certified", lambda: support_certified(problem, depth, plus, minus, effective=known)
+        )
+    elif known is not None:
+        for key in ("support_certified", "support_violation", "kappa_threshold"):
+            notes.reasons[key] = f"{law!r} has no weighted dual certificate here: only a depth p has"
     if known is not None and settings.references:
         limit = notes.attempt("distance_to_limit", lambda: _limit(problem, p, known))
-        weighted = notes.attempt("distance_to_weighted", lambda: _weighted(problem, p, known, references))
-    if settings.references and references.l1 is not None:
+        weighted = notes.attempt("distance_to_weighted", lambda: _weighted(problem, law, known, references))
+    if settings.references and references.l1 is not None and settings.p is not None:
         threshold = notes.attempt("kappa_threshold", lambda: _threshold(problem, settings, references))
     values["distance_to_limit"] = None if limit is None else float(distance(psi, limit))
     values["distance_to_weighted"] = None if weighted is None else float(distance(psi, weighted))
@@ -85,22 +91,36 @@ def effective_report(
         notes.say("support_violation", certificate.reason)
     if threshold is not None:
         notes.say("kappa_threshold", threshold.reason)
-    elif references.l1 is None:
+    elif references.l1 is None and settings.p is not None:
         notes.say("kappa_threshold", references.reasons.get("l1", ""))
     selected = None if references.selected is None else references.selected.psi
-    cause = "" if known is None else _cause(p, values, psi, selected, weighted, limit)
+    cause = "" if known is None else _cause(_is_entropic(law), values, psi, selected, weighted, limit)
     start = notes.reasons.pop("start", "")
     return EffectiveReport(values, {key: notes.reasons.get(key) or start for key in values}, cause)
 
 
-def _end(problem: Problem, p: float, theta: tuple[Tensor, Tensor], alpha: Any) -> Effective:
+def _is_entropic(law: Parametrization) -> bool:
+    """Whether the start's shape shows in an entropy, and not in the weights of a norm."""
+    return (law.layers if isinstance(law, Product) else getattr(law, "p", 0.0)) == 2
+
+
+def _sides(law: Parametrization, theta: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What stands for θ₊ and θ₋: both rows of a depth, the only row of ψ = θ^p, the first and the last layer of a product."""
+    if isinstance(law, Nonnegative):
+        return theta[0], None
+    if isinstance(law, Product) and not bool((theta[:-1] == theta[0]).all()):
+        raise ValueError("the first layers have come apart: the steps have no effective initialization of two numbers")
+    return theta[0], theta[-1]
+
+
+def _end(problem: Problem, law: Parametrization, theta: Tensor, alpha: Any) -> Effective:
     if not problem.dense:
         raise ValueError(needs_matrix(problem))
     if problem.m * problem.n > MAX_DENSE_ENTRIES:
         raise ValueError(
             f"A has {problem.m * problem.n} entries, more than the {MAX_DENSE_ENTRIES} that this is done for"
         )
-    return effective_initialization(problem, p, *theta, alpha)
+    return effective_initialization(problem, law, *_sides(law, theta), alpha)
 
 
 def _numbers(end: Effective | None) -> dict[str, float | bool | None]:
@@ -115,7 +135,7 @@ def _numbers(end: Effective | None) -> dict[str, float | bool | None]:
     return dict(zip(keys, numbers, strict=True))
 
 
-def _limit(problem: Problem, p: float, end: Effective) -> Tensor:
+def _limit(problem: Problem, p: float | Parametrization, end: Effective) -> Tensor:
     from dlntorch.limit.central_path_engines import spare_compilation
     from dlntorch.limit.flow_limit import flow_limit
 
@@ -123,23 +143,25 @@ def _limit(problem: Problem, p: float, end: Effective) -> Tensor:
         return flow_limit(problem, p, end.initialization).psi
 
 
-def _weighted(problem: Problem, p: float, end: Effective, references: References) -> Tensor | None:
+def _weighted(problem: Problem, law: Parametrization, end: Effective, references: References) -> Tensor | None:
     """The minimiser of the ℓ1 norm with the run's weights; at p = 2 they are 1, and it is the ℓ1-minimiser."""
     from dlntorch.reference.l1_minimizer import l1_minimizer
 
-    if p == 2:
+    one_sided = isinstance(law, Nonnegative)
+    if _is_entropic(law) and not one_sided:
         return None if references.l1 is None else references.l1.psi.cpu().double()
-    return l1_minimizer(problem, weights=(end.weights_plus, end.weights_minus)).psi
+    weights = end.weights_plus if one_sided else (end.weights_plus, end.weights_minus)
+    return l1_minimizer(problem, weights=None if _is_entropic(law) else weights, nonnegative=one_sided).psi
 
 
 def _threshold(problem: Problem, settings: RunSettings, references: References) -> StepSizeThreshold:
     return step_size_threshold(
-        problem, settings.p, settings.alpha, batch_size=settings.batch_size, minimizer=references.l1
+        problem, *depth_and_scale(settings), batch_size=settings.batch_size, minimizer=references.l1
     )
 
 
 def _cause(
-    p: float,
+    entropic: bool,
     values: dict[str, float | bool | None],
     psi: Tensor,
     selected: Tensor | None,
@@ -147,7 +169,7 @@ def _cause(
     limit: Tensor | None,
 ) -> str:
     """What the steps did to the answer: the weights, and how far what they select is from W_p and from the run."""
-    if p > 2:
+    if not entropic:
         text = (
             f"the steps acted as weights from {values['weight_min']:.2f} to {values['weight_max']:.2f} on the l1 norm"
         )
@@ -158,7 +180,7 @@ def _cause(
     if target is None or selected is None:
         return text
     apart, left = float(distance(target, selected)), float(distance(psi, target))
-    verb = "is " if p > 2 else ""
+    verb = "" if entropic else "is "
     return f"{text}; {what} {verb}{apart:.2g} from W_p, and the run is {left:.2g} from it"
 
 

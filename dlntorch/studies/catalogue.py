@@ -32,6 +32,8 @@ _ORDER = (
     "steps",
     "shapes",
     "warm_start",
+    "lasso",
+    "plan",
     "benchmark",
 )
 #: Not among ``study=all``: timings mean nothing while other studies run beside them.
