@@ -1,0 +1,115 @@
+"""Formulas of docstrings, which are plain text for ``help()``, with raised and lowered letters on the site.
+
+``θ_{k+1}``, ``A_i``, ``α^{2−p}`` and ``x^p`` become subscripts and superscripts; what reStructuredText would take for its
+own, as the bars of ``|ψ_i|``, is escaped; and indented paragraphs of a module's docstring are displayed formulas.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+#: Literal text and roles, which are left alone.
+_LITERAL = re.compile(r"``.+?``|:\w+(?::\w+)*:`[^`]+`")
+_LETTER = r"[^\W\d_][̀-ͯ]?"  # with the hat or the bar that combines with it
+_LOWERED = re.compile(
+    rf"(?<![A-Za-z0-9_])({_LETTER}|[)\]‖|₊₋±ₛ])_(\{{[^{{}}]*\}}|(?:low|ref|min|max|eff|[\w∞])(?![\w]))"
+)
+_AFTER_BAR = re.compile(r"([‖)])_(\{[^{}]*\}|[\w∞])")
+_RAISED = re.compile(r"(?<=[^\s])\^(\{[^{}]*\}|[⁻−-]?[\w+*](?![A-Za-z0-9_]))")
+_NUMBER = re.compile(r"^(\s*)(\d+)\.(?= )")
+
+
+def _role(name: str) -> Any:
+    def replaced(match: re.Match[str]) -> str:
+        *before, text = match.groups()
+        text = text[1:-1] if text.startswith("{") else text
+        return f"{''.join(before)}\\ :{name}:`{text}`\\ "
+
+    return replaced
+
+
+def _typeset(text: str) -> str:
+    """A line without its literals, for reStructuredText."""
+    text = text.replace("|", "\\|")
+    text = _LOWERED.sub(_role("sub"), text)
+    text = _AFTER_BAR.sub(_role("sub"), text)
+    text = _RAISED.sub(_role("sup"), text)
+    return re.sub(r"(?<=\w)_(?=[\s.,;:)\]]|$)", r"\\_", text)
+
+
+def typeset(line: str) -> str:
+    """A line of a docstring, with its literals as they are."""
+    parts, end = [], 0
+    for literal in _LITERAL.finditer(line):
+        parts += [_typeset(line[end : literal.start()]), literal.group()]
+        end = literal.end()
+    return "".join([*parts, _typeset(line[end:])])
+
+
+def _is_code(lines: list[str], at: int) -> bool:
+    """Whether a line belongs to a doctest: it begins with a prompt, or follows one without a blank line."""
+    for line in reversed(lines[: at + 1]):
+        if not line.strip():
+            return False
+        if line.lstrip().startswith((">>>", "...")):
+            return True
+    return False
+
+
+def _formulas(lines: list[str]) -> list[str]:
+    """Indented paragraphs of a module's docstring as lines that are kept; numbers of paragraphs that are no list."""
+    bare = any(
+        _NUMBER.match(line) and following.strip() and not following.startswith(" ")
+        for line, following in zip(lines, [*lines[1:], ""], strict=True)
+    )
+    found, inside = [], False
+    for i, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if not line.strip():
+            inside = False
+        elif indent >= 4 and (inside or not (i and lines[i - 1].strip())):
+            inside = True
+            line = f"{line[:indent]}| {line.lstrip()}"
+        elif bare:
+            line = _NUMBER.sub(r"\1\2\\.", line)
+        else:
+            line = re.sub(r"^(\s*(?:\d+\. )?)\((?=\d+\))", r"\1\\(", line)
+        found.append(line)
+    return found
+
+
+def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    done = [line if _is_code(lines, i) else typeset(line) for i, line in enumerate(lines)]
+    if what == "module":
+        done = _formulas(done)
+        done = [re.sub(r"^(\s*)\| (.*)$", r"\1| \2", line) for line in done]
+    lines[:] = done
+
+
+def _find(app: Sphinx, env: Any, node: nodes.Element, content: nodes.Element) -> nodes.Element | None:
+    """A reference to a public name by its home is one to its page; other modules' names stay plain text."""
+    import dlntorch
+
+    target = node.get("reftarget", "")
+    name = target.lstrip("~.").split(".")
+    for i, part in enumerate(name):
+        if part not in dlntorch.__all__ or node.get("refdomain") != "py":
+            continue
+        if ".".join(name[:i]) not in ("", "dlntorch") and not hasattr(import_module("dlntorch"), part):
+            continue
+        domain = env.get_domain("py")
+        full = ".".join(["dlntorch", part, *name[i + 1 :]])
+        if full != target:
+            return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", full, node, content)
+    return None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("autodoc-process-docstring", _process, priority=400)
+    app.connect("missing-reference", _find)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,46 @@
+"""The documentation site: ``python -m sphinx -W --keep-going -b html docs docs/_build/html``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_extensions")]
+
+from dlntorch import __version__  # noqa: E402
+
+project = "dlntorch"
+author = "The dlntorch developers"
+copyright = "2026, the dlntorch developers"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "docstring_formulas",  # before napoleon, which takes docstrings apart
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "mathml",
+    "generated_pages",
+]
+exclude_patterns = ["_build", "_extensions", "README.md"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+myst_update_mathjax = False
+html_math_renderer = "mathml"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings name the types that matter
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"dlntorch {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_theme_options = {"navigation_with_keys": False, "top_of_page_buttons": []}
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
