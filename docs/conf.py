@@ -17,9 +17,9 @@ version = release = __version__
 
 extensions = [
     "myst_parser",
-    "docstring_formulas",  # before napoleon, which takes docstrings apart
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "docstring_formulas",
     "mathml",
     "generated_pages",
 ]

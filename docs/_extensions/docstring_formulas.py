@@ -35,7 +35,7 @@ def _role(name: str) -> Any:
 
 def _typeset(text: str) -> str:
     """A line without its literals, for reStructuredText."""
-    text = text.replace("|", "\\|")
+    text = text.replace("|", "\\|").replace("(*", "(\\*")
     text = _LOWERED.sub(_role("sub"), text)
     text = _AFTER_BAR.sub(_role("sub"), text)
     text = _RAISED.sub(_role("sup"), text)
@@ -85,10 +85,20 @@ def _formulas(lines: list[str]) -> list[str]:
 
 def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     done = [line if _is_code(lines, i) else typeset(line) for i, line in enumerate(lines)]
-    if what == "module":
-        done = _formulas(done)
-        done = [re.sub(r"^(\s*)\| (.*)$", r"\1| \2", line) for line in done]
-    lines[:] = done
+    lines[:] = _formulas(_lists(done)) if what == "module" else _lists(done)
+
+
+def _lists(lines: list[str]) -> list[str]:
+    """A blank line before a list that begins below a paragraph."""
+    found: list[str] = []
+    inside = False
+    for line in lines:
+        item = line.startswith("- ")
+        if item and not inside and found and found[-1].strip():
+            found.append("")
+        inside = item or (inside and (not line.strip() or line.startswith(" ")))
+        found.append(line)
+    return found
 
 
 def _find(app: Sphinx, env: Any, node: nodes.Element, content: nodes.Element) -> nodes.Element | None:
@@ -110,6 +120,7 @@ def _find(app: Sphinx, env: Any, node: nodes.Element, content: nodes.Element) ->
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.connect("autodoc-process-docstring", _process, priority=400)
+    app.setup_extension("sphinx.ext.autodoc")  # whose event it is
+    app.connect("autodoc-process-docstring", _process, priority=400)  # before napoleon, which takes docstrings apart
     app.connect("missing-reference", _find)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

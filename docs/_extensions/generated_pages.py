@@ -92,6 +92,8 @@ def api_pages() -> Iterator[tuple[str, str]]:
 def _documented(path: str, found: Any) -> str:
     if inspect.isclass(found):
         options = "\n   :members:\n" + ("   :undoc-members:\n" if path == "dlntorch.Status" else "")
+        if path.startswith("dlntorch.estimators."):  # scikit-learn's own, whose texts refer to its site
+            options += "   :exclude-members: set_fit_request, set_predict_request, set_score_request\n"
         if path == "dlntorch.RelativeSGD":
             options = "\n   :members: for_problem, step, add_param_group\n"
         return f"```{{eval-rst}}\n.. autoclass:: {path}{options}```"
