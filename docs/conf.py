@@ -22,6 +22,7 @@ extensions = [
     "docstring_formulas",
     "mathml",
     "generated_pages",
+    "whole_links",
 ]
 exclude_patterns = ["_build", "_extensions", "README.md"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]

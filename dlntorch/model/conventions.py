@@ -54,7 +54,9 @@ class Convention:
         factor = check_number("factor", self.factor, above=0)
         check_number("loss", self.loss, above=0)
         if check_flag("layers", self.layers) and (depth != 2 or factor != 1):
-            raise InputError(f"layers must be false where p is not 2 or factor is not 1, got p={depth:g}, factor={factor:g}")
+            raise InputError(
+                f"layers must be false where p is not 2 or factor is not 1, got p={depth:g}, factor={factor:g}"
+            )
 
     @property
     def rate(self) -> float:

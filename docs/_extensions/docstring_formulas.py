@@ -17,9 +17,9 @@ from sphinx.application import Sphinx
 _LITERAL = re.compile(r"``.+?``|:\w+(?::\w+)*:`[^`]+`")
 _LETTER = r"[^\W\d_][̀-ͯ]?"  # with the hat or the bar that combines with it
 _LOWERED = re.compile(
-    rf"(?<![A-Za-z0-9_])({_LETTER}|[)\]‖|₊₋±ₛ])_(\{{[^{{}}]*\}}|(?:low|ref|min|max|eff|[\w∞])(?![\w]))"
+    rf"(?<![A-Za-z0-9_])({_LETTER}|[)\]‖|₊₋±]|min|max)_(\{{[^{{}}]*\}}|(?:low|ref|min|max|eff|[A-Za-zα-ω\d∞])(?![A-Za-z\d_]))"
 )
-_AFTER_BAR = re.compile(r"([‖)])_(\{[^{}]*\}|[\w∞])")
+_AFTER_BAR = re.compile(r"([‖)])_(\{[^{}]*\}|[A-Za-z\d∞])(?![A-Za-z\d_])")
 _RAISED = re.compile(r"(?<=[^\s])\^(\{[^{}]*\}|[⁻−-]?[\w+*](?![A-Za-z0-9_]))")
 _NUMBER = re.compile(r"^(\s*)(\d+)\.(?= )")
 
@@ -35,7 +35,8 @@ def _role(name: str) -> Any:
 
 def _typeset(text: str) -> str:
     """A line without its literals, for reStructuredText."""
-    text = text.replace("|", "\\|").replace("(*", "(\\*")
+    text = text.replace("|", "\\|").replace("<=", "≤").replace(">=", "≥")
+    text = re.sub(r"(?<=[\s(])\*(?=\w+[,)])", r"\\*", text)  # (*batch, n)
     text = _LOWERED.sub(_role("sub"), text)
     text = _AFTER_BAR.sub(_role("sub"), text)
     text = _RAISED.sub(_role("sup"), text)
@@ -86,6 +87,8 @@ def _formulas(lines: list[str]) -> list[str]:
 def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     done = [line if _is_code(lines, i) else typeset(line) for i, line in enumerate(lines)]
     lines[:] = _formulas(_lists(done)) if what == "module" else _lists(done)
+    if what in ("attribute", "property"):
+        lines[:0] = ["..", ""]  # napoleon takes what stands before a colon of the first line for a type
 
 
 def _lists(lines: list[str]) -> list[str]:

@@ -78,10 +78,15 @@ def api_pages() -> Iterator[tuple[str, str]]:
                 parts.append(_documented(f"{returned.__module__}.{returned.__name__}", returned))
         yield f"api/{page}", "\n\n".join(parts)
     estimators = import_module("dlntorch.estimators")
-    parts = ["# Estimators", "scikit-learn's interface, in `dlntorch.estimators` (`pip install 'dlntorch[estimators]'`)."]
+    parts = [
+        "# Estimators",
+        "scikit-learn's interface, in `dlntorch.estimators` (`pip install 'dlntorch[estimators]'`).",
+    ]
     for name in estimators.__all__:
         parts.append(f"## `{name}`\n\n" + _documented(f"dlntorch.estimators.{name}", getattr(estimators, name)))
-        rows.append(f"| [`estimators.{name}`](estimators.md#{name.lower()}) | {_first_line(getattr(estimators, name))} |")
+        rows.append(
+            f"| [`estimators.{name}`](estimators.md#{name.lower()}) | {_first_line(getattr(estimators, name))} |"
+        )
     yield "api/estimators", "\n\n".join(parts)
     tree = "\n".join([*API, "estimators"])
     table = "\n".join(["| name | what it is |", "| --- | --- |", *rows])

@@ -1,0 +1,68 @@
+"""The site is whole: every link within it leads somewhere, and nothing is loaded from elsewhere; else the build fails."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+#: What a browser loads by itself, and the attribute that says from where.
+_LOADED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src", "object": "data"}
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.names.update(value for key in ("id", "name") if (value := found.get(key)))
+        if tag == "a" and found.get("href"):
+            self.links.append(str(found["href"]))
+        if tag in _LOADED and found.get(_LOADED[tag]):
+            self.loaded.append(str(found[_LOADED[tag]]))
+
+
+def faults(site: Path) -> list[str]:
+    """What is wrong with the pages below ``site``, one line each."""
+    pages = {file: _Page(file.read_text(encoding="utf-8")) for file in sorted(site.rglob("*.html"))}
+    found = []
+    for file, page in pages.items():
+        here = file.relative_to(site)
+        found += [
+            f"{here} loads {url}" for url in page.loaded if urlsplit(url).scheme in ("http", "https") or url[:2] == "//"
+        ]
+        for url in [*page.links, *page.loaded]:
+            parts = urlsplit(url)
+            if parts.scheme or url.startswith("//"):
+                continue
+            target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+            if not target.exists():
+                found.append(f"{here} refers to {url}, which is not there")
+            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].names:
+                found.append(f"{here} refers to {url}, which has no such place")
+    for style in site.rglob("*.css"):
+        if re.search(r"url\(\s*['\"]?(https?:)?//|@import", style.read_text(encoding="utf-8")):
+            found.append(f"{style.relative_to(site)} loads from elsewhere")
+    return found
+
+
+def _check(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.name == "html":
+        wrong = faults(Path(app.outdir).resolve())
+        if wrong:
+            raise ExtensionError("\n".join(wrong))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("build-finished", _check)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
