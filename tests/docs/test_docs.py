@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -236,6 +237,16 @@ def test_the_rooms_are_those_that_the_import_linter_knows():
     told = [f"dlntorch.{room}" for room in re.findall(r"`(\w+)/`", table)]
     assert set(told) == known
     assert all((ROOT / room.replace(".", "/")).is_dir() for room in told)
+
+
+def test_the_outputs_shown_are_those_of_the_notebooks(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    from notebook_outputs import OUTPUTS, digest
+
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        kept = json.loads((OUTPUTS / f"{file.stem}.json").read_text())
+        said = f"{file.name} has changed: python docs/notebook_outputs.py {file.stem}"
+        assert kept["code"] == digest(json.loads(file.read_text())["cells"]), said
 
 
 # -- the site ---------------------------------------------------------------------------------------------------------
