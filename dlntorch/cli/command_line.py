@@ -34,7 +34,7 @@ from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_setti
 from dlntorch.cli.sweep_end import conclude_sweeps
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_flag
-from dlntorch.run.configuration import check_complete, check_keys, choose_problem_file
+from dlntorch.run.configuration import check_complete, check_keys, choose_own_nouns, choose_problem_file
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.store.inputs import absolute_inputs
 from dlntorch.sweep.launcher import IdempotentLauncher, idempotent_launchers, plain_settings, register_resolvers
@@ -66,6 +66,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
         sys.argv[1:] = options_first(sys.argv[1:])
         redirect_resumed_run()
         choose_problem_file(sys.argv)
+        choose_own_nouns(sys.argv)
         sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
         with idempotent_launchers(_outcomes, run_packs) as launchers:
             task()

@@ -43,6 +43,7 @@ STUDY_USAGE = (
         "python -m dlntorch study=collect sweep=FOLDER",
         "gathers the points of a sweep of train.py into one table and page, also while it runs",
     ),
+    ("python -m dlntorch train p=3 alpha=1e-3", "the main job, which train.py is in a checkout"),
     ("python train.py --help", "training one network, and sweeps"),
 )
 KEYS = "Keys, each with its default:"

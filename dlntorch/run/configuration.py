@@ -15,6 +15,7 @@ from dlntorch.numerics.validation import InputError
 __all__ = [
     "check_complete",
     "check_keys",
+    "choose_own_nouns",
     "choose_problem_file",
     "config_directory",
     "group_options",
@@ -22,19 +23,27 @@ __all__ = [
     "nearest",
     "study_keys",
     "unknown_key",
+    "upgraded",
 ]
 
 #: Groups whose keys are checked against the chosen file.
-GROUPS = ("problem", "schedule", "engine", "trainer", "callbacks", "logger")
+GROUPS = ("problem", "model", "optimizer", "schedule", "engine", "trainer", "callbacks", "logger")
+#: Groups in which ``_target_`` names an object of anybody's, with keys of its own.
+NOUNS = ("model", "optimizer", "schedule")
+#: What a configuration of version 0.1 does not say, and means.
+_SINCE_0_2: dict[str, Any] = {"model": {"name": "power"}, "optimizer": {"name": "sgd"}, "alpha_minus": None}
 #: The root key whose own keys are those of ``train.yaml``.
 ENSEMBLE = "ensemble"
 
 
 @cache
 def config_directory() -> Path:
-    """The folder ``conf/``: beside the package in a checkout, inside it where only the wheel is installed."""
+    """The folder ``conf/``: inside the package that a wheel installs, beside it in a checkout.
+
+    Inside comes first: beside an installed package, in site-packages, another package's ``conf/`` may lie.
+    """
     package = Path(__file__).resolve().parents[1]
-    for folder in (package.parent / "conf", package / "conf"):
+    for folder in (package / "conf", package.parent / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
     raise InputError(f"conf must be beside or inside the package, got neither at {str(package)!r}; install it again")
@@ -70,6 +79,23 @@ def known_keys() -> tuple[str, ...]:
 
 #: Keys of problem=file that no other problem has.
 _OF_FILES = ("problem.y", "problem.columns", "problem.delimiter", "problem.header")
+
+
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as this version has it: what an older one did not say is what it meant."""
+    return {**_SINCE_0_2, **config}
+
+
+def choose_own_nouns(arguments: list[str]) -> None:
+    """Let ``optimizer._target_=…`` and its keys be written plainly: choose the group's ``own``, and append the keys."""
+    for group in NOUNS:
+        if not any(argument.startswith(f"{group}._target_=") for argument in arguments):
+            continue
+        if not any(argument.startswith(f"{group}=") for argument in arguments):
+            arguments.append(f"{group}=own")
+        for i, argument in enumerate(arguments):
+            if argument.startswith(f"{group}."):
+                arguments[i] = f"++{argument}"
 
 
 def choose_problem_file(arguments: list[str]) -> None:
@@ -125,7 +151,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
         if key in GROUPS and not isinstance(value, Mapping):
             raise InputError(f"{key} must be one of {', '.join(group_options(key))}, got {value!r}")
         if key in (*GROUPS, ENSEMBLE) and key != "problem":  # make_problem checks each generator's arguments itself
-            for inner in value:
+            for inner in () if value.get("_target_") else value:
                 if f"{key}.{inner}" not in known_keys():
                     raise InputError(f"unknown key '{key}.{inner}'{nearest(f'{key}.{inner}', known_keys())}")
 
@@ -137,6 +163,7 @@ def check_complete(config: Mapping[str, Any]) -> None:
         InputError: naming the key.
     """
     needed = [key for key in _keys_of(config_directory() / "train.yaml") if key != "experiment"]
+    config = upgraded(config)
     missing = [key for key in (*needed, *GROUPS) if key not in config]
     for group in GROUPS[1:] if not missing else ():
         inside, name = config[group], config[group].get("name", "default")

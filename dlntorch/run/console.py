@@ -64,7 +64,7 @@ def announce(plan: Plan) -> None:
     chosen = settings.schedule
     numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
     print(
-        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, p={settings.p:g} alpha={settings.alpha:g}, "
+        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, {settings.words}, "
         f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
         flush=True,
     )
@@ -91,7 +91,7 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     rows: list[tuple[str, Any]] = [
         ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={_rank(problem)}"),
         ("y in range(A)", "unknown" if problem.known_rank is None else problem.consistent),
-        ("p, alpha", f"{settings.p:g}, {settings.alpha:g}"),
+        ("network and start", settings.words),
         ("schedule", " ".join(f"{k}={v}" for k, v in config["schedule"].items() if v is not None)),
         ("engine", f"{settings.engine} on {settings.device}, {str(settings.dtype).removeprefix('torch.')}"),
         ("batch size", settings.batch_size or f"full batch ({problem.m} rows)"),
@@ -119,6 +119,18 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
         warnings.warn(f"this run will end before it converges: {note}", DataWarning, stacklevel=2)
 
 
+def _effective_rows(effective: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """What the steps did to the answer; a run folder of an earlier version says nothing of it."""
+    meanings = {
+        "gain_max": "largest -ln(alpha_eff^2 / alpha^2): what the steps took from alpha",
+        "weight_spread": "largest over smallest weight that the steps gave the l1 norm",
+        "distance_to_weighted": "to the minimiser of the l1 norm with these weights",
+        "support_certified": "the run's own dual vector proves the support",
+        "kappa_threshold": "steps up to this kappa provably select the l1-minimiser",
+    }
+    return [(key, effective[key], text) for key, text in meanings.items() if effective.get(key) is not None]
+
+
 def conclude(result: RunResult) -> None:
     """The closing table: status, distances, the error budget with its dominant term, and where the files are."""
     summary = result.summary
@@ -138,6 +150,7 @@ def conclude(result: RunResult) -> None:
         "initialization": "the limit against W_p: what alpha costs",
     }
     rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
+    rows += _effective_rows(summary.get("effective", {}))
     predicted = summary["predicted"]
     rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
     schedule = summary["schedule"]
