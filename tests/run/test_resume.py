@@ -258,3 +258,19 @@ def test_a_copy_with_an_impossible_precision_is_refused(tmp_path, stored):
         file, A=np.ones((1, 2)), y=np.ones(1), dlntorch_precision=0.01, dlntorch_name=np.array([109, 300.0, np.nan])
     )
     assert load_problem(file).precision == 0.01
+
+
+def test_a_start_from_a_file_is_saved_as_its_numbers(command, tmp_path, elsewhere):
+    np.save(tmp_path / "first" / "it's.npy", np.array([0.1, 0.2, 0.3]))
+    words = (*QUICK, "problem=line", "alpha=it's.npy", "alpha_minus=0.2")
+    first = command(*words, "max_steps=50", folder=tmp_path / "run")
+    assert first.status == 0, first.err
+    assert yaml.safe_load((first.folder / "config.yaml").read_text())["alpha"] == [0.1, 0.2, 0.3]
+    (tmp_path / "first" / "it's.npy").unlink()
+    elsewhere()
+    assert command(f"repeat={first.folder}", *QUICK[:3], folder=tmp_path / "again").status == 0
+    assert command(f"resume={first.folder}", "max_steps=90", *QUICK[:3]).status == 0
+    gone = command(*words)
+    assert gone.status == 2
+    assert gone.err.count("\n") == 1
+    assert 'alpha must be a number, a list or a file of numbers, got "it\'s.npy"' in gone.err
