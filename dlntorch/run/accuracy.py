@@ -29,9 +29,9 @@ WORSE = 4
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
 #: Parts of the accuracy: what a plan aims at in all; what α may take of it; what the limit with κ may.
-AIM, ALPHA_SHARE, LIMIT_SHARE = 0.92, 0.85, 0.85
+AIM, ALPHA_SHARE, LIMIT_SHARE = 0.85, 0.8, 0.8
 #: How much larger than predicted the change of the effective initialization may be without doing harm.
-DOUBT, DOUBT_SHARE = 1.5, 0.95
+DOUBT, DOUBT_SHARE = 1.5, 0.9
 #: A run of more steps is not planned.
 MOST_STEPS = 1e10
 #: The run may take so much longer than the flow before it is stopped.
