@@ -165,7 +165,9 @@ class MirrorPath:
         moved = np.abs(self.psi - before) / (np.abs(before - self.origin) + self.unit)
         if not (np.all(np.isfinite(self.psi)) and np.all(np.isfinite(self.e))):
             return math.inf
-        return float(max(np.max(np.minimum(moved, np.abs(self.psi - before) / size * 4)), np.max(np.minimum(pending, 1.0))))
+        return float(
+            max(np.max(np.minimum(moved, np.abs(self.psi - before) / size * 4)), np.max(np.minimum(pending, 1.0)))
+        )
 
     def _moved(self, D: np.ndarray, dnu: np.ndarray) -> np.ndarray:
         """ψ after the linear step dν: in ψ or in ν, whichever goes less far."""
