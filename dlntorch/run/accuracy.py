@@ -99,6 +99,11 @@ def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None) -
 
     Raises:
         InputError: naming the argument.
+
+    Example:
+        >>> made = plan(Problem([[1.0, 0.5]], [1.0]), 1e-3, p=2)
+        >>> made.p, made.kappa, made.budget["error"] <= 1e-3
+        (2.0, 0.3, True)
     """
     wanted = check_number("accuracy", accuracy, above=0)
     depths = DEPTHS if p is None else (check_depth(p),)
