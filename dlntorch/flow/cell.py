@@ -41,8 +41,8 @@ class Cell(ABC):
         """Make ν + step the point; returns what ψ changed by, to relative accuracy."""
 
     @abstractmethod
-    def theta(self, step: np.ndarray) -> np.ndarray:
-        """θ at ν + step, shape (width, n)."""
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        """θ after steps (k, n), shape (k, width, n)."""
 
     @abstractmethod
     def travelled(self) -> np.ndarray:

@@ -87,8 +87,10 @@ class TwoSided(Cell):
         self.psi = np.where(cancels, self.psi + change, difference)
         return change
 
-    def theta(self, step: np.ndarray) -> np.ndarray:
-        u = self._moved(step)[0]
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        moved = self.c * steps[:, None]
+        moved[:, 1:] *= -1
+        u = self.u - moved
         return self.start * (np.exp((1 - u) / 2) if self.p == 2 else u ** (-1 / (self.p - 2)))
 
     def travelled(self) -> np.ndarray:
@@ -104,13 +106,13 @@ class TwoLayers(TwoSided):
         super().__init__(np.abs(sums), 2.0, 0.25, 2.0)
         self.psi = start[0] * start[1]
 
-    def theta(self, step: np.ndarray) -> np.ndarray:
-        plus, minus = self.signs * super().theta(step)
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        plus, minus = np.moveaxis(self.signs * super().theta(steps), 1, 0)
         first = 0.5 * (plus + minus)
-        psi = self.psi + self.change(step[None])[0]
+        psi = self.psi + self.change(steps)
         with np.errstate(divide="ignore", invalid="ignore"):
             last = np.where(np.abs(plus - minus) < 0.1 * np.abs(plus), psi / first, 0.5 * (plus - minus))
-        return np.stack([first, last])
+        return np.stack([first, last], axis=1)
 
 
 class _Layers(Cell):
@@ -142,9 +144,9 @@ class _Layers(Cell):
         self._nu = self._nu + step
         return change
 
-    def theta(self, step: np.ndarray) -> np.ndarray:
-        square, q = self._moved(step)
-        return np.stack([np.sqrt(square)] * (self.layers - 1) + [q])
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        square, q = self._moved(steps)
+        return np.stack([np.sqrt(square)] * (self.layers - 1) + [q], axis=1)
 
     def travelled(self) -> np.ndarray:
         return np.abs(self._nu)

@@ -34,7 +34,7 @@ _FLOOR = 3e-16
 _SAFETY, _GROWTH, _SHRINK = 0.9, 6.0, 0.1
 _FAILURES = 60
 #: The part of the tolerance that an estimate may be: measured, so that ψ is right to a hundred times ``rtol`` in jumps too.
-_PART = 0.03
+_PART = 0.3
 #: A change by rounding that is not worth a word.
 _BLUR = 1e-9
 _EPS = float(np.finfo(np.float64).eps)
@@ -46,11 +46,12 @@ _FALL = 1e-6
 
 @dataclass
 class Path:
-    """What an integration found: times reached, ψ (n,) and θ (width, n) there, and how it ended."""
+    """What an integration found: blocks of times reached, ψ (k, n) and θ (k, width, n) there, and how it ended."""
 
-    times: list[float] = field(default_factory=list)
+    times: list[np.ndarray] = field(default_factory=list)
     psi: list[np.ndarray] = field(default_factory=list)
     theta: list[np.ndarray] = field(default_factory=list)
+    count: int = 0
     status: Status = Status.MAX_TIME
     reason: str = ""
     #: The largest change of ψ by one rounding of t or of ν, relative to ‖ψ‖_∞, and its time.
@@ -101,6 +102,7 @@ class Integrator:
         self._largest = max(size, float(np.abs(cell.psi).max(initial=0.0)))
         self._sensitivity = cell.sensitivity(self._largest)
         self._absolute = np.abs(A)
+        self._lengths = np.linalg.norm(A, axis=0)
         self._last: tuple[np.ndarray, float] | None = None  # the last stages and their step
         self._accepted: tuple[float, float] | None = None  # the last step and the ratio of its error to the tolerance
         self._order = self.method.stages + 1
@@ -123,14 +125,13 @@ class Integrator:
 
     def _integrate(self, path: Path, times: np.ndarray) -> None:
         if self.stop_norm is not None and float(np.linalg.norm(self.r)) <= self.stop_norm:
-            self._record(path, 0.0, None)
+            self._record(path, np.zeros(1))
             path.status = Status.CONVERGED
             return
-        for time in times[times == 0]:
-            self._record(path, float(time), None)
+        self._record(path, times[times == 0])
         end = float(times[-1])
         h = self._first_step(end) if end > 0 else 0.0
-        while path.status is Status.MAX_TIME and len(path.times) < times.size:
+        while path.status is Status.MAX_TIME and path.count < times.size:
             h = self._advance(path, times, h, end)
         blur, when = path.blurred
         if blur > max(100 * self.rtol, _BLUR):
@@ -141,9 +142,9 @@ class Integrator:
     def _advance(self, path: Path, times: np.ndarray, h: float, end: float) -> float:
         """One accepted step and the outputs in it, or the path's end; returns the next step to try."""
         velocity, D = self.solver.velocity(self.r), self.cell.slope()
+        straight = self.solver.B @ velocity
         if not self.r.any():  # nothing moves any more
-            for time in times[len(path.times) :]:
-                self._record(path, float(time), None)
+            self._record(path, times[path.count :])
             return h
         guess, offset = self._last, 1.0
         for failures in range(_FAILURES):
@@ -154,18 +155,15 @@ class Integrator:
             remaining = (end - self.t) - self.t_low
             ends = h >= remaining * (1 - 1e-10)
             h = remaining if ends else h
-            natural, weight = self._weights(D, velocity, h)
-            limits = 0.1 * self.rtol / weight
+            natural, weight = self._weights(D, straight, h)
+            limits = 0.3 * self.rtol / weight
             found = self.solver.solve(h, self._guess(guess, offset, h), velocity, D, limits)
             if found is None:
                 guess, h = None, 0.3 * h
                 self.rejected += 1
                 continue
-            inside = np.searchsorted(times, self.t + (self.t_low + h)) - len(path.times)
-            if inside > _MANY_OUTPUTS:
-                allowed = self.rtol / weight
-            else:
-                allowed = _PART * (self.rtol * natural / weight) ** (self._order / (2 * self.method.stages)) / natural
+            inside = np.searchsorted(times, self.t + (self.t_low + h)) - path.count
+            allowed = self._allowed(found, h * straight, natural, weight, dense=inside > _MANY_OUTPUTS)
             ratio = max(float((found.error / allowed).max(initial=0.0)), 1e-30)
             if not ratio <= 1:
                 guess, offset = (found.Z, h), 0.0
@@ -181,15 +179,30 @@ class Integrator:
         path.reason = f"the integration stopped at t = {self.t:.6g}: no step is short enough"
         return h
 
-    def _weights(self, D: np.ndarray, velocity: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+    def _weights(self, D: np.ndarray, straight: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
         """(what an error of ν counts on the curve's own scale, what it counts for ψ now and later), (n,) each."""
         size = max(float(np.abs(self.cell.psi).max()), _FALL * self._largest if self.steps else 0.0)
         if self.steps == 0:  # ψ may start at 0: what it will be at the end of the step
-            size = max(size, float(np.abs(D * (self.solver.B @ velocity)).max()) * h)
+            size = max(size, float(np.abs(D * straight).max()) * h)
         now = D / size if size > 0 else np.zeros_like(D)
         natural = np.maximum(self.cell.rate(), now)
         weight = np.maximum(self._sensitivity, natural)
         return natural, np.minimum(weight, natural * (self.rtol / _FLOOR))
+
+    def _allowed(
+        self, found: Solved, straight: np.ndarray, natural: np.ndarray, weight: np.ndarray, dense: bool
+    ) -> np.ndarray:
+        """What the estimate may be, (n,): the tolerance, or more where the step's end is of a higher order.
+
+        By how much a step leaves the straight line is what its errors are a part of: ε^{s+1} in the estimate, ε^{2s} at
+        the end. Where outputs are dense, the estimate itself is below the tolerance, and with it the whole polynomial.
+        """
+        tolerance = self.rtol / weight
+        if dense:
+            return tolerance
+        left = np.abs(found.steps - self.method.nodes[:, None] * straight).max(axis=0)
+        order = self._order / (2 * self.method.stages)
+        return np.maximum(tolerance, _PART * np.minimum(left, 1 / natural) ** (1 - order) * tolerance**order)
 
     def _guess(self, last: tuple[np.ndarray, float] | None, offset: float, h: float) -> np.ndarray:
         """Stages from the polynomial of the last step (offset 1), or of a longer try (0); zeros without one."""
@@ -242,27 +255,43 @@ class Integrator:
         """Record the outputs in a step, and find the stop where the residual reaches it."""
         exact = float((found.error * weight).max(initial=0.0)) <= self.rtol
 
+        def interpolated(parts: np.ndarray) -> np.ndarray:
+            return self.method.interpolation(parts / h) @ found.Z @ self.solver.B.T
+
         def step_to(part: float) -> np.ndarray:
             if part >= h:
                 return found.steps[-1]
-            inside = self.method.interpolation(self.method.nodes * (part / h)) @ found.Z
             if not exact:
+                inside = self.method.interpolation(self.method.nodes * (part / h)) @ found.Z
                 solved = self.solver.solve(part, inside, *point)
                 if solved is not None:
                     return solved.steps[-1]
                 path.note(
                     f"psi at t = {self.t + (self.t_low + part):.6g} is interpolated: its own step does not converge"
                 )
-            return self.solver.B @ inside[-1]
+            return interpolated(np.array([part]))[0]
 
         stop = self._stop_inside(h, found, step_to)
-        for time in times[len(path.times) :]:
-            part = h if ends and time == times[-1] else (float(time) - self.t) - self.t_low
-            if part > h or (stop is not None and part >= stop[0]) or self.evaluations >= self.max_evaluations:
-                break
-            self._record(path, float(time), step_to(part) if part > 0 else None)
+        left = times[path.count :]
+        parts = np.maximum((left - self.t) - self.t_low, 0.0)
+        if ends:
+            parts[-1] = h
+        inside = parts[: np.searchsorted(parts, h, side="right")]
+        if stop is not None:
+            inside = inside[inside < stop[0]]
+        if exact and inside.size:
+            steps = interpolated(inside)
+            steps[inside >= h] = found.steps[-1]
+            self._record(path, left[: inside.size], steps)
+        elif inside.size:
+            steps = []
+            for part in inside:
+                if self.evaluations >= self.max_evaluations:  # the next step says so
+                    break
+                steps.append(step_to(float(part)))
+            self._record(path, left[: len(steps)], np.array(steps).reshape(len(steps), -1))
         if stop is not None and self.evaluations < self.max_evaluations:
-            self._record(path, self.t + (self.t_low + stop[0]), stop[1])
+            self._record(path, np.array([self.t + (self.t_low + stop[0])]), stop[1][None])
             path.status = Status.CONVERGED
 
     def _stop_inside(
@@ -278,20 +307,34 @@ class Integrator:
     def _norm_after(self, step: np.ndarray) -> float:
         return float(np.linalg.norm(self.r - self.A @ self.cell.change(step[None])[0]))
 
-    def _record(self, path: Path, time: float, step: np.ndarray | None) -> None:
-        """Keep ψ and θ at a step in ν from the point."""
+    def _record(self, path: Path, times: np.ndarray, steps: np.ndarray | None = None) -> None:
+        """Keep ψ and θ at times (k,), steps (k, n) in ν from the point, or none."""
+        if times.size == 0:
+            return
         cell = self.cell
-        if step is None:
-            step, psi = np.zeros_like(cell.psi), cell.psi.copy()
+        if steps is None:
+            steps = np.zeros((times.size, cell.psi.size))
+            psi = np.repeat(cell.psi[None], times.size, axis=0)
         else:
-            psi = cell.psi + cell.change(step[None])[0]
-        path.times.append(time)
+            psi = cell.psi + cell.change(steps)
+        path.times.append(times)
         path.psi.append(psi)
-        path.theta.append(cell.theta(step))
-        size = float(np.abs(psi).max(initial=0.0))
-        if size > 0:
-            moving = np.abs(self.A.T @ (self.r - self.A @ (psi - cell.psi)))
-            rounding = np.spacing(time) * moving + _EPS * cell.travelled()
-            blur = float((cell.slope(step) * rounding).max()) / size
-            if blur > path.blurred[0]:
-                path.blurred = (blur, time)
+        path.theta.append(cell.theta(steps))
+        path.count += times.size
+        self._blur(path, times, steps, psi)
+
+    def _blur(self, path: Path, times: np.ndarray, steps: np.ndarray, psi: np.ndarray) -> None:
+        """Note what one rounding of t and of ν makes of ψ."""
+        size = np.abs(psi).max(axis=1, initial=0.0)
+        travelled = _EPS * self.cell.travelled()
+        # the residual never grows: a bound over the step, which spares most outputs the rest
+        bound = self._sensitivity * (np.spacing(times[-1]) * self._lengths * np.linalg.norm(self.r) + travelled)
+        if size.max(initial=0.0) == 0 or float(bound.max(initial=0.0)) * self._largest <= _BLUR * size.min():
+            return
+        for time, step, value, scale in zip(times, steps, psi, size, strict=True):
+            if scale > 0:
+                moving = np.abs(self.A.T @ (self.r - self.A @ (value - self.cell.psi)))
+                moved = self.cell.slope(step) * (np.spacing(time) * moving + travelled)
+                blur = float(moved.max()) / float(scale)
+                if blur > path.blurred[0]:
+                    path.blurred = (blur, float(time))

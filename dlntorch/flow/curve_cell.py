@@ -116,8 +116,9 @@ class CurveCell(Cell):
         self._nu = self._nu + step
         return change
 
-    def theta(self, step: np.ndarray) -> np.ndarray:
-        return self._after(step).numpy().copy()
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        after = self._along(self._theta.repeat(1, len(steps)), torch.from_numpy(steps.reshape(-1)))[0]
+        return np.moveaxis(after.numpy().reshape(-1, *steps.shape), 0, 1)
 
     def travelled(self) -> np.ndarray:
         return np.abs(self._nu)

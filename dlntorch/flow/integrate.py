@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -201,12 +202,17 @@ def _own_path(
     )  # fmt: skip
     path = integrator.integrate(times)
     if path.status is Status.MAX_STEPS:
-        path.reason += f" at the {len(path.times)}th of {times.size} times"
-    width, n = start.shape
+        path.reason += f" at the {path.count}th of {times.size} times"
+    if path.count == 0:
+        return replace(
+            FlowPath.failed(path.reason, *reversed(start.shape), full.y.device),
+            status=path.status,
+            evaluations=integrator.evaluations,
+        )
     return FlowPath(
-        t=torch.tensor(path.times, dtype=torch.float64),
-        theta=torch.from_numpy(np.stack(path.theta) if path.theta else np.zeros((0, width, n))),
-        psi=torch.from_numpy(np.stack(path.psi) if path.psi else np.zeros((0, n))),
+        t=torch.from_numpy(np.concatenate(path.times)),
+        theta=torch.from_numpy(np.concatenate(path.theta)),
+        psi=torch.from_numpy(np.concatenate(path.psi)),
         status=path.status,
         reason=path.reason,
         evaluations=integrator.evaluations,

@@ -24,7 +24,7 @@ __all__ = ["Solved", "StageSolver"]
 #: A new base is due where a rate has grown or fallen by so much since the last.
 _GROWN, _FALLEN = 4.0, 1.0 / 64
 #: Up to this m the compiled elimination is faster than LAPACK with its calls.
-COMPILED_ROWS = 100
+COMPILED_ROWS = 64
 _MOST_ITERATIONS, _NO_RATE = 25, 0.9
 _EPS = float(np.finfo(np.float64).eps)
 

@@ -291,6 +291,8 @@ class CentralPath:
         terms = self._terms(self.kernels.displacement(self.b, self.origin, self.k_inverse)[0])
         level, noises = self.kernels.perturbations(self.A, self.y, self.psi, terms)
         nothing, quiet = np.zeros_like(terms), np.zeros_like(level)
+        # D dt may leave the range of float64 where ψ is large; the root of ψ's size keeps both products in it, to the bit.
+        unit = math.ldexp(1.0, math.frexp(float(np.max(np.abs(self.psi))))[1] // 2)
         worst = self.kernels.relative_change(self.psi, self.b, root, solve(level, nothing), log_a)
         for noise in (*noises, distance):
             if noise is distance and np.all(np.abs(distance) <= _CLEARLY * _EPS * terms):
@@ -301,7 +303,11 @@ class CentralPath:
             for _ in range(_REFINEMENTS):
                 if not response > max(_NOTABLE, worst):
                     break
-                dt = dt + solve(-self.A @ (root * (root * dt)), nothing)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    left = -self.A @ (root * (root / unit * dt))
+                if not np.all(np.isfinite(left)):
+                    break  # nothing but noise, which stays as it is
+                dt = dt + unit * solve(left, nothing)
                 before, response = response, self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
                 if not response < 0.5 * before:
                     break

@@ -61,7 +61,6 @@ class MirrorPath:
         self.target = self.y - self.A @ self.origin  # y − Aψ(0), what s multiplies
         move = self.basis @ np.linalg.solve(self.R.T, self.target)
         self.reach = 10 * float(np.sum(np.abs(move)) + np.sum(np.abs(self.origin)))
-        self.bottom, self.top = (end.numpy() for end in mirror.range())
 
     def point(self) -> PathPoint:
         """The answer, ``log_a`` being −ln s where it is given (0 at the answer itself)."""
@@ -110,8 +109,7 @@ class MirrorPath:
         for _ in range(_UNIT_STEPS):
             middle = 0.5 * (low + high)
             with np.errstate(all="ignore"):
-                at = np.minimum(self.origin + 10.0**middle, 0.5 * (self.origin + self.top))
-                far = ~(np.abs(np.log(self._slope(at) / self.slope0)) < 1)
+                far = ~(np.abs(np.log(self._slope(self.origin + 10.0**middle) / self.slope0)) < 1)
             low, high = np.where(far, low, middle), np.where(far, middle, high)
         return 10.0**high
 
@@ -144,7 +142,7 @@ class MirrorPath:
                 break
             if change <= tolerance and (tolerance == _LOOSE or self._settled()):
                 return True, change, used
-            idle = 0 if _EPS < change < 0.25 * best else idle + 1
+            idle = 0 if _EPS < change < 0.7 * best else idle + 1
             best = min(best, change)
             if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
                 return True, _PATIENCE * change, used
@@ -165,9 +163,9 @@ class MirrorPath:
         moved = np.abs(self.psi - before) / (np.abs(before - self.origin) + self.unit)
         if not (np.all(np.isfinite(self.psi)) and np.all(np.isfinite(self.e))):
             return math.inf
-        return float(
-            max(np.max(np.minimum(moved, np.abs(self.psi - before) / size * 4)), np.max(np.minimum(pending, 1.0)))
-        )
+        biggest = max(np.max(np.minimum(moved, 4 * np.abs(self.psi - before) / size)), np.max(np.minimum(pending, 1.0)))
+        # A coordinate far below its start counts for nothing in Aψ, and its ν still has to be in range(Aᵀ).
+        return max(float(biggest), float(np.max(np.abs(self.e)) / (np.max(np.abs(self._nu(self.psi))) or 1.0)))
 
     def _moved(self, D: np.ndarray, dnu: np.ndarray) -> np.ndarray:
         """ψ after the linear step dν: in ψ or in ν, whichever goes less far."""
@@ -180,10 +178,14 @@ class MirrorPath:
         level = self.origin + self.slope0 * (self._nu(self.psi) + dnu)
         linear = np.where(crossing & (np.abs(level - self.psi) < np.abs(linear - self.psi)), level, linear)
         linear = np.clip(linear, -self.reach, self.reach)
-        # Not beyond the curve's ends: half of the way to them.
-        linear = np.where(linear >= self.top, 0.5 * (self.psi + self.top), linear)
-        linear = np.where(linear <= self.bottom, 0.5 * (self.psi + self.bottom), linear)
-        usable = np.isfinite(curved) & (np.abs(curved - self.psi) <= np.abs(linear - self.psi))
+        beyond = np.isnan(self._nu(linear))
+        if beyond.any():  # half of the way to the end of the curve
+            bottom, top = (end.numpy() for end in self.mirror.range())
+            middle = 0.5 * (self.psi + np.where(linear > self.psi, top, bottom))
+            linear = np.where(beyond, np.clip(middle, -self.reach, self.reach), linear)
+        # On the scale of the start no step goes far; there ν is what has to be right.
+        near = np.abs(curved - self.origin) <= self.unit
+        usable = np.isfinite(curved) & (near | (np.abs(curved - self.psi) <= np.abs(linear - self.psi)))
         return np.where(dnu == 0, self.psi, np.where(usable, curved, linear))
 
     def _settled(self) -> bool:

@@ -67,11 +67,14 @@ class CurveTable:
 
     def nu_difference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """ν at ``after`` less ν at ``before``, (k,), to a rounding of their distance to the far end of the arm."""
-        out = self.rows(after)[-2] - self.rows(before)[-2]
+        old, new = self.rows(before)[-2], self.rows(after)[-2]
+        out = new - old
         for arm in self._arms:
             mine = np.minimum(arm.sign * (before - self.center), arm.sign * (after - self.center)) > 0
             if mine.any():
-                out[mine] = arm.sign * (arm.remaining(before[mine]) - arm.remaining(after[mine]))
+                left, still = arm.remaining(before[mine]), arm.remaining(after[mine])
+                close = np.maximum(left, still) < np.maximum(np.abs(old[mine]), np.abs(new[mine]))
+                out[mine] = np.where(close, arm.sign * (left - still), out[mine])
         return out
 
     def psi_after(self, psi: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -87,11 +90,11 @@ class CurveTable:
                 self._append_panel(arm)
             if mine.any():
                 out[mine] = arm.at_remaining(arm.remaining(psi[mine]) - arm.sign * step[mine])
-        # Near the start ν itself has all digits, and what remains of it has not.
+        # Where more of ν remains than lies behind, ν itself has the digits.
         rest = (nu == 0) | (np.sign(nu) != np.sign(psi - self.center))
         for arm in self._arms:
             if arm.panels:
-                rest |= (arm.sign * nu > 0) & (np.abs(nu) < arm.first_nu)
+                rest |= (arm.sign * nu > 0) & (np.abs(nu) < max(arm.first_nu, arm.length_nu / 2))
         if rest.any():
             out[rest] = self.psi_of_nu(nu[rest])
         return out
@@ -205,6 +208,11 @@ class _Arm:
     def first_nu(self) -> float:
         """|ν| over the first panel."""
         return float(abs(self.increments[0].sum()))
+
+    @property
+    def length_nu(self) -> float:
+        """|ν| from the start to the far end."""
+        return float(self._tail()[0][0])
 
     def append(self, panel: np.ndarray) -> None:
         """``panel`` has a row more than is kept: ν less its value at the panel's near end."""

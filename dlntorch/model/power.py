@@ -9,6 +9,7 @@ Every start is an equal start of another scale somewhere along its curve: with �
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from dlntorch.model.initialization import Initialization
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import h, h_inverse_uv, q
+from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_depth
 
 __all__ = ["Entropy", "Nonnegative", "Power"]
@@ -73,17 +75,34 @@ class Power(Parametrization):
     def mirror(self, start: Tensor) -> Mirror:
         return _PowerMirror(self, start)
 
+    def selector(self, initialization: Initialization | None, n: int) -> Selector:
+        theta = self.start_from(initialization or Initialization(1.0), n)
+        return Selector.of(self.p, theta[0], theta[1])
+
     @property
     def selector_reason(self) -> str:
         return ""
 
+    @property
+    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """θ^p has a value and a slope for θ < 0 where p is an even integer: a sign change is then counted, not an end."""
+        return self.p % 2 == 0
+
+    def slopes(self, theta: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        plus, minus = theta
+        return self.p * plus ** (self.p - 1), -self.p * minus ** (self.p - 1)
+
+    def bend(self, theta: Sequence[Tensor], g: Tensor, v: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        bend = self.p * (self.p - 1) * g
+        return bend * theta[0] ** (self.p - 2) * v[0], -bend * theta[1] ** (self.p - 2) * v[1]
+
     def _growth(self, theta: Tensor) -> Tensor:
         return theta ** (self.p - 2)
 
-    def extremes(self, theta: Tensor | tuple[Tensor, Tensor], g: Tensor) -> Tensor:
+    def extremes(self, theta: Tensor | Sequence[Tensor], g: Tensor) -> Tensor:
         """max of max(θ₊, θ₋)^{p−2}|g| and of θ₊^{2p−2} + θ₋^{2p−2}, shape (2,)."""
         plus, minus = theta
-        growth = self._growth(torch.maximum(plus, minus))
+        growth = self._growth(torch.maximum(plus.abs(), minus.abs()) if self.signed else torch.maximum(plus, minus))
         tops = (plus ** (self.p - 1)) ** 2 + (minus ** (self.p - 1)) ** 2
         return torch.stack([(growth * g.abs()).max(), tops.max()])
 
@@ -222,6 +241,11 @@ class Nonnegative(Parametrization):
     def __init__(self, p: Any) -> None:
         self.p = check_depth(p)
 
+    @property
+    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As for :class:`Power`: |θ|^p = θ^p where p is an even integer."""
+        return self.p % 2 == 0
+
     def value(self, theta: Tensor) -> Tensor:
         return theta[0] ** self.p
 
@@ -244,6 +268,13 @@ class Nonnegative(Parametrization):
 
     def mirror(self, start: Tensor) -> Mirror:
         return _NonnegativeMirror(self, start)
+
+    def selector(self, initialization: Initialization | None, n: int) -> Selector:
+        return Selector.of(self.p, self.start_from(initialization or Initialization(1.0), n)[0], None)
+
+    @property
+    def selector_reason(self) -> str:
+        return ""
 
     def __repr__(self) -> str:
         return f"Nonnegative({self.p:g})"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import betainc
 from torch import Tensor
 
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import log_cosh
+from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_count
 
 __all__ = ["Product"]
@@ -71,6 +74,29 @@ class Product(Parametrization):
         first, last = start[0], start[-1]
         balanced = bool((start[:-1] == first).all() and (first > last.abs()).all())
         return _ProductMirror(self, start) if balanced and self.layers in (2, 3, 4) else super().mirror(start)
+
+    def selector(self, initialization: Initialization | None, n: int) -> Selector | None:
+        """That of depth p = L, with a± from how far ν can move: w± = ∫ dq (q² + b²)^{(1−L)/2} from u_L to ±∞.
+
+        b² = u₁² − u_L², and with q = b tan φ the integrals are incomplete beta functions. L = 2 is depth 2 with
+        θ± = ½(u₁ ± u₂). Where |u_L| >= u₁ the curve turns, and no limit is known.
+        """
+        first, last = (part.numpy() for part in (initialization or Initialization(1.0, 0.0)).expanded(n))
+        if not np.all(last < first):
+            return None
+        if self.layers == 2:
+            return Selector.of(2.0, 0.5 * (first + last), 0.5 * (first - last))
+        if not last.any():
+            return Selector.of(float(self.layers), first, first)
+        b_squared = (first - last) * (first + last)
+        upper = 0.5 * betainc(0.5 * (self.layers - 2), 0.5, b_squared / first**2)
+        root = np.sqrt(b_squared)
+        plus, minus = (root * part ** (-1.0 / (self.layers - 2)) for part in (upper, 1 - upper))
+        return Selector.of(float(self.layers), plus, minus)
+
+    @property
+    def selector_reason(self) -> str:
+        return f"{self.name} has a selector where its last layer is smaller than the others at the start only"
 
     def __repr__(self) -> str:
         return f"Product({self.layers})"
@@ -166,6 +192,6 @@ class _ProductMirror(Mirror):
             ratio = torch.tanh(value) * (3 * torch.tanh(w) + 1 / torch.tanh(w.clamp(min=1e-300)))
             change = (value - target) / torch.where(w < 1e-8, torch.ones_like(w), ratio)
             w = torch.minimum(torch.maximum(w - change, 0.25 * target), target)
-            if bool((change.abs() <= 1e-16 * w).all()):
+            if bool((change.abs() <= 4e-16 * w).all()):
                 break
         return torch.copysign(s * torch.sinh(w), psi)

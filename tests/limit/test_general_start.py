@@ -61,9 +61,9 @@ def test_small_starts_reach_the_weighted_two_sided_norm(p, seed):
 
 
 def test_at_depth_two_the_shape_does_not_change_the_minimiser():
-    problem = problems.gaussian(5, 12, 0)
+    problem = problems.paper_random()
     expected = dln.l1_minimizer(problem).psi
-    limit = dln.flow_limit(problem, 2, start(12, 1, 1e-100))
+    limit = dln.flow_limit(problem, 2, start(5, 1, 1e-60))
     assert float((limit.psi - expected).abs().max()) <= 1e-9
 
 
@@ -101,3 +101,24 @@ def test_mistakes_are_named():
         dln.flow_limit(problem, 3, dln.Initialization([0.1, 0.2]))
     with pytest.raises(dln.InputError, match=r"^alpha must be > 0"):
         dln.flow_limit(problem, 3, dln.Initialization(0.1, 0.0))
+
+
+@pytest.mark.parametrize("p", [2, 2.5, 3, 4, 6])
+def test_many_digits_agree(p):
+    """1e-13 of ‖ψ‖_∞, beyond what one rounding of the data changes, from shapes over three decades and warm starts."""
+    problem = problems.gaussian(4, 9, 7)
+    psi0 = np.random.default_rng(7).standard_normal(9)
+    for initialization in (start(9, 1, 10.0), start(9, 2, 1e-2), dln.Initialization.warm(psi0, 1e-2, p)):
+        limit, exact = (dln.flow_limit(problem, p, initialization, precision=digits) for digits in (None, 30))
+        assert exact.status is Status.CONVERGED
+        error = float((limit.psi - exact.psi).abs().max() / exact.psi.abs().max())
+        assert error <= 1e-13 + 2 * float(limit.uncertainty)
+        torch.testing.assert_close(limit.tau, exact.tau, rtol=1e-8, atol=1e-8)
+
+
+def test_many_digits_by_both_routes():
+    problem = problems.paper_random()
+    by_power = dln.flow_limit(problem, 3, 1e-2, precision=40)
+    shape = dln.flow_limit(problem, 3, np.full(5, 1e-2), per_coordinate=True, precision=40)
+    for one, two in zip(by_power.exact, shape.exact, strict=True):
+        assert one[:38] == two[:38]
