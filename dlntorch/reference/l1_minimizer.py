@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from dlntorch.reference.gap import duality_gap
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import Vertex, least_squares, polished_vertex, solve_vertex
 from dlntorch.trajectory import Status, short_repr
+from dlntorch.validation import check_flag
+
+if TYPE_CHECKING:
+    from dlntorch.reference.exact import ExactMinimizer
 
 __all__ = ["Certificate", "L1Minimizer", "l1_minimizer"]
 
@@ -80,6 +85,7 @@ class L1Minimizer:
             minimiser was found.
         reason: What a user should know: y outside range(A), why ``unique`` is None, why it failed.
         face: The set of all minimisers (for scaled data), which :func:`selected_minimizer` starts from.
+        exact: With ``exact=True``: value, vertex, dual and face as Fractions, which are facts.
     """
 
     psi: Tensor
@@ -92,12 +98,13 @@ class L1Minimizer:
     reason: str
     face: Face
     error: float = 0.0
+    exact: ExactMinimizer | None = None
 
     __repr__ = short_repr
 
 
 @with_few_threads
-def l1_minimizer(problem: Problem) -> L1Minimizer:
+def l1_minimizer(problem: Problem, *, exact: bool = False) -> L1Minimizer:
     """Solve min ‖ψ‖₁ subject to Aψ = y by HiGHS's dual simplex (``scipy.optimize.linprog``), polished to rounding.
 
     The linear programme gives *a* vertex of the set U(A, y) of minimisers; where there are several, this is not what a
@@ -112,10 +119,19 @@ def l1_minimizer(problem: Problem) -> L1Minimizer:
 
     Args:
         problem: The data (A, y).
+        exact: Whether the answer is verified, and where needed repaired, in rational arithmetic: the numbers of the
+            problem are then taken as exact, ``unique`` is never None, and ``exact`` holds the fractions.
+
+    Raises:
+        InputError: ``exact`` for numbers too many or too long.
 
     Returns:
         The vertex with its dual, certificate and uniqueness; numerical failure is a status, never an exception.
     """
+    if check_flag("exact", exact):
+        from dlntorch.reference.exact import exactly  # which needs this module's result
+
+        return exactly(problem, l1_minimizer(problem))
     form = StandardForm.of(problem)
     vertex, certificate, why = _solve(form)
     vertex, error = _refined(form, vertex) if certificate.holds() else (vertex, 0.0)
