@@ -119,12 +119,9 @@ def _reduced(matrix: IntegerMatrix, right: list[int], rows: list[int], scales: l
     target, unit = kept.take(pivots).solve([right[i] for i in rows])
     if basis.times(target) == [unit * value for value in right]:
         return ExactSystem(kept, [right[i] for i in rows], rows, scales, True)
+    # C = D⁻¹(D A)_pivots, times what makes all 1/D_i integers
     common = math.lcm(*(scale.numerator for scale in scales))
-    # C = D⁻¹(D A)_pivots, times a common factor, has integer entries
-    factors = [int(common / scale) if (common / scale).denominator == 1 else None for scale in scales]
-    if None in factors:
-        common *= math.lcm(*((common / scale).denominator for scale in scales))
-        factors = [int(common / scale) for scale in scales]
+    factors = [int(common / scale) for scale in scales]
     C = IntegerMatrix([[f * v for v in row] for f, row in zip(factors, basis.rows, strict=True)])
     G = IntegerMatrix([C.transpose_times(C.column(j)) for j in range(len(pivots))])
     projector = C, G

@@ -51,7 +51,7 @@ def rank(rows: list[list[Fraction]]) -> int:
     return found
 
 
-def brute_force(A, y, weights=None, nonnegative: bool = False) -> BruteForce | None:  # noqa: ANN001
+def brute_force(A, y, weights=None, nonnegative: bool = False) -> BruteForce | None:
     """All minimisers of Σ w₊ψ⁺ + w₋ψ⁻ subject to Aψ = the projection of y on range(A); None where there is none."""
     A = [[Fraction(v) for v in row] for row in A]
     y = [Fraction(v) for v in y]

@@ -26,13 +26,13 @@ def integer_problem(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
             return A, y
 
 
-def make(A, y) -> dln.Problem:  # noqa: ANN001
+def make(A, y) -> dln.Problem:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return dln.Problem(A, y)
 
 
-def check(A, y, found) -> None:  # noqa: ANN001
+def check(A, y, found) -> None:
     truth = brute_force(A.tolist(), y.tolist())
     assert truth is not None
     exact = found.exact
@@ -128,7 +128,7 @@ def test_linear_algebra(library: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_floats_are_rationals_and_rounded_data_have_a_full_support() -> None:
-    problem = gaussian(10, 30, 4, 2)
+    problem = gaussian(10, 30, 5, 2)
     exact = dln.l1_minimizer(problem, exact=True)
     A, y = problem.rationals
     assert [sum(a * x for a, x in zip(row, exact.exact.psi, strict=True)) for row in A] == y
@@ -170,7 +170,7 @@ def test_selected_minimizer_from_an_exact_face() -> None:
         ("12", [1], "nested sequences"),
     ],
 )
-def test_bad_rationals(A, y, words: str) -> None:  # noqa: ANN001
+def test_bad_rationals(A, y, words: str) -> None:
     with pytest.raises(dln.InputError) as error:
         dln.Problem.from_rationals(A, y)
     assert words in str(error.value)
