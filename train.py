@@ -7,8 +7,8 @@ gc.disable()  # imports make no garbage, and looking for it takes a quarter of t
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from dlntorch.command_line import leave, run_point, supervised  # noqa: E402
-from dlntorch.experiment.configuration import config_directory  # noqa: E402
+from dlntorch.cli.command_line import leave, run_point, supervised  # noqa: E402
+from dlntorch.run.configuration import config_directory  # noqa: E402
 
 
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="train")

@@ -9,56 +9,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlntorch.dynamics.flow import integrate_flow as integrate_flow
-    from dlntorch.dynamics.limit import flow_limit as flow_limit
-    from dlntorch.experiment import EnsembleResult as EnsembleResult
-    from dlntorch.experiment import RunResult as RunResult
-    from dlntorch.experiment import load_ensemble as load_ensemble
-    from dlntorch.experiment import load_run as load_run
-    from dlntorch.experiment import train as train
-    from dlntorch.experiment import train_ensemble as train_ensemble
+    from dlntorch.flow.integrate import integrate_flow as integrate_flow
+    from dlntorch.limit.flow_limit import flow_limit as flow_limit
     from dlntorch.model import Initialization as Initialization
     from dlntorch.model import Nonnegative as Nonnegative
     from dlntorch.model import Parametrization as Parametrization
     from dlntorch.model import Power as Power
     from dlntorch.model import Product as Product
-    from dlntorch.network import DiagonalLinearNetwork as DiagonalLinearNetwork
+    from dlntorch.model.network import DiagonalLinearNetwork as DiagonalLinearNetwork
+    from dlntorch.numerics.trajectory import Status as Status
+    from dlntorch.numerics.trajectory import Trajectory as Trajectory
+    from dlntorch.numerics.validation import InputError as InputError
     from dlntorch.problem import Problem as Problem
-    from dlntorch.problems import load_problem as load_problem
+    from dlntorch.problem import load_problem as load_problem
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
     from dlntorch.reference.selection import selected_minimizer as selected_minimizer
-    from dlntorch.trajectory import Status as Status
-    from dlntorch.trajectory import Trajectory as Trajectory
-    from dlntorch.validation import InputError as InputError
+    from dlntorch.run import EnsembleResult as EnsembleResult
+    from dlntorch.run import RunResult as RunResult
+    from dlntorch.run import load_ensemble as load_ensemble
+    from dlntorch.run import load_run as load_run
+    from dlntorch.run import train as train
+    from dlntorch.run import train_ensemble as train_ensemble
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "DiagonalLinearNetwork": "dlntorch.network",
-    "EnsembleResult": "dlntorch.experiment",
+    "DiagonalLinearNetwork": "dlntorch.model.network",
+    "EnsembleResult": "dlntorch.run",
     "Initialization": "dlntorch.model",
-    "InputError": "dlntorch.validation",
+    "InputError": "dlntorch.numerics.validation",
     "Nonnegative": "dlntorch.model",
     "Parametrization": "dlntorch.model",
     "Power": "dlntorch.model",
     "Problem": "dlntorch.problem",
     "Product": "dlntorch.model",
-    "RunResult": "dlntorch.experiment",
-    "Status": "dlntorch.trajectory",
-    "Trajectory": "dlntorch.trajectory",
+    "RunResult": "dlntorch.run",
+    "Status": "dlntorch.numerics.trajectory",
+    "Trajectory": "dlntorch.numerics.trajectory",
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
-    "flow_limit": "dlntorch.dynamics.limit",
-    "integrate_flow": "dlntorch.dynamics.flow",
+    "flow_limit": "dlntorch.limit.flow_limit",
+    "integrate_flow": "dlntorch.flow.integrate",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
-    "load_ensemble": "dlntorch.experiment",
-    "load_problem": "dlntorch.problems",
-    "load_run": "dlntorch.experiment",
+    "load_ensemble": "dlntorch.run",
+    "load_problem": "dlntorch.problem",
+    "load_run": "dlntorch.run",
     "predict_rate": "dlntorch.reference.rate",
     "selected_minimizer": "dlntorch.reference.selection",
-    "train": "dlntorch.experiment",
-    "train_ensemble": "dlntorch.experiment",
+    "train": "dlntorch.run",
+    "train_ensemble": "dlntorch.run",
 }
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import sys
 
-from dlntorch.study_command import main
+from dlntorch.cli.study_command import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -23,10 +23,10 @@ MEMORY, DISK, HANDLES = 40.0, 20.0, 4
 
 MANY = """
 import sys, time
-from dlntorch.command_line import supervised  # the imports of a worker
+from dlntorch.cli.command_line import supervised  # the imports of a worker
 import hydra
 from omegaconf import OmegaConf
-from dlntorch.experiment import run_experiment
+from dlntorch.run import run_experiment
 from dlntorch.report import write_run_report
 folder, seconds = sys.argv[1], float(sys.argv[2])
 with hydra.initialize_config_dir(f"{folder}/conf", version_base=None):

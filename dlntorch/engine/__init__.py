@@ -12,7 +12,7 @@ import torch
 
 from dlntorch.engine.base import Engine, Progress, RecordingEngine, Stopping
 from dlntorch.engine.batches import RowBatches
-from dlntorch.validation import InputError, check_choice
+from dlntorch.numerics.validation import InputError, check_choice
 
 __all__ = [
     "ENGINES",

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from dlntorch.dynamics.schedule import StepRule
 from dlntorch.engine.base import Engine, first_improper
-from dlntorch.operators import Operator
-from dlntorch.trajectory import Status
+from dlntorch.numerics.trajectory import Status
+from dlntorch.optim.step_size import StepRule
+from dlntorch.problem.operators import Operator
 
 __all__ = ["AutogradEngine", "StepSizeScheduler"]
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine.batches import RowBatches
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import InputError
+from dlntorch.optim.step_size import Schedule
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import InputError
 
 if TYPE_CHECKING:
-    from dlntorch.dynamics.certificate import Certificate
+    from dlntorch.bounds.certificate import Certificate
 
 __all__ = ["Engine", "Progress", "RecordingEngine", "Snapshot", "Stopping", "check_network", "first_improper"]
 

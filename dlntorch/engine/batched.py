@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from dlntorch.trajectory import Status
+from dlntorch.numerics.trajectory import Status
 
 __all__ = ["ENDINGS", "BatchState", "power", "step"]
 

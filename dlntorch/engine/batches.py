@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlntorch.validation import check_count
+from dlntorch.numerics.validation import check_count
 
 __all__ = ["RowBatches"]
 

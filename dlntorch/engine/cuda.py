@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine.base import Progress, Stopping, check_network
 from dlntorch.engine.batched import ENDINGS, BatchState, step
 from dlntorch.engine.eager import EagerEngine
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError, check_count
+from dlntorch.optim.step_size import Schedule
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError, check_count
 
 __all__ = ["CudaBatch", "CudaEngine", "GraphSteps", "advance_together", "batch_of", "eager_steps"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlntorch.dynamics.schedule import StepRule
 from dlntorch.engine.base import Engine
-from dlntorch.operators import Operator
-from dlntorch.trajectory import Status
+from dlntorch.numerics.trajectory import Status
+from dlntorch.optim.step_size import StepRule
+from dlntorch.problem.operators import Operator
 
 __all__ = ["EagerEngine", "gradient"]
 

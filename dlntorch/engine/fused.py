@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlntorch.dynamics.powers import split_exponent
-from dlntorch.dynamics.schedule import COLD_ITERATIONS, WARM_ITERATIONS
 from dlntorch.engine import kernels
 from dlntorch.engine.base import RecordingEngine, Snapshot, first_improper
-from dlntorch.metrics import starting_direction
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError, check_count
+from dlntorch.model.metrics import starting_direction
+from dlntorch.numerics.powers import split_exponent
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError, check_count
+from dlntorch.optim.step_size import COLD_ITERATIONS, WARM_ITERATIONS
 
 __all__ = ["FusedEngine"]
 

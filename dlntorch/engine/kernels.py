@@ -1,6 +1,6 @@
 """The compiled loop: K steps of plain SGD, in the order that :mod:`dlntorch.engine.base` fixes.
 
-One step costs one pass over A (:func:`~dlntorch.dynamics.gradient_kernel.gradient`). Of the powers of θ only θ^{p−2} is
+One step costs one pass over A (:func:`~dlntorch.numerics.gradient_kernel.gradient`). Of the powers of θ only θ^{p−2} is
 made as a power; θ^{p−1}, θ^p and θ^{2p−2} are products with it. The loop allocates nothing.
 
 A parameter is proper when its bits, read as an integer, lie in 1 … bits(inf) − 1; maxima are taken of bits too. Both
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 
-from dlntorch.dynamics.certificate_kernel import certificate_step, prepare
-from dlntorch.dynamics.gradient_kernel import gradient, gradient_pair
-from dlntorch.dynamics.powers import power
-from dlntorch.dynamics.schedule import RESEED
+from dlntorch.bounds.certificate_kernel import certificate_step, prepare
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.compiling import kernel
+from dlntorch.numerics.gradient_kernel import gradient, gradient_pair
+from dlntorch.numerics.powers import power
+from dlntorch.optim.step_size import RESEED
 
 __all__ = [
     "BAD_STEP",

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from dlntorch.validation import InputError
+from dlntorch.numerics.validation import InputError
 
 __all__ = ["external_rank", "receive", "send", "shard_processes", "share", "worker"]
 

@@ -15,17 +15,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine.base import Engine, Stopping
 from dlntorch.engine.batches import RowBatches
 from dlntorch.engine.eager import EagerEngine
 from dlntorch.engine.processes import receive, send, share
-from dlntorch.network import DiagonalLinearNetwork
-from dlntorch.operators import operator_from_arrays
-from dlntorch.operators.shard import ColumnShard, column_block
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import DataWarning
+from dlntorch.optim.step_size import Schedule
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
-from dlntorch.validation import DataWarning
+from dlntorch.problem.operators import operator_from_arrays
+from dlntorch.problem.operators.shard import ColumnShard, column_block
 
 __all__ = ["ShardedEngine", "serve"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.validation import InputError, check_depth, check_number, check_unmasked
+from dlntorch.numerics.validation import InputError, check_depth, check_number, check_unmasked
 
 __all__ = ["Initialization"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.validation import InputError, check_count, check_number
+from dlntorch.numerics.validation import InputError, check_count, check_number
 
 if TYPE_CHECKING:
     from dlntorch.model.initialization import Initialization

@@ -4,7 +4,7 @@
 
 Every start is an equal start of another scale somewhere along its curve: with α_e^{2−p} = ½(α₊^{2−p} + α₋^{2−p}) (p = 2:
 α_e² = α₊α₋), which the flow keeps, ψ = α_e^p h_p(τ₀ + cα_e^{p−2}ν). So the scalar functions of
-:mod:`dlntorch.potentials` serve all of them. Sources: arXiv 2307.07410, sections 2 and 4; Even et al. 2023 for p = 2.
+:mod:`dlntorch.model.potentials` serve all of them. Sources: arXiv 2307.07410, sections 2 and 4; Even et al. 2023 for p = 2.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
-from dlntorch.potentials import h, h_inverse_uv, q
-from dlntorch.validation import InputError, check_depth
+from dlntorch.model.potentials import h, h_inverse_uv, q
+from dlntorch.numerics.validation import InputError, check_depth
 
 __all__ = ["Entropy", "Nonnegative", "Power"]
 

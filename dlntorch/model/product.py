@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.parametrization import Parametrization
-from dlntorch.validation import InputError, check_count
+from dlntorch.numerics.validation import InputError, check_count
 
 __all__ = ["Product"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlntorch.validation import InputError, check_unmasked
+from dlntorch.numerics.validation import InputError, check_unmasked
 
 __all__ = ["IntegerMatrix", "as_rationals", "flint_library", "fraction_of", "integer_equations"]
 

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from threadpoolctl import ThreadpoolController
 
-from dlntorch.validation import check_count
+from dlntorch.numerics.validation import check_count
 
 __all__ = ["ONE_THREAD_ENTRIES", "numeric_threads", "with_few_threads"]
 

@@ -14,11 +14,18 @@ import torch
 from torch import Tensor
 
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import (
+    InputError,
+    check_count,
+    check_device,
+    check_dtype,
+    check_number,
+    check_unmasked,
+)
 from dlntorch.reference.basis_pursuit_batched import Start, starts
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
 from dlntorch.reference.scaling import Answer, ScaledProblem
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import InputError, check_count, check_device, check_dtype, check_number, check_unmasked
 
 __all__ = ["BasisPursuitResult", "basis_pursuit"]
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog
 
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.centre import hyperbolic, minimise, newton_projection
 from dlntorch.reference.vertex import least_squares
-from dlntorch.trajectory import Status
 
 __all__ = ["decay_exponent", "fourth_order_constant", "off_support_is_silent", "slope_reached_at"]
 

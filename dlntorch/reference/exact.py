@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from dlntorch.numerics.rational import IntegerMatrix, flint_library, integer_equations
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import InputError
 from dlntorch.reference.exact_simplex import Basis, Programme
 from dlntorch.reference.magnified import better_basis
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import InputError
 
 if TYPE_CHECKING:
     from dlntorch.problem import Problem

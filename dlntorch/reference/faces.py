@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linprog
 
+from dlntorch.numerics.trajectory import short_repr
 from dlntorch.reference.standard_form import EPS
 from dlntorch.reference.vertex import Vertex, least_squares
-from dlntorch.trajectory import short_repr
 
 __all__ = ["Face", "find_face", "numerical_rank"]
 

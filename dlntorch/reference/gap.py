@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlntorch.extended import EPS
+from dlntorch.numerics.extended import EPS
 
 __all__ = ["duality_gap"]
 

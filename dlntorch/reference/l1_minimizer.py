@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.extended import refine
+from dlntorch.numerics.extended import refine
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import check_flag
 from dlntorch.problem import Problem
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.faces import UNDECIDED_FACTOR, Face, find_face, numerical_rank
 from dlntorch.reference.gap import duality_gap
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import Vertex, least_squares, polished_vertex, solve_vertex
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import check_flag
 
 if TYPE_CHECKING:
     from dlntorch.reference.exact import ExactMinimizer

@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.equal_columns import EqualColumns
+from dlntorch.model.potentials import h, h_prime
 from dlntorch.numerics.threads import with_few_threads
-from dlntorch.potentials import h, h_prime
-from dlntorch.problem import Problem, norm
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import check_alpha, check_depth
+from dlntorch.problem.equal_columns import EqualColumns
+from dlntorch.problem.problem import Problem, norm
 from dlntorch.reference.centre import Point, centre_at_depth, newton_projection
 from dlntorch.reference.entropy_rate import (
     decay_exponent,
@@ -33,8 +35,6 @@ from dlntorch.reference.entropy_rate import (
 from dlntorch.reference.selection import SelectedMinimizer, null_space, selected_minimizer, weighted_null_space
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import least_squares
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import check_alpha, check_depth
 
 __all__ = ["Rate", "predict_rate"]
 

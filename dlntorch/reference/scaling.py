@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import scipy.linalg.lapack
 
-from dlntorch import extended
+from dlntorch.numerics import extended
+from dlntorch.numerics.trajectory import Status
+from dlntorch.problem.row_space import RowSpace, Side, scaled_vector
 from dlntorch.reference.basis_pursuit_path import PathProblem
 from dlntorch.reference.gap import duality_gap
-from dlntorch.row_space import RowSpace, Side, scaled_vector
-from dlntorch.trajectory import Status
 
 __all__ = ["Answer", "ScaledProblem"]
 

@@ -17,16 +17,16 @@ import torch
 from scipy.linalg import qr, solve_triangular
 from torch import Tensor
 
-from dlntorch import extended
-from dlntorch.equal_columns import EqualColumns
+from dlntorch.numerics import extended
 from dlntorch.numerics.threads import with_few_threads
+from dlntorch.numerics.trajectory import Status, short_repr
+from dlntorch.numerics.validation import check_depth
 from dlntorch.problem import Problem
+from dlntorch.problem.equal_columns import EqualColumns
 from dlntorch.reference.faces import Face
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.vertex import least_squares
-from dlntorch.trajectory import Status, short_repr
-from dlntorch.validation import check_depth
 
 __all__ = ["SelectedMinimizer", "null_space", "selected_minimizer", "selector_slope", "weighted_null_space"]
 

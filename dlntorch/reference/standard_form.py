@@ -15,9 +15,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dlntorch import extended
-from dlntorch.problem import WELL_CONDITIONED, Problem, norm
-from dlntorch.row_space import RowSpace, scaled_vector
+from dlntorch.numerics import extended
+from dlntorch.problem.problem import WELL_CONDITIONED, Problem, norm
+from dlntorch.problem.row_space import RowSpace, scaled_vector
 
 __all__ = ["EPS", "StandardForm"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from dlntorch.validation import check_count, check_number
+from dlntorch.numerics.validation import check_count, check_number
 
 __all__ = ["sampled_dimension", "statistical_dimension", "weak_threshold"]
 

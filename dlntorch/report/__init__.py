@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from dlntorch.experiment.ensemble_result import EnsembleResult
-from dlntorch.experiment.result import RunResult
+from dlntorch.run.ensemble_result import EnsembleResult
+from dlntorch.run.result import RunResult
 
 __all__ = ["INSTALL", "can_draw", "write_ensemble_report", "write_run_report"]
 
@@ -32,12 +32,12 @@ def write_run_report(result: RunResult) -> dict[str, Path]:
         InputError: when the run has no folder.
         OSError: when a file cannot be written.
     """
-    from dlntorch.experiment.folder import atomic_write
+    from dlntorch.numerics.validation import InputError
     from dlntorch.report.data import RunData
     from dlntorch.report.figures import RUN_FIGURES
     from dlntorch.report.page import render_page
     from dlntorch.report.style import save_figure
-    from dlntorch.validation import InputError
+    from dlntorch.store.folder import atomic_write
 
     if result.folder is None:
         raise InputError("result must be of a run that has a folder, got folder=None")
@@ -64,10 +64,10 @@ def write_ensemble_report(result: EnsembleResult) -> dict[str, Path]:
         InputError: when the ensemble has no folder.
         OSError: when a file cannot be written.
     """
-    from dlntorch.experiment.folder import atomic_write
+    from dlntorch.numerics.validation import InputError
     from dlntorch.report.ensemble import ENSEMBLE_FIGURES, render_ensemble_page
     from dlntorch.report.style import save_figure
-    from dlntorch.validation import InputError
+    from dlntorch.store.folder import atomic_write
 
     if result.folder is None:
         raise InputError("result must be of an ensemble that has a folder, got folder=None")

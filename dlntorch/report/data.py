@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlntorch.experiment.result import RunResult
+from dlntorch.run.result import RunResult
 
 __all__ = ["RunData", "coincide"]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlntorch.experiment.ensemble_result import EnsembleResult, network_rows
 from dlntorch.report.axes import label_axes, log_axis
 from dlntorch.report.chart import look_of
 from dlntorch.report.drawing import TIME, ReportFigure, plot_series
@@ -16,6 +15,7 @@ from dlntorch.report.number_table import number_table
 from dlntorch.report.page import figures_html, one_line, page_html, section_html, table_html, yaml_text
 from dlntorch.report.style import GREY, PALE, SERIES, Line, finish_figure, format_number, new_figure, show_notice
 from dlntorch.report.varied import Horizontal, choose_axis
+from dlntorch.run.ensemble_result import EnsembleResult, network_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

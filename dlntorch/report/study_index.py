@@ -6,9 +6,9 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlntorch.experiment.folder import atomic_write
 from dlntorch.report.page import page_html, picture_html
 from dlntorch.report.study_page import verdict_words
+from dlntorch.store.folder import atomic_write
 from dlntorch.studies.base import Verdict
 from dlntorch.studies.runner import StudyResult
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import yaml
 
-from dlntorch.experiment.folder import atomic_write
 from dlntorch.report.chart import Chart
 from dlntorch.report.chart_interactive import interactive_html, plotly_available, plotly_script
 from dlntorch.report.chart_static import draw_chart
 from dlntorch.report.page import page_html, picture_html
 from dlntorch.report.study_figures import study_charts
 from dlntorch.report.style import save_figure
+from dlntorch.store.folder import atomic_write
 from dlntorch.studies.base import Claim, Verdict
 from dlntorch.studies.runner import StudyResult, shown
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlntorch.experiment.folder import atomic_write
+from dlntorch.store.folder import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlntorch.experiment.collect import collect_sweep, varied_keys, write_table
-from dlntorch.experiment.folder import atomic_write
 from dlntorch.report.axes import label_axes, log_axis
 from dlntorch.report.chart import look_of
 from dlntorch.report.number_table import number_table, word_cell
 from dlntorch.report.page import page_html, picture_html, section_html, table_html
 from dlntorch.report.style import finish_figure, new_figure, save_figure, show_notice
 from dlntorch.report.varied import Horizontal, choose_axis, label_of, varying
+from dlntorch.store.folder import atomic_write
+from dlntorch.sweep.collect import collect_sweep, varied_keys, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from dlntorch.validation import InputError
+from dlntorch.numerics.validation import InputError
 
 __all__ = ["wandb_workspace"]
 

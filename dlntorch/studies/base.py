@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dlntorch.validation import InputError, check_number
+from dlntorch.numerics.validation import InputError, check_number
 
 __all__ = [
     "Claim",

@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import RowBatches, Stopping, engine_class
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.compiling import kernel
 from dlntorch.numerics.threads import numeric_threads
-from dlntorch.problem import Problem
-from dlntorch.problems import make_problem
+from dlntorch.numerics.validation import InputError, check_count, check_number
+from dlntorch.optim.step_size import make_schedule
+from dlntorch.problem import Problem, make_problem
 from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, numbers, pick, select
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent, available_cores
-from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY", "blas_floors"]
 

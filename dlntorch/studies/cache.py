@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dlntorch.experiment.folder import atomic_write
-from dlntorch.experiment.provenance import ONLY_SHOWS, source_digest
+from dlntorch.store.folder import atomic_write
+from dlntorch.store.provenance import ONLY_SHOWS, source_digest
 from dlntorch.studies.base import Point, Row
 
 __all__ = ["PointCache", "code_version"]

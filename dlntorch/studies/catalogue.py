@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dlntorch.experiment.configuration import config_directory, nearest
+from dlntorch.numerics.validation import InputError, check_flag
+from dlntorch.run.configuration import config_directory, nearest
 from dlntorch.studies.base import Study
-from dlntorch.validation import InputError, check_flag
 
 __all__ = ["load_study", "settings_file", "studies_of_all", "study_names", "study_settings"]
 

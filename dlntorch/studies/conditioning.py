@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dlntorch.dynamics.dual import relaxation_time
-from dlntorch.dynamics.flow import integrate_flow
-from dlntorch.dynamics.limit import flow_limit
+from dlntorch.flow.integrate import integrate_flow
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.dual import relaxation_time
+from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
-from dlntorch.problems.synthetic import ill_conditioned
+from dlntorch.problem.synthetic import ill_conditioned
 from dlntorch.reference.rate import predict_rate
 from dlntorch.studies.base import (
     Claim,
@@ -28,7 +29,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import fitted_slope, norm
-from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY"]
 

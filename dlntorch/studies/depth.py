@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.problem import Problem
-from dlntorch.problems import paper, synthetic
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.validation import InputError, check_choice, check_count, check_number
+from dlntorch.problem import Problem, paper, synthetic
 from dlntorch.reference.rate import predict_rate
 from dlntorch.studies.base import (
     Claim,
@@ -25,7 +25,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import distance_to_unique
-from dlntorch.validation import InputError, check_choice, check_count, check_number
 
 __all__ = ["STUDY"]
 

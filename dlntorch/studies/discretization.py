@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dlntorch.dynamics.flow import flow_path
-from dlntorch.dynamics.theorem import theorem_bound
-from dlntorch.experiment import RunResult, train
-from dlntorch.problem import Problem
-from dlntorch.problems import paper
+from dlntorch.bounds.theorem import theorem_bound
+from dlntorch.flow.integrate import flow_path
+from dlntorch.numerics.validation import check_choice, check_count, check_number
+from dlntorch.problem import Problem, paper
+from dlntorch.run import RunResult, train
 from dlntorch.studies.base import (
     Claim,
     Point,
@@ -26,7 +26,6 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
-from dlntorch.validation import check_choice, check_count, check_number
 
 __all__ = ["STUDY"]
 

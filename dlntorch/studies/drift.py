@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlntorch.dynamics.dual import psi_slope_of_theta, relaxation_time, theta_of_psi
-from dlntorch.dynamics.flow import flow_path
-from dlntorch.dynamics.limit import flow_limit
+from dlntorch.flow.integrate import flow_path
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.dual import psi_slope_of_theta, relaxation_time, theta_of_psi
+from dlntorch.numerics.trajectory import short_repr
 from dlntorch.problem import Problem
 from dlntorch.studies.measure import unit_of_time
-from dlntorch.trajectory import short_repr
 
 __all__ = ["Drift", "end_drift", "lost_initialization", "mean_square_gradient"]
 

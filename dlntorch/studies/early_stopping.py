@@ -8,9 +8,9 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from dlntorch.dynamics.flow import integrate_flow
-from dlntorch.experiment import train
+from dlntorch.flow.integrate import integrate_flow
 from dlntorch.problem import Problem
+from dlntorch.run import train
 from dlntorch.studies.saddles import clock_rate, saddle_path
 
 __all__ = ["Target", "best_of_lasso", "best_of_path", "best_of_saddles", "lasso_available", "oracle_error"]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.experiment import train
-from dlntorch.problem import Problem
-from dlntorch.problems import paper
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.validation import check_choice, check_count, check_number
+from dlntorch.problem import Problem, paper
 from dlntorch.reference.rate import predict_rate
 from dlntorch.reference.selection import selected_minimizer
+from dlntorch.run import train
 from dlntorch.studies.base import (
     Claim,
     Point,
@@ -27,7 +27,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import last_slope, norm, radau_limit
-from dlntorch.validation import check_choice, check_count, check_number
 
 __all__ = ["STUDY"]
 

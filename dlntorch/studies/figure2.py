@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.problem import Problem
-from dlntorch.problems import paper
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.validation import check_count, check_number
+from dlntorch.problem import Problem, paper
 from dlntorch.reference.rate import predict_rate
 from dlntorch.studies.base import Claim, Point, Row, Settings, Study, column, numbers, select, values_of, within
 from dlntorch.studies.measure import distance_to_unique, last_slope
-from dlntorch.validation import check_count, check_number
 
 __all__ = ["STUDY"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlntorch.potentials import H, g, h, h_inverse, q
+from dlntorch.model.potentials import H, g, h, h_inverse, q
+from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, column, numbers, select
-from dlntorch.validation import check_count, check_number
 
 __all__ = ["STUDY"]
 

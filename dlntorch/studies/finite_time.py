@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dlntorch.dynamics.dual import relaxation_time
-from dlntorch.dynamics.flow import integrate_flow
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.experiment import train
+from dlntorch.flow.integrate import integrate_flow
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.dual import relaxation_time
+from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
-from dlntorch.problems.synthetic import gaussian, sparse
+from dlntorch.problem.synthetic import gaussian, sparse
+from dlntorch.run import train
 from dlntorch.studies.base import (
     Claim,
     Point,
@@ -27,7 +28,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import fitted_slope, unit_of_time
-from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY"]
 

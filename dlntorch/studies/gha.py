@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linprog
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.experiment import train
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
+from dlntorch.run import train
 from dlntorch.studies.base import (
     Claim,
     Point,
@@ -25,7 +26,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import radau_limit
-from dlntorch.validation import check_count, check_number
 
 __all__ = ["STUDY", "half_height", "rounded_away"]
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from scipy.linalg import qr, solve_triangular
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.experiment import train
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
-from dlntorch.problems.synthetic import rank_deficient
+from dlntorch.problem.synthetic import rank_deficient
 from dlntorch.reference.rate import predict_rate
 from dlntorch.reference.selection import selected_minimizer
+from dlntorch.run import train
 from dlntorch.studies.base import (
     Claim,
     Point,
@@ -29,7 +30,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import last_slope, norm, radau_limit
-from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY"]
 

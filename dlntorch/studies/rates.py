@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.problem import Problem
-from dlntorch.problems import synthetic
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.validation import InputError, check_count, check_number
+from dlntorch.problem import Problem, synthetic
 from dlntorch.reference.rate import Rate, predict_rate
 from dlntorch.studies.base import (
     Claim,
@@ -24,7 +24,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import distance_to_unique, last_slope
-from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY"]
 

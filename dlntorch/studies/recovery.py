@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlntorch.dynamics.limit import flow_limit
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
-from dlntorch.problems.synthetic import sparse
+from dlntorch.problem.synthetic import sparse
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.rate import predict_rate
 from dlntorch.reference.statistical_dimension import sampled_dimension, weak_threshold
@@ -36,7 +37,6 @@ from dlntorch.studies.early_stopping import (
     lasso_available,
     oracle_error,
 )
-from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["BASIS_PURSUIT", "STUDY", "half_success", "method_name"]
 

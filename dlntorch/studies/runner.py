@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from dlntorch.experiment.folder import atomic_write
+from dlntorch.numerics.trajectory import short_repr
+from dlntorch.numerics.validation import check_count
+from dlntorch.store.folder import atomic_write
 from dlntorch.studies.base import Claim, Point, Row, Study, Verdict
 from dlntorch.studies.cache import PointCache, code_version
 from dlntorch.studies.catalogue import load_study, study_settings
 from dlntorch.studies.worker import Job, compute_all
-from dlntorch.trajectory import short_repr
-from dlntorch.validation import check_count
 
 __all__ = ["StudyResult", "run_studies", "run_study"]
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from dlntorch.dynamics.dual import dual_scale
-from dlntorch.dynamics.flow import integrate_flow
+from dlntorch.flow.integrate import integrate_flow
+from dlntorch.model.dual import dual_scale
+from dlntorch.numerics.trajectory import short_repr
+from dlntorch.numerics.validation import InputError, check_count
 from dlntorch.problem import Problem
-from dlntorch.problems.synthetic import gaussian
+from dlntorch.problem.synthetic import gaussian
 from dlntorch.reference.l1_minimizer import l1_minimizer
 from dlntorch.studies.base import (
     Claim,
@@ -26,8 +28,6 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
-from dlntorch.trajectory import short_repr
-from dlntorch.validation import InputError, check_count
 
 __all__ = ["STUDY", "Plateau", "clock_rate", "saddle_path"]
 

@@ -10,9 +10,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import entr
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.problem import Problem
-from dlntorch.problems import paper
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import check_count, check_number
+from dlntorch.problem import Problem, paper
 from dlntorch.reference.rate import predict_rate
 from dlntorch.reference.selection import selected_minimizer
 from dlntorch.studies.base import (
@@ -30,8 +31,6 @@ from dlntorch.studies.base import (
     within,
 )
 from dlntorch.studies.measure import norm
-from dlntorch.trajectory import Status
-from dlntorch.validation import check_count, check_number
 
 __all__ = ["STUDY"]
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
-from dlntorch.network import DiagonalLinearNetwork
-from dlntorch.problems.synthetic import gaussian
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError, check_count, check_number
+from dlntorch.optim.step_size import make_schedule
+from dlntorch.problem.synthetic import gaussian
 from dlntorch.studies.base import (
     Claim,
     Point,
@@ -31,8 +33,6 @@ from dlntorch.studies.drift import Drift, end_drift
 from dlntorch.studies.measure import fitted_slope
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError, check_count, check_number
 
 __all__ = ["STUDY", "batch_words", "deviation", "median"]
 

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dlntorch.dynamics.schedule import Schedule
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
+from dlntorch.optim.step_size import Schedule
 from dlntorch.training.descent import Descent
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
 
 __all__ = ["ENDED", "CertifiedPlan", "certified_bound", "coarse_pass", "refined"]
 

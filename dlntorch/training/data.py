@@ -8,8 +8,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from dlntorch.numerics.validation import check_count
 from dlntorch.problem import Problem
-from dlntorch.validation import check_count
 
 __all__ = ["Blocks", "ProblemDataModule"]
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dlntorch.dynamics.schedule import Schedule
 from dlntorch.engine import Progress, RecordingEngine, RowBatches, Stopping, engine_class, resolve_engine
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.optim.step_size import Schedule
 from dlntorch.problem import Problem
-from dlntorch.training.identity import problem_digest
+from dlntorch.store.identity import problem_digest
 from dlntorch.training.recorder import Recorder
-from dlntorch.trajectory import Status
 
 if TYPE_CHECKING:
-    from dlntorch.dynamics.certificate import Certificate
+    from dlntorch.bounds.certificate import Certificate
 
 __all__ = ["Descent"]
 

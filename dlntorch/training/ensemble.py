@@ -18,9 +18,9 @@ from typing import Any
 
 from torch import nn
 
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError, check_count
 from dlntorch.training.descent import Descent
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError, check_count
 
 __all__ = ["EnsembleDescent", "available_cores", "overall_status"]
 

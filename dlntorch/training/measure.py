@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.metrics import distance, l1_gap, sharpness
+from dlntorch.model.metrics import distance, l1_gap, sharpness
 from dlntorch.problem import Problem
 from dlntorch.training.recorder import Snapshot
 

@@ -11,12 +11,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from dlntorch.engine.autograd import AutogradEngine
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
+from dlntorch.store.identity import check_identity
 from dlntorch.training.data import Blocks
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
-from dlntorch.training.identity import check_identity
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
 
 __all__ = ["SGDModule"]
 
@@ -162,7 +162,7 @@ class SGDModule(pl.LightningModule):
         if any(c._train_time_interval is not None for c in checkpoints):
             raise InputError(
                 "train_time_interval must be left out, since Lightning ignores it with manual optimization; "
-                "use every_n_train_steps, every_n_epochs or dlntorch.callbacks.CheckpointCallback"
+                "use every_n_train_steps, every_n_epochs or dlntorch.training.callbacks.CheckpointCallback"
             )
         self._strides = [every for c in checkpoints if (every := c._every_n_train_steps) > 0]
         self._most_steps = trainer.max_steps if trainer.max_steps >= 0 else None

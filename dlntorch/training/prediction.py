@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dlntorch.dynamics.flow import FlowPath, flow_path
-from dlntorch.dynamics.schedule import Schedule
-from dlntorch.metrics import sharpness
+from dlntorch.flow.integrate import FlowPath, flow_path
+from dlntorch.model.metrics import sharpness
+from dlntorch.numerics.trajectory import Status
+from dlntorch.optim.step_size import Schedule
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
 
 __all__ = ["Prediction", "predict_run", "step_sizes_along"]
 

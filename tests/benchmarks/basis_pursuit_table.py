@@ -19,8 +19,8 @@ import numpy as np
 from scipy.optimize import linprog
 from threadpoolctl import threadpool_limits
 
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.basis_pursuit import BasisPursuitResult, basis_pursuit
-from dlntorch.trajectory import Status
 from tests.problems import gaussian
 
 GAP = 1e-9

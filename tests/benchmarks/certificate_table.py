@@ -3,7 +3,7 @@
     python -m tests.benchmarks.certificate_table [--lines flow,evaluations,bounds,certified,cost,slope] [--runs 300]
 
 The 300 random runs take the fused engine, as a user's run does; the truth is the flow at a tolerance of 1e-11. The
-asks but the cost are asserted by the slow tests of ``tests/dynamics/test_certificate_asks.py``.
+asks but the cost are asserted by the slow tests of ``tests/bounds/test_certificate_asks.py``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 import dlntorch as dln
-from dlntorch.dynamics.certificate import Certificate
-from dlntorch.dynamics.dual import relaxation_time
-from dlntorch.dynamics.flow import flow_path, integrate_flow
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.dynamics.schedule import Schedule, make_schedule
+from dlntorch.bounds.certificate import Certificate
 from dlntorch.engine import Stopping
-from dlntorch.metrics import distance
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.flow.integrate import flow_path, integrate_flow
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.dual import relaxation_time
+from dlntorch.model.metrics import distance
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.optim.step_size import Schedule, make_schedule
 from dlntorch.problem import Problem
 from dlntorch.training.descent import Descent
 from tests import problems

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from dlntorch.dynamics.certificate import Certificate
-from dlntorch.dynamics.schedule import make_schedule
+from dlntorch.bounds.certificate import Certificate
 from dlntorch.engine import Engine, RowBatches, Stopping, engine_class
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.problem import Problem
 from dlntorch.studies.benchmark import blas_floors
 from dlntorch.training.descent import Descent
@@ -194,8 +194,8 @@ def asks(rounds: int, seconds: float) -> list[tuple[str, str, str, str]]:
 
 def fit_share(m: int, n: int, rounds: int, steps: int = 1_000_000) -> float:
     """Raw fused loop's time over that of the fit of ``train.py`` (Lightning, metrics, checkpoints), both 1e6 steps."""
-    from dlntorch.callbacks import CheckpointCallback, MetricsCallback, SignalCallback
-    from dlntorch.experiment.folder import RunFolder
+    from dlntorch.store.folder import RunFolder
+    from dlntorch.training.callbacks import CheckpointCallback, MetricsCallback, SignalCallback
     from dlntorch.training.fit import fit_descent
 
     problem = problem_of(m, n)

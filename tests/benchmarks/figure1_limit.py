@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from dlntorch.dynamics.limit import flow_limit
+from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.problem import Problem
 from tests import problems
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
 from dlntorch.engine.cuda import CudaBatch, GraphSteps
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.problem import Problem
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent

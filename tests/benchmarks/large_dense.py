@@ -33,8 +33,8 @@ def run(m: int, n: int, steps: int, folder: str) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from dlntorch.experiment import run_experiment
-    from dlntorch.experiment.configuration import config_directory
+    from dlntorch.run import run_experiment
+    from dlntorch.run.configuration import config_directory
 
     words = [f"problem.m={m}", f"problem.n={n}", f"max_steps={steps}", "logger=none", "trainer.progress=false"]
     with initialize_config_dir(str(config_directory()), version_base="1.3"):

@@ -66,7 +66,7 @@ import time
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.types import RunMode
-import dlntorch.command_line
+import dlntorch.cli.command_line
 loader = ConfigLoaderImpl(create_config_search_path({str(ROOT / "conf")!r}))
 master = loader.load_configuration("train", ["{key}={",".join(values)}"], RunMode.MULTIRUN)
 began = time.perf_counter()

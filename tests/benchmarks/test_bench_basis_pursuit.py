@@ -8,8 +8,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.basis_pursuit import basis_pursuit
-from dlntorch.trajectory import Status
 from tests.benchmarks.basis_pursuit_table import CASES, GAP, measure
 from tests.problems import gaussian
 

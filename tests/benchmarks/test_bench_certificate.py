@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlntorch.dynamics.schedule import make_schedule
+from dlntorch.optim.step_size import make_schedule
 from tests import problems
 from tests.benchmarks.certificate_table import new_run
 

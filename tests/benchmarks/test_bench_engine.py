@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 from threadpoolctl import threadpool_limits
 
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
 from tests.benchmarks.engine_table import MEMBER, counted_floors, engine_loops, problem_of

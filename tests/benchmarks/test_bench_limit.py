@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from dlntorch.dynamics import limit_batch
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.trajectory import Status
+from dlntorch.limit import batch as limit_batch
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.numerics.trajectory import Status
 from tests import problems
 from tests.benchmarks.figure1_limit import DEPTHS, POWERS, compare, integrate, table
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from dlntorch.dynamics.schedule import Schedule, StepRule
 from dlntorch.engine import RowBatches
+from dlntorch.optim.step_size import Schedule, StepRule
 from dlntorch.problem import Problem
 
 __all__ = ["bare_loop"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlntorch.engine.batches import RowBatches
-from dlntorch.validation import InputError
+from dlntorch.numerics.validation import InputError
 
 
 @given(m=st.integers(1, 12), b=st.integers(1, 12), seed=st.integers(0, 99), cut=st.integers(0, 700))

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 import dlntorch as dln
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
 from dlntorch.engine.cuda import CudaBatch, CudaEngine, eager_steps
 from dlntorch.engine.eager import EagerEngine
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
 from tests.problems import gaussian
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,18 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlntorch.dynamics.certificate import Certificate
-from dlntorch.dynamics.powers import power, split_exponent
-from dlntorch.dynamics.schedule import Schedule, make_schedule
+from dlntorch.bounds.certificate import Certificate
 from dlntorch.engine import Engine, RowBatches, Stopping
 from dlntorch.engine.autograd import AutogradEngine
 from dlntorch.engine.eager import EagerEngine, gradient
 from dlntorch.engine.fused import FusedEngine
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.bits import as_bits, as_float
+from dlntorch.numerics.powers import power, split_exponent
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
+from dlntorch.optim.step_size import Schedule, make_schedule
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
 from tests.engine.bare_loop import bare_loop
 from tests.problems import gaussian
 

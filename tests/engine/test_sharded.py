@@ -16,17 +16,16 @@ import pytest
 import torch
 
 import dlntorch as dln
-from dlntorch.callbacks import SignalCallback
-from dlntorch.dynamics.schedule import Schedule, make_schedule
 from dlntorch.engine import Engine, RowBatches, Stopping, processes
 from dlntorch.engine.eager import EagerEngine
 from dlntorch.engine.processes import shard_processes
 from dlntorch.engine.sharded import ShardedEngine
-from dlntorch.network import DiagonalLinearNetwork
-from dlntorch.problem import Problem
-from dlntorch.problems import make_problem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
+from dlntorch.optim.step_size import Schedule, make_schedule
+from dlntorch.problem import Problem, make_problem
+from dlntorch.training.callbacks import SignalCallback
 from tests.problems import gaussian
 
 ROOT = Path(__file__).resolve().parents[2]

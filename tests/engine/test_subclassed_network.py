@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import dlntorch as dln
-from dlntorch.callbacks import MetricsCallback
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
 from dlntorch.engine.cuda import CudaBatch
+from dlntorch.optim.step_size import make_schedule
+from dlntorch.training.callbacks import MetricsCallback
 from dlntorch.training.descent import Descent
 from dlntorch.training.fit import fit_descent
 from dlntorch.training.measure import Measurer

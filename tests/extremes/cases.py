@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 import dlntorch as dln
-from dlntorch.problems import make_problem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem import make_problem
 from tests.extremes.oracle import limit
 
 __all__ = ["ROWS", "Row", "run"]

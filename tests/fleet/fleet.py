@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import dlntorch as dln
-from dlntorch.experiment.provenance import versions
+from dlntorch.store.provenance import versions
 from tests.problems import gaussian, line
 
 #: θ of every run as it was when the fleet was frozen, and the processor that computed it.
@@ -37,8 +37,8 @@ def _ensemble() -> np.ndarray:
 
 def _resumed() -> np.ndarray:
     """A run that is cut after 700 steps, saved, and continued by another object."""
-    from dlntorch.dynamics.schedule import make_schedule
     from dlntorch.engine import Stopping
+    from dlntorch.optim.step_size import make_schedule
     from dlntorch.training.descent import Descent
 
     def descent(steps: int) -> Descent:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["dlntorch.problems", "dlntorch.problem", "dlntorch.validation"]):
-    from dlntorch.problems import load_problem
+with atheris.instrument_imports(include=["dlntorch.problem", "dlntorch.problem", "dlntorch.numerics.validation"]):
+    from dlntorch.problem import load_problem
 
 from tests.fuzz.targets import REFUSED, _samples, _y_of_pair, attempt
 

@@ -1,6 +1,6 @@
 """What is fuzzed: every reader of files, and every key of the configuration.
 
-A target takes hostile input and must return or raise :class:`~dlntorch.validation.InputError` with a message of one line.
+A target takes hostile input and must return or raise :class:`~dlntorch.numerics.validation.InputError` with a message of one line.
 Anything else is a finding. :data:`TARGETS` maps a name to a function of a random generator that makes one input and tries
 it; each is deterministic in the generator's seed.
 """
@@ -23,16 +23,16 @@ import torch
 import yaml
 
 import dlntorch as dln
-from dlntorch.experiment import run_experiment
-from dlntorch.experiment.again import repeated_settings
-from dlntorch.experiment.configuration import check_complete, check_keys, config_directory
-from dlntorch.experiment.folder import RunFolder
-from dlntorch.experiment.members import is_ensemble
-from dlntorch.experiment.run import training_options
-from dlntorch.experiment.settings import RunSettings
-from dlntorch.problems import make_problem
-from dlntorch.problems.readers import save_problem
-from dlntorch.validation import InputError
+from dlntorch.cli.resuming import repeated_settings
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem import make_problem
+from dlntorch.problem.readers import save_problem
+from dlntorch.run import run_experiment
+from dlntorch.run.configuration import check_complete, check_keys, config_directory
+from dlntorch.run.members import is_ensemble
+from dlntorch.run.settings import RunSettings
+from dlntorch.run.single import training_options
+from dlntorch.store.folder import RunFolder
 
 __all__ = ["REFUSED", "TARGETS", "attempt", "prepare"]
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 #: Tests that can see a wrong number here, and are quick; those that start processes of their own are left out.
 TESTS = (
     "tests/dynamics", "tests/reference", "tests/training", "tests/engine/test_fused.py", "tests/engine/test_batches.py",
-    "tests/extremes", "tests/test_network.py", "tests/test_potentials.py", "tests/test_metrics.py",
+    "tests/extremes", "tests/model/test_network.py", "tests/model/test_potentials.py", "tests/model/test_metrics.py",
 )  # fmt: skip
 
 

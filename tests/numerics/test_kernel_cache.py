@@ -105,7 +105,7 @@ def test_an_edit_of_a_called_function_in_another_file_of_the_package_is_seen_on_
     shutil.copytree(PACKAGE, tmp_path / "dlntorch", ignore=shutil.ignore_patterns("__pycache__"))
     program = textwrap.dedent("""
         import numpy as np
-        from dlntorch.dynamics.certificate_box import _power
+        from dlntorch.bounds.certificate_box import _power
         out = np.empty(1)
         _power(np.ones(1), 0.3, out)
         print(out[0])

@@ -8,9 +8,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import dlntorch as dln
 from dlntorch.numerics.threads import ONE_THREAD_ENTRIES, numeric_threads, with_few_threads
-from dlntorch.operators import PartialCosine
-from dlntorch.problems import make_problem
-from dlntorch.validation import InputError
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem import make_problem
+from dlntorch.problem.operators import PartialCosine
 
 CALLS = {
     "basis_pursuit": lambda problem: dln.basis_pursuit(problem.A, problem.y),
@@ -68,9 +68,9 @@ def test_a_call_that_ends_with_an_exception_leaves_the_caller_s_settings(name, t
         monkeypatch.setattr(type(bad), method, broken, raising=False)
     monkeypatch.setattr("dlntorch.reference.basis_pursuit._check_shapes", broken)
     monkeypatch.setattr("dlntorch.reference.l1_minimizer.StandardForm.of", broken)
-    monkeypatch.setattr("dlntorch.experiment.run.new_descent", broken)
-    monkeypatch.setattr("dlntorch.experiment.ensemble.train_together", broken)
-    monkeypatch.setattr("dlntorch.dynamics.flow.flow_path", broken)
+    monkeypatch.setattr("dlntorch.run.single.new_descent", broken)
+    monkeypatch.setattr("dlntorch.run.ensemble.train_together", broken)
+    monkeypatch.setattr("dlntorch.flow.integrate.flow_path", broken)
     with pytest.raises(RuntimeError, match="from inside"):
         CALLS[name](bad)
     assert _counts() == two_threads

@@ -14,7 +14,7 @@ import torch
 
 import dlntorch as dln
 from dlntorch.numerics import bits
-from dlntorch.problems import make_problem
+from dlntorch.problem import make_problem
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import dlntorch as dln
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
 from dlntorch.reference.basis_pursuit import BasisPursuitResult, _begin_together, _solve, basis_pursuit
 from dlntorch.reference.basis_pursuit_batched import starts
 from dlntorch.reference.scaling import ScaledProblem
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
 from tests.problems import LINE, PLANE, RANDOM, gaussian
 
 KINDS = ("gaussian", "integer", "signs", "low_rank", "repeated", "columns", "rows")

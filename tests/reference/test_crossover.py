@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.crossover import Basis, simplex
-from dlntorch.trajectory import Status
 from tests.problems import gaussian
 
 

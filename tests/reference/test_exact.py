@@ -11,8 +11,8 @@ import pytest
 import dlntorch as dln
 from dlntorch.numerics import rational
 from dlntorch.numerics.rational import IntegerMatrix
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.exact import exact_minimizer
-from dlntorch.trajectory import Status
 from tests.problems import gaussian
 from tests.reference.brute_force import brute_force, rank, solve
 

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 
 import dlntorch as dln
 import dlntorch.reference.l1_minimizer as module
-from dlntorch.trajectory import Status
+from dlntorch.numerics.trajectory import Status
 from tests.problems import gaussian, line, line_selected, paper_random, plane
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import dlntorch as dln
-from dlntorch.dynamics.multiprecision import limits_mp
-from dlntorch.potentials import H, h
-from dlntorch.trajectory import Status
+from dlntorch.limit.multiprecision import limits_mp
+from dlntorch.model.potentials import H, h
+from dlntorch.numerics.trajectory import Status
 from tests.problems import line, paper_random, plane
 from tests.reference.cases import exact_gaussian, random_face
 

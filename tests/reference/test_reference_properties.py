@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dlntorch as dln
-from dlntorch.trajectory import Status
+from dlntorch.numerics.trajectory import Status
 
 
 @st.composite

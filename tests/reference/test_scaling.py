@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.scaling import ScaledProblem
-from dlntorch.trajectory import Status
 
 EPS = 2.0**-52
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import dlntorch as dln
-from dlntorch.dynamics.multiprecision import limit_mp
-from dlntorch.potentials import g
+from dlntorch.limit.multiprecision import limit_mp
+from dlntorch.model.potentials import g
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.selection import null_space
-from dlntorch.trajectory import Status
 from tests.problems import gaussian, line, line_selected, paper_random, plane
 from tests.reference.cases import random_face
 

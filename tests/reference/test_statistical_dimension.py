@@ -10,8 +10,8 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
+from dlntorch.numerics.validation import InputError
 from dlntorch.reference.statistical_dimension import sampled_dimension, statistical_dimension, weak_threshold
-from dlntorch.validation import InputError
 
 
 @settings(max_examples=40, deadline=None)

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import OptimizeResult
 
 import dlntorch as dln
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference import l1_minimizer as module
 from dlntorch.reference import vertex as solver
 from dlntorch.reference.basis_pursuit import basis_pursuit
@@ -14,7 +15,6 @@ from dlntorch.reference.faces import find_face
 from dlntorch.reference.l1_minimizer import certify, l1_minimizer
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.vertex import Vertex, _polish_primal, dual_noise, least_squares, solve_vertex
-from dlntorch.trajectory import Status
 from tests.problems import gaussian
 
 EPS = 2.0**-52

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlntorch.experiment.result import RunResult
+from dlntorch.numerics.trajectory import Status, Trajectory
+from dlntorch.numerics.validation import DataWarning
 from dlntorch.problem import Problem
-from dlntorch.trajectory import Status, Trajectory
-from dlntorch.validation import DataWarning
+from dlntorch.run.result import RunResult
 
 REASON = "references=false"
 REFERENCE_COLUMNS = (

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from dlntorch.experiment.ensemble_result import EnsembleResult, ensemble_summary
-from dlntorch.experiment.points import write_failure
 from dlntorch.report import write_run_report
 from dlntorch.report.ensemble import render_ensemble_page
 from dlntorch.report.sweep import write_sweep_report
+from dlntorch.run.ensemble_result import EnsembleResult, ensemble_summary
+from dlntorch.sweep.points import write_failure
 from tests.report.cases import made_up_run
 
 pytestmark = pytest.mark.browser

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from dlntorch.experiment.folder import RunFolder
-from dlntorch.experiment.result import RunResult, load_run
-from dlntorch.experiment.run import train
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.report import write_run_report
 from dlntorch.report.data import RunData, coincide
 from dlntorch.report.figures import RUN_FIGURES
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
+from dlntorch.run.result import RunResult, load_run
+from dlntorch.run.single import train
+from dlntorch.store.folder import RunFolder
 from tests.problems import paper_random
 from tests.report.cases import REFERENCE_COLUMNS, made_up_run
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlntorch.experiment.collect import varied_keys
-from dlntorch.experiment.ensemble_result import EnsembleResult
 from dlntorch.report.ensemble import ENSEMBLE_FIGURES
 from dlntorch.report.sweep import sweep_figure, write_sweep_report
+from dlntorch.run.ensemble_result import EnsembleResult
+from dlntorch.sweep.collect import varied_keys
 from tests.report.cases import made_up_run
 
 

@@ -8,10 +8,10 @@ import warnings
 import pytest
 import yaml
 
-from dlntorch.experiment.configuration import check_keys, config_directory
+from dlntorch.numerics.validation import InputError
 from dlntorch.report.wandb_workspace import wandb_workspace
+from dlntorch.run.configuration import check_keys, config_directory
 from dlntorch.training.measure import COLUMNS
-from dlntorch.validation import InputError
 
 
 def test_every_history_panel_is_logarithmic_and_shows_what_is_logged():

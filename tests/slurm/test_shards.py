@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.experiment.conftest import ROOT
+from tests.run.conftest import ROOT
 
 pytestmark = pytest.mark.slurm
 

@@ -23,7 +23,7 @@ import pytest
 import torch
 
 import dlntorch as dln
-from tests.experiment.conftest import ROOT
+from tests.run.conftest import ROOT
 from tests.slurm.cluster import CPUS, Cluster
 
 pytestmark = pytest.mark.slurm
@@ -57,7 +57,7 @@ def undisturbed():
 
 
 def _gaussian(seed: int):
-    from dlntorch.problems import make_problem
+    from dlntorch.problem import make_problem
 
     problem = make_problem(name="gaussian", m=10, n=30, seed=seed)
     return problem.A, problem.y

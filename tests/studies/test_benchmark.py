@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from dlntorch.numerics.validation import InputError
 from dlntorch.report.study_figures.benchmark import charts
 from dlntorch.studies import load_study, study_settings
 from dlntorch.studies.base import pick, select
 from dlntorch.studies.benchmark import claims
 from dlntorch.studies.catalogue import studies_of_all, study_names
-from dlntorch.validation import InputError
 
 
 @pytest.fixture(scope="module")

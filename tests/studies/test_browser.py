@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dlntorch import study_command
+from dlntorch.cli import study_command
 
 pytestmark = pytest.mark.browser
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from dlntorch.problems.synthetic import ill_conditioned
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem.synthetic import ill_conditioned
 from dlntorch.report.study_figures.conditioning import charts
 from dlntorch.studies import Verdict, load_study, study_settings
 from dlntorch.studies.base import pick, select, values_of
-from dlntorch.validation import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def test_the_tail_hardly_sees_the_null_space_condition(result):
 
 def test_a_row_of_the_sweep(result):
     """‖ψ − W‖ anew from the limit of one α."""
-    from dlntorch.dynamics.limit import flow_limit
+    from dlntorch.limit.flow_limit import flow_limit
 
     m, n = result.settings["m"], result.settings["n"]
     problem = ill_conditioned(m, n, m, 100.0, 1.0, result.settings["seed"])

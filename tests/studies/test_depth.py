@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlntorch.dynamics.limit import flow_limit
+from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.studies import Verdict
 from dlntorch.studies.base import select
 from dlntorch.studies.depth import PROBLEMS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlntorch.experiment import train
-from dlntorch.problems.paper import random
+from dlntorch.problem.paper import random
+from dlntorch.run import train
 from dlntorch.studies.base import pick, select
 from dlntorch.studies.measure import local_slopes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dlntorch.dynamics.limit import flow_limit
+from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.studies.base import column, pick, select
 from dlntorch.studies.measure import radau_limit
 from tests import problems

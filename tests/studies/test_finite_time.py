@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from dlntorch.dynamics.dual import theta_of_psi
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.problems.synthetic import gaussian
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.dual import theta_of_psi
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem.synthetic import gaussian
 from dlntorch.studies import load_study, study_settings
 from dlntorch.studies.base import select
-from dlntorch.validation import InputError
 
 pytestmark = pytest.mark.slow
 

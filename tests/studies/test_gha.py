@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlntorch.numerics.validation import InputError
 from dlntorch.studies import Verdict
 from dlntorch.studies.base import select
 from dlntorch.studies.gha import _minimiser, _read, _round, rounded_away
-from dlntorch.validation import InputError
 
 pytestmark = pytest.mark.slow
 

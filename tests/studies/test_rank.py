@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dlntorch.problems.synthetic import rank_deficient
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem.synthetic import rank_deficient
 from dlntorch.studies import Verdict
 from dlntorch.studies.base import select
 from dlntorch.studies.rank import equivalent_pair
-from dlntorch.validation import InputError
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from dlntorch.dynamics.limit import flow_limit
+from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.reference.selection import selected_minimizer
 from dlntorch.studies.base import select
 from dlntorch.studies.rates import decided, problem_of

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from dlntorch.dynamics.flow import integrate_flow
+from dlntorch.flow.integrate import integrate_flow
+from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
-from dlntorch.problems.synthetic import sparse
+from dlntorch.problem.synthetic import sparse
 from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.statistical_dimension import weak_threshold
 from dlntorch.report.chart_static import draw_chart
@@ -19,7 +20,6 @@ from dlntorch.studies import recovery
 from dlntorch.studies.base import Verdict, pick, select
 from dlntorch.studies.early_stopping import best_of_lasso, best_of_path, best_of_saddles, oracle_error
 from dlntorch.studies.recovery import BASIS_PURSUIT, expected_half_success, half_success
-from dlntorch.validation import InputError
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dlntorch import study_command
-from dlntorch.experiment.folder import WriteError
+from dlntorch.cli import study_command
+from dlntorch.numerics.validation import InputError
+from dlntorch.store.folder import WriteError
 from dlntorch.studies import (
     Study,
     Verdict,
@@ -23,7 +24,6 @@ from dlntorch.studies import (
 )
 from dlntorch.studies.base import Claim, at_most, holds, pick, within
 from dlntorch.studies.cache import PointCache
-from dlntorch.validation import InputError
 
 CALLS: list[int] = []
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.studies import load_study, saddles, study_settings
 from dlntorch.studies.saddles import saddle_path
-from dlntorch.validation import InputError
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dlntorch.numerics.trajectory import Status
 from dlntorch.reference.selection import selected_minimizer
 from dlntorch.report.study_figures.selection import charts
 from dlntorch.studies import Verdict
 from dlntorch.studies.base import column, select
-from dlntorch.trajectory import Status
 
 
 @pytest.fixture(scope="module")

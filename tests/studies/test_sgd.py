@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlntorch.dynamics.dual import relaxation_time
-from dlntorch.dynamics.limit import flow_limit
-from dlntorch.problems.synthetic import gaussian
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.dual import relaxation_time
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem.synthetic import gaussian
 from dlntorch.report.study_figures import study_charts
 from dlntorch.studies.base import select
 from dlntorch.studies.drift import end_drift, lost_initialization, mean_square_gradient
-from dlntorch.validation import InputError
 
 
 @pytest.fixture(scope="module")

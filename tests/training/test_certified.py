@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from dlntorch.dynamics.certificate import Certificate
-from dlntorch.dynamics.schedule import make_schedule
+from dlntorch.bounds.certificate import Certificate
 from dlntorch.engine import Stopping
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.training.certified import SAFETY, certified_bound, refined
 from dlntorch.training.descent import Descent
-from dlntorch.trajectory import Status
 from tests.problems import gaussian
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import dlntorch as dln
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.training.descent import Descent
 from dlntorch.training.fit import fit_descent
 from tests.problems import gaussian

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
-from dlntorch.network import DiagonalLinearNetwork
+from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent, overall_status
-from dlntorch.trajectory import Status
-from dlntorch.validation import InputError
 from tests.problems import gaussian
 
 RELATIVE = make_schedule("relative", kappa=0.1)

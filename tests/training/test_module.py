@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
 import dlntorch as dln
-from dlntorch.callbacks import MetricsCallback
-from dlntorch.dynamics.schedule import make_schedule
 from dlntorch.engine import Stopping
+from dlntorch.optim.step_size import make_schedule
+from dlntorch.training.callbacks import MetricsCallback
 from dlntorch.training.data import ProblemDataModule
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import dlntorch as dln
-from dlntorch.dynamics.schedule import make_schedule
+from dlntorch.optim.step_size import make_schedule
 from dlntorch.training.prediction import predict_run
 from tests import problems
 

@@ -1,0 +1,255 @@
+"""The command line's outer shell: one-line errors, exit statuses, and what is printed before and after a run.
+
+Exit status 0: converged, or a budget was used up. 2: a user's mistake; one line ``error: …`` on standard error. 3: the
+run ended badly (diverged, left the positive orthant, interrupted); everything is kept. 1: a defect of the program.
+Under ``-m`` the largest status of all points is the exit status (:mod:`dlntorch.cli.sweep_command`). What is printed never
+ends what is computed (:mod:`dlntorch.system.streams`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from dlntorch.cli.arguments import is_sweep, redirect_resumed_run
+from dlntorch.cli.drawing import draw_ensemble, draw_run
+from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
+from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_settings, write_comparison
+from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_settings
+from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError, check_count, check_flag
+from dlntorch.run.configuration import check_complete, check_keys, choose_problem_file
+from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
+from dlntorch.sweep.launcher import idempotent_launchers, plain_settings, register_resolvers
+from dlntorch.sweep.points import objective
+from dlntorch.system.streams import unfailing_streams
+
+__all__ = ["leave", "run_point", "supervised"]
+
+register_resolvers()  # worker processes of a launcher import this module too
+
+#: Exit statuses of the points that this process ran.
+_outcomes: list[int] = []
+
+
+def supervised(task: Callable[..., Any]) -> int:
+    """Run a Hydra task function; every mistake becomes one line and an exit status."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with status 1
+    debug = any(argument.replace(" ", "") in ("debug=true", "debug=True") for argument in sys.argv[1:])
+    with unfailing_streams():
+        return _supervised(task, debug)
+
+
+def _supervised(task: Callable[..., Any], debug: bool) -> int:
+    try:
+        redirect_resumed_run()
+        choose_problem_file(sys.argv)
+        with idempotent_launchers(_outcomes, run_packs):
+            task()
+    except InputError as error:
+        return mistake(str(error), debug)
+    except (HydraException, OmegaConfBaseException) as error:
+        return mistake(hydra_message(error), debug)
+    except OSError as error:
+        where = f" {error.filename!r}" if error.filename else ""
+        return mistake(
+            f"hydra.run.dir must be a folder that can be written, got{where} ({error.strerror or error})", debug
+        )
+    except KeyboardInterrupt:
+        if is_sweep():
+            print("interrupted: the same command goes on where this sweep was cut", file=sys.stderr)
+        else:
+            print("interrupted before training began; nothing was written", file=sys.stderr)
+        return 3
+    except Exception as error:
+        return defect(error, debug)
+    return max(_outcomes, default=0)
+
+
+def leave(status: int, script: str) -> NoReturn:
+    """End the process with an exit status; at once where it was started to run ``script``.
+
+    Python would take its modules apart first, which after Lightning takes two seconds, for memory that the system frees
+    anyway. Whoever runs the script inside a process of theirs gets a plain ``SystemExit``, and so does a sweep, whose
+    launcher may have worker processes that Python sends home before it runs the exit functions.
+    """
+    if not is_sweep() and len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).resolve() == Path(script).resolve():
+        with unfailing_streams():  # and flush them
+            atexit._run_exitfuncs()
+        os._exit(status)
+    sys.exit(status)
+
+
+def run_point(config: DictConfig) -> float | None:
+    """Run one point of a sweep, or the only one; returns its distance to W_p (for sweepers), where it has one."""
+    gc.enable()  # train.py has imported what it needs
+    folder, value = Path(HydraConfig.get().runtime.output_dir), None
+    with unfailing_streams():  # of a launcher's worker processes too
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            outcome, value = sweep_point(config, folder, _guarded)
+        else:
+            outcome, _, _ = _guarded(config, folder)
+    _outcomes.append(outcome)
+    return value
+
+
+def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
+    """Run; returns the exit status, what sweepers minimise, and the message where it ended in an error."""
+    debug = bool(config.get("debug", False))
+    try:
+        return *_run(config, folder, resume), ""
+    except FolderInUse as error:
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            return mistake(str(error), debug), None, ""
+        print(f"{folder.name} is being run by another process, and is left to it", flush=True)
+        return 0, None, ""
+    except InputError as error:
+        drop_if_empty(folder)
+        return mistake(str(error), debug), None, str(error)
+    except OmegaConfBaseException as error:
+        drop_if_empty(folder)
+        return mistake(hydra_message(error), debug), None, hydra_message(error)
+    except WriteError as error:
+        message = f"{error}; what was written before it is kept: make room, then continue with resume={folder}"
+        mistake(message, debug)
+        return 3, None, message
+    except KeyboardInterrupt:
+        drop_if_empty(folder)
+        if HydraConfig.get().mode is RunMode.MULTIRUN:  # Ctrl-C ends the sweep, not one point of it
+            raise
+        print("interrupted outside of training; what was written is kept", file=sys.stderr)
+        return 3, None, "interrupted"
+    except Exception as error:
+        return defect(error, debug), None, f"{type(error).__name__}: {error}"
+
+
+def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | None]:
+    settings = plain_settings(config, throw_on_missing=True)
+    settings.pop("experiment", None)
+    check_keys(settings)
+    check_complete(settings)
+    if _served_as_shard(settings["trainer"]["shards"], folder):
+        return 0, None
+    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    settings = sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
+    check_keys(settings)  # those of a saved configuration too
+    check_complete(settings)
+    _check_switches(settings)
+    with quiet():
+        from dlntorch.run import plan_run
+        from dlntorch.run.console import plan_table
+        from dlntorch.run.members import is_ensemble
+
+        may_start_anew = sweep or config["resume"] == "auto"
+        if is_ensemble(settings):
+            if settings["trainer"]["shards"] != 1:
+                raise InputError(f"trainer.shards must be 1 with an ensemble, got {settings['trainer']['shards']}")
+            outcome = _run_ensemble(settings, folder, sweep, may_start_anew)
+            return max(outcome, _compared(settings, config["repeat"], folder)), None
+        if settings["dry_run"]:
+            plan_table(plan_run(settings), settings)
+            drop_if_empty(folder)
+            return 0, None
+        result = _run_one(settings, folder, may_start_anew)
+    if result.status is Status.INTERRUPTED and sweep:
+        raise KeyboardInterrupt  # the signal was meant for the sweep
+    outcome = max(3 if result.status.ended_badly else 0, _compared(settings, config["repeat"], folder))
+    return outcome, objective(result.summary)
+
+
+def _check_switches(settings: Mapping[str, Any]) -> None:
+    """Refuse what is neither true nor false: Hydra reads ``no`` as a word, and every word would count as true."""
+    for name in ("dry_run", "debug"):
+        check_flag(name, settings[name])
+    check_flag("callbacks.figures", settings["callbacks"]["figures"])
+    if settings["pack"] not in ("auto", True, False):
+        raise InputError(f"pack must be auto, true or false, got {settings['pack']!r}")
+
+
+def _run_settings(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings of a single run: its own, or those saved in the folder that it resumes or repeats."""
+    overrides = HydraConfig.get().overrides.task
+    if settings["repeat"] is not None:
+        if settings["resume"] is not None:
+            raise InputError(f"resume must be left out with repeat, got {settings['resume']!r}")
+        return repeated_settings(settings, overrides, folder)
+    if settings["resume"] == "auto":
+        settings["resume"] = str(folder)
+    elif settings["resume"] is not None:
+        return resumed_settings(settings, overrides)
+    return settings
+
+
+def _compared(settings: Mapping[str, Any], repeated: str | None, folder: Path) -> int:
+    """Say and write what a repeated run has otherwise than the first; 3 where that is anything."""
+    if repeated is None or settings["dry_run"]:
+        return 0
+    comparison = compare_runs(Path(repeated), folder)
+    write_comparison(folder, comparison)
+    print(comparison)
+    return 3 if comparison.different else 0
+
+
+def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> Any:
+    from dlntorch.run import run_experiment
+    from dlntorch.run.background_plan import PlanAhead
+    from dlntorch.run.console import announce, conclude
+
+    with PlanAhead(settings) as make_plan:
+        run = partial(run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan)
+        result = _resumed_or_anew(run, settings, may_start_anew)
+    conclude(result)
+    return result
+
+
+def _resumed_or_anew(run: Callable[[dict[str, Any]], Any], settings: dict[str, Any], may_start_anew: bool) -> Any:
+    """Run; a run that goes on by itself starts anew where its checkpoint is of no use."""
+    try:
+        return run(settings)
+    except CheckpointError as error:
+        if not may_start_anew:
+            raise
+        print_warning(f"{error}: this run starts anew")
+        return run({**settings, "resume": None})
+
+
+def _run_ensemble(settings: dict[str, Any], folder: Path, sweep: bool, may_start_anew: bool) -> int:
+    """Several networks in one run; see ``ensemble`` in ``conf/train.yaml``."""
+    from dlntorch.run import plan_ensemble, run_ensemble_experiment
+    from dlntorch.run.ensemble_console import announce_ensemble, conclude_ensemble, ensemble_plan_table
+
+    if settings["dry_run"]:
+        ensemble_plan_table(plan_ensemble(settings), settings)
+        drop_if_empty(folder)
+        return 0
+    run = partial(run_ensemble_experiment, folder=folder, announce=announce_ensemble, draw=draw_ensemble)
+    result = _resumed_or_anew(run, settings, may_start_anew)
+    conclude_ensemble(result)
+    if result.status is Status.INTERRUPTED and sweep:
+        raise KeyboardInterrupt  # the signal was meant for the sweep
+    return 3 if result.status.ended_badly else 0
+
+
+def _served_as_shard(shards: Any, folder: Path) -> bool:
+    """Whether this process was started by torchrun or srun to hold some columns; it has served its run then."""
+    if shards == 1:
+        return False
+    from dlntorch.engine.processes import external_rank, worker
+
+    if external_rank(check_count("trainer.shards", shards)) in (None, 0):
+        return False
+    drop_if_empty(folder)
+    worker()
+    return True

@@ -1,0 +1,178 @@
+"""How long a step may be: the rules that give η_k, and the schedules that choose a rule and its numbers.
+
+A *rule* computes η_k from θ_k and the gradient there; it is all that an engine needs to know. A *schedule* is what a
+user asks for by name; ``theorem`` and ``certified`` only choose the numbers of a rule.
+
+Relative rule (positive by construction): with ρ = p max θ^{p−2}|g| = max |∂L/∂θ|/θ and
+Λ = p²‖A‖₂² max(θ₊^{2p−2} + θ₋^{2p−2}) + (p−1)ρ, the step η = min(c/Λ, κ/ρ) changes no parameter by more than a
+factor 1 ± κ, so θ stays positive for κ < 1; c <= 1 keeps it below the stability limit 1/‖∇²L‖₂, since Λ >= ‖∇²L‖₂.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlntorch.model import Power
+from dlntorch.model.metrics import power_iteration, spread_norm, starting_direction
+from dlntorch.numerics.validation import InputError, check_choice, check_number
+from dlntorch.problem.operators import Operator, as_operator
+
+__all__ = ["SCHEDULES", "Schedule", "StepRule", "make_schedule"]
+
+RULES = ("relative", "constant", "stable")
+SCHEDULES = ("relative", "certified", "theorem", "constant", "stable")
+#: Power iterations from a cold start, and per step afterwards, of the rule ``stable``.
+COLD_ITERATIONS, WARM_ITERATIONS = 50, 1
+#: Each step's power iteration starts from the last direction plus this much of the first one. A direction that is not
+#: yet dominant would decay to rounding noise otherwise: once dominant it would be seen late, and when by chance.
+RESEED = 0.03
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A step-size schedule with its numbers.
+
+    Attributes:
+        name: One of ``relative``, ``certified``, ``theorem``, ``constant``, ``stable``.
+        kappa: Largest relative change of a parameter in one step, in (0, 0.3] (rule ``relative``).
+        c: Fraction of the stability limit, in (0, 1] (``relative``) or (0, 4] (``stable``).
+        eta: The step of ``constant``, and of ``theorem`` once its bound has been computed.
+        epsilon: The accuracy that ``certified`` and ``theorem`` are asked for.
+        over: Where ``certified`` has to meet it: at the ``end`` or over ``all`` steps.
+    """
+
+    name: str = "relative"
+    kappa: float | None = 0.01
+    c: float = 1.0
+    eta: float | None = None
+    epsilon: float | None = None
+    over: str = "end"
+
+    @property
+    def rule(self) -> str:
+        """Which of the three step rules gives η_k: ``relative``, ``constant`` or ``stable``."""
+        return {"certified": "relative", "theorem": "constant"}.get(self.name, self.name)
+
+    def with_steps(self, *, kappa: float | None = None, c: float | None = None, eta: float | None = None) -> Schedule:
+        """The same schedule with other numbers, as chosen by a coarse pass or by the theorem."""
+        return replace(
+            self,
+            kappa=self.kappa if kappa is None else kappa,
+            c=self.c if c is None else c,
+            eta=self.eta if eta is None else eta,
+        )
+
+
+def make_schedule(
+    name: Any = "relative",
+    *,
+    kappa: Any = None,
+    c: Any = None,
+    eta: Any = None,
+    epsilon: Any = None,
+    over: Any = "end",
+) -> Schedule:
+    """Check a schedule's arguments; an argument that the schedule does not use must be left at None.
+
+    Raises:
+        InputError: naming the argument (as ``schedule.kappa`` and so on), the rule and the value.
+    """
+    check_choice("schedule", name, SCHEDULES)
+    check_choice("schedule.over", over, ("end", "all"))
+    uses = {
+        "relative": ("kappa", "c"),
+        "certified": ("epsilon", "kappa", "c"),
+        "theorem": ("epsilon",),
+        "constant": ("eta",),
+        "stable": ("c",),
+    }[name]
+    given = {"kappa": kappa, "c": c, "eta": eta, "epsilon": epsilon}
+    for key, value in given.items():
+        if value is not None and key not in uses:
+            raise InputError(
+                f"schedule.{key} must be left out with schedule={name}, which uses {', '.join(uses)}; got {value!r}"
+            )
+    if over != "end" and name != "certified":
+        raise InputError(f"schedule.over must be end with schedule={name}, which proves no bound, got {over!r}")
+    if name == "constant":
+        if eta is None:
+            raise InputError("schedule.eta must be given with schedule=constant, got None")
+        return Schedule(name, kappa=None, eta=check_number("schedule.eta", eta, above=0))
+    if name == "stable":
+        c = check_number("schedule.c", 1.0 if c is None else c, above=0, at_most=4)
+        return Schedule(name, kappa=None, c=c)
+    if name in ("certified", "theorem"):
+        epsilon = check_number("schedule.epsilon", 1e-2 if epsilon is None else epsilon, above=0)
+    if name == "theorem":
+        return Schedule(name, kappa=None, epsilon=epsilon)
+    start = 0.03 if name == "certified" else 0.01  # the coarse pass may be coarse
+    kappa = check_number("schedule.kappa", start if kappa is None else kappa, above=0, at_most=0.3)
+    c = check_number("schedule.c", 1.0 if c is None else c, above=0, at_most=1)
+    return Schedule(name, kappa=kappa, c=c, epsilon=epsilon, over=over)
+
+
+class StepRule:
+    """The rule of a schedule, in torch: the reference that compiled engines equal.
+
+    Args:
+        schedule: Which rule, and its numbers.
+        p: Depth.
+        A: The matrix (m, n) or its operator; only its shape and, for ``stable``, products with it are used.
+        spectral_norm: ‖A‖₂.
+
+    The rule ``stable`` keeps a direction for its power iteration between steps (``direction``, a state to be saved).
+    """
+
+    def __init__(self, schedule: Schedule, p: float, A: Tensor | Operator, spectral_norm: float) -> None:
+        self.schedule = schedule
+        self.parametrization = Power(p)
+        self.operator = as_operator(A)
+        self.spectral_norm = spectral_norm
+        self.direction: Tensor | None = None
+
+    def eta(self, theta: tuple[Tensor, Tensor], g: Tensor, rows: Tensor | Operator | None = None) -> float:
+        """η for a step from θ = (θ₊, θ₋) where g = Aᵀ(y − Aψ) (that of the mini-batch, scaled, for mini-batches).
+
+        Args:
+            theta: (θ₊, θ₋), each of shape (n,).
+            g: Shape (n,).
+            rows: For a mini-batch, its rows of A times √(m/b), shape (b, n), so that its loss is ½‖rows ψ − …‖²; a
+                matrix or an operator.
+        """
+        if self.schedule.rule == "constant":
+            return _given(self.schedule.eta)
+        if self.schedule.rule == "stable":
+            return self._stable(theta, g, self.operator if rows is None else as_operator(rows))
+        kappa, norm2 = _given(self.schedule.kappa), self.spectral_norm**2
+        if rows is not None:  # (m/b)‖A‖₂² bounds the norm of every scaled mini-batch
+            norm2 *= self.operator.shape[0] / rows.shape[0]
+        extremes = self.operator.maximum(self.parametrization.extremes(theta, g)).tolist()
+        rho, limit = self.parametrization.limits(extremes, norm2)
+        if rho == 0.0:
+            return self.schedule.c / limit if limit > 0 else math.inf
+        return min(self.schedule.c / limit, kappa / rho)
+
+    def _stable(self, theta: tuple[Tensor, Tensor], g: Tensor, A: Operator) -> float:
+        """c / ‖∇²L(θ)‖₂ with the norm from one warm power iteration (50 at the first step)."""
+        cold = self.direction is None
+        first, end, every = A.columns
+        whole = starting_direction(every, g.dtype, g.device)
+        v = start = torch.cat([whole[first:end], whole[every + first : every + end]])
+        if self.direction is not None:
+            v = self.direction + RESEED * start
+            v = v / spread_norm(A, v)
+        norm, self.direction = power_iteration(
+            A, g, theta, self.parametrization.p, v, COLD_ITERATIONS if cold else WARM_ITERATIONS
+        )
+        return self.schedule.c / norm if norm > 0 else math.inf
+
+
+def _given(value: float | None) -> float:
+    if value is None:
+        raise RuntimeError("the schedule's numbers have not been chosen yet")
+    return value

@@ -1,0 +1,9 @@
+"""Where problems come from: generators by name, and files."""
+
+from __future__ import annotations
+
+from dlntorch.problem.make import GENERATORS, make_problem
+from dlntorch.problem.readers import load_problem, save_problem
+from dlntorch.problem.real import digit_image
+
+__all__ = ["GENERATORS", "digit_image", "load_problem", "make_problem", "save_problem"]

@@ -1,0 +1,431 @@
+"""The regression problem (A, y), its one loss, and its equivalent full-rank pair.
+
+Notation and statements: Wind, Antun and Hansen, arXiv 2307.07410, sections 1 and 2.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlntorch.numerics.rational import as_rationals
+from dlntorch.numerics.validation import DataWarning, InputError, check_device, check_dtype, check_unmasked
+from dlntorch.problem.operators import DenseOperator, Operator, as_operator, check_adjoint
+from dlntorch.problem.operators.convert import is_operator
+from dlntorch.problem.row_space import (
+    RowSpace,
+    Side,
+    left_singular,
+    precision,
+    row_exponents,
+    scaled_rows,
+    scaled_vector,
+)
+
+__all__ = ["Problem", "norm"]
+
+#: A larger dense A has its singular values from AAᵀ (where that is small beside A): an SVD would copy A three times.
+SVD_ENTRIES = 2**23
+#: AAᵀ is small beside A where n is at least so many times m.
+GRAM_ASPECT = 12
+#: Rows are brought to one size before the rank is decided where their sizes differ by more than 2 to this power.
+ROW_SPREAD = 4
+#: Condition number of the scaled rows beyond which float64 is not enough to combine them.
+WELL_CONDITIONED = 1e4
+#: A is checked in blocks of about so many entries, so that checking needs no memory to speak of.
+BLOCK_ENTRIES = 2**22
+
+
+def norm(x: Tensor) -> Tensor:
+    """‖x‖₂ over the last axis, shape (...), also where the squares of x leave the range of its dtype."""
+    size = x.abs().amax(dim=-1, keepdim=True)
+    size = torch.where((size > 0) & torch.isfinite(size), size, torch.ones_like(size))
+    return size[..., 0] * torch.linalg.vector_norm(x / size, dim=-1)
+
+
+class Problem:
+    """Data (A, y) of a linear regression, and the loss L(ψ) = ½‖Aψ − y‖₂².
+
+    Args:
+        A: Matrix of shape (m, n), array-like or tensor, real and finite, with a nonzero entry; or an operator: a
+            :class:`~dlntorch.problem.operators.Operator`, a sparse matrix (``scipy.sparse``, or torch's ``sparse_csr``), or an
+            object with ``shape``, ``matvec``, ``rmatvec`` and perhaps ``column_norms``, whose ``rmatvec`` is checked to
+            be the adjoint. m >= n only warns: the theory is about under-determined systems.
+        y: Vector of shape (m,), real and finite.
+        name: What messages, tables and files call the problem.
+        truth: A planted signal of shape (n,), where there is one.
+        dtype: float64 (default) or float32.
+        device: Where the tensors live; None keeps the device of ``A``.
+        copy: Whether the tensors are copies, so that later changes of the caller's arrays do not reach the problem.
+            False shares memory where type, layout and device allow it.
+
+    Raises:
+        InputError: (a ``ValueError``) naming the argument, the rule and the value.
+
+    An operator is enough to train with. What needs the entries of A (``A``, the references) says so in one line;
+    ``to_dense()`` makes a problem that has them.
+
+    Attributes:
+        source: What was read from which file, in one line; empty where the problem was not read from one.
+    """
+
+    source: str = ""
+
+    def __init__(
+        self,
+        A: Any,
+        y: Any,
+        *,
+        name: str = "custom",
+        truth: Any = None,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        copy: bool = True,
+    ) -> None:
+        kind = check_dtype(dtype)
+        if device is None and isinstance(A, Tensor | Operator):
+            device = A.device
+        place = check_device(device)
+        if is_operator(A):
+            self.operator = as_operator(A, kind, place)
+        else:
+            self.operator = DenseOperator(_as_real_tensor("A", A, 2, kind, place, copy))
+        self.y = _as_real_tensor("y", y, 1, kind, place, copy)
+        #: Relative precision that the data had, by their types: it decides on rank and consistency.
+        self.precision = max(precision(A), precision(y), precision(kind))
+        self._origin: Problem | None = None  # the problem of which this one holds the same numbers
+        self._exact: Problem | None = None  # the pair in float64 of which this one is the rounding
+        self._rationals: tuple[list[list[Fraction]], list[Fraction]] | None = None  # what A and y are the rounding of
+        self.name = str(name)
+        m, n = self.operator.shape
+        if m == 0 or n == 0:
+            raise InputError(f"A must have at least one row and one column, got shape ({m}, {n})")
+        if self.y.shape[0] != m:
+            raise InputError(f"y must have one entry for each of the {m} rows of A, got shape ({self.y.shape[0]},)")
+        if not self.dense:
+            check_adjoint(self.operator)
+        elif not any(bool(torch.any(block != 0)) for block in _blocks(self.A)):
+            raise InputError("A must have a nonzero entry, got a matrix of zeros")
+        self.truth = None if truth is None else _as_real_tensor("truth", truth, 1, kind, place, copy)
+        if self.truth is not None and self.truth.shape[0] != n:
+            raise InputError(f"truth must have one entry for each of the {n} columns of A, got {self.truth.shape[0]}")
+        if m >= n:
+            warnings.warn(
+                f"A has m = {m} rows and n = {n} columns: m >= n is not over-parameterised, "
+                "so there may be one interpolating vector or none",
+                DataWarning,
+                stacklevel=2,
+            )
+
+    @classmethod
+    def from_rationals(cls, A: Any, y: Any, **options: Any) -> Problem:
+        """A problem whose A and y are given exactly; its tensors are the nearest floats.
+
+        What computes exactly (``l1_minimizer(problem, exact=True)``, :attr:`rationals`) takes the numbers as given here,
+        and as the floats say where a problem was made from floats.
+
+        Args:
+            A: m rows of n integers, Fractions, Decimals, floats or strings ("0.1", "1e-3", "2/7") each.
+            y: m of them.
+            **options: As in the constructor: ``name``, ``truth``, ``dtype``, ``device``.
+
+        Raises:
+            InputError: what is no rational number, has more than 4000 digits, or overflows the floats.
+
+        Example:
+            >>> Problem.from_rationals([["1", "0.9"]], [1]).rationals[0][0][1]
+            Fraction(9, 10)
+        """
+        rows, right = as_rationals("A", A, 2), as_rationals("y", y, 1)
+        problem = cls([[_rounded("A", v) for v in row] for row in rows], [_rounded("y", v) for v in right], **options)
+        problem._rationals = rows, right
+        return problem
+
+    @property
+    def rationals(self) -> tuple[list[list[Fraction]], list[Fraction]]:
+        """The exact A and y as Fractions: those it was made from, or the floats, which are rationals, too."""
+        if self._rationals is None:
+            A, y = self.A.detach().cpu().double().tolist(), self.y.detach().cpu().double().tolist()
+            return [[Fraction(v) for v in row] for row in A], [Fraction(v) for v in y]
+        return self._rationals
+
+    @property
+    def A(self) -> Tensor:
+        """The matrix, shape (m, n).
+
+        Raises:
+            InputError: where A is an operator without one.
+        """
+        if isinstance(self.operator, DenseOperator):
+            return self.operator.A
+        raise InputError(f"A must be a dense matrix here, got a {self.operator!r}; problem.to_dense() has its matrix")
+
+    @property
+    def dense(self) -> bool:
+        """Whether A is a matrix in memory, not an operator."""
+        return isinstance(self.operator, DenseOperator)
+
+    def to_dense(self) -> Problem:
+        """The same problem with the matrix of its operator; itself where it is dense."""
+        if self.dense:
+            return self
+        return self._like(self.operator.to_dense(), self.y, self.name)
+
+    @property
+    def m(self) -> int:
+        """Number of rows of A (measurements)."""
+        return int(self.operator.shape[0])
+
+    @property
+    def n(self) -> int:
+        """Number of columns of A (coordinates of ψ)."""
+        return int(self.operator.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of A and y."""
+        return self.operator.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where A and y live."""
+        return self.operator.device
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Problem:
+        """The same problem on another device or in another precision; itself, with its SVD, where nothing changes.
+
+        What was decided about the data, and :attr:`precision`, go along: float32 data in float64 are float32 data.
+        """
+        kind = self.dtype if dtype is None else check_dtype(dtype)
+        place = self.device if device is None else check_device(device)
+        if kind == self.dtype and place == self.device:
+            return self
+        if self._exact is not None and kind == torch.float64:
+            return self._exact.to(place)
+        other = self._like(self.operator.to(place, kind) if not self.dense else self.A, self.y, self.name, kind, place)
+        if kind in (self.dtype, torch.float64):  # the same numbers
+            other._origin = self if self._origin is None else self._origin
+            other._rationals = self._rationals
+        return other
+
+    def _like(
+        self, A: Any, y: Tensor, name: str, dtype: torch.dtype | None = None, device: torch.device | None = None
+    ) -> Problem:
+        """A problem with this one's truth; what was warned of when this one was made is not said again."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)
+            kind, place = dtype or self.dtype, device or self.device
+            other = Problem(A, y, name=name, truth=self.truth, dtype=kind, device=place, copy=False)
+        other.precision = max(self.precision, precision(kind))
+        return other
+
+    # -- the one loss ---------------------------------------------------------------------------------------------
+
+    def residual(self, psi: Tensor) -> Tensor:
+        """r = y − Aψ, shape (..., m), for ψ of shape (..., n)."""
+        return self.y - self.operator.matvec(psi)
+
+    def loss(self, psi: Tensor) -> Tensor:
+        """L = ½‖Aψ − y‖₂² (no 1/m), shape (...), for ψ of shape (..., n); the paper's (2.1)."""
+        r = self.residual(psi)
+        return 0.5 * (r * r).sum(dim=-1)
+
+    def relative_residual(self, psi: Tensor) -> Tensor:
+        """‖Aψ − y‖₂ / ‖y‖₂, shape (...); the norm itself where y = 0."""
+        scale = norm(self.y)
+        return norm(self.residual(psi)) / torch.where(scale > 0, scale, torch.ones_like(scale))
+
+    # -- what the data say about themselves ---------------------------------------------------------------------------
+
+    @cached_property
+    def _exponents(self) -> np.ndarray | None:
+        """What the rows are scaled by before their rank is decided; None where they are alike as they are."""
+        exponents, some = row_exponents(self.A)
+        return exponents if int(np.ptp(exponents[some])) > ROW_SPREAD else None
+
+    def _decomposed(self, exponents: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """Left singular vectors (m, min(m, n)) and singular values of 2^{−e}A, in float64."""
+        whole = self.A.numel() <= SVD_ENTRIES
+        if not whole and GRAM_ASPECT * self.m > self.n:
+            raise InputError(
+                f"A must have at most {SVD_ENTRIES} entries, or n >= {GRAM_ASPECT} m, for its singular values, "
+                f"got shape ({self.m}, {self.n})"
+            )
+        return left_singular(self.A, exponents, whole)
+
+    @cached_property
+    def _svd(self) -> tuple[Tensor, Tensor]:
+        """Left singular vectors and singular values of A."""
+        return self._decomposed(None) if self._origin is None else self._origin._svd
+
+    @property
+    def singular_values(self) -> Tensor:
+        """Singular values of A in decreasing order, shape (min(m, n),)."""
+        return self._svd[1].to(self.device, self.dtype)
+
+    @property
+    def has_singular_values(self) -> bool:
+        """Whether all singular values can be had: a dense A that is not too large."""
+        return self.dense and (self.A.numel() <= SVD_ENTRIES or GRAM_ASPECT * self.m <= self.n)
+
+    @property
+    def spectral_norm(self) -> float:
+        """‖A‖₂, the largest singular value."""
+        return float(self._svd[1][0]) if self.has_singular_values else self.operator.spectral_norm
+
+    @property
+    def sigma_min(self) -> float:
+        """The smallest nonzero singular value of A (numerical rank)."""
+        if self.has_singular_values:
+            graded = self._exponents is not None
+            return 1 / self.row_space.inverse_norm if graded else float(self._svd[1][self.rank - 1])
+        if self.operator.sigma_min is None:
+            raise InputError(f"A must be a dense matrix for its smallest singular value, got a {self.operator!r}")
+        return self.operator.sigma_min
+
+    @cached_property
+    def row_space(self) -> RowSpace:
+        """A to its numerical rank, its rows scaled."""
+        if self._origin is not None:
+            return self._origin.row_space
+        graded = self._exponents is not None
+        U, S = (part.cpu().numpy() for part in (self._decomposed(self._exponents) if graded else self._svd))
+        exponents = self._exponents if self._exponents is not None else np.zeros(self.m, dtype=np.intc)
+        return RowSpace(U, S, exponents, self.n, self.precision)
+
+    @cached_property
+    def side(self) -> tuple[Side, int]:
+        """What y says in the coordinates of the row space, for 2^{−s}y, and s."""
+        scaled, shift = scaled_vector(self.y.double().cpu().numpy(), self.row_space.exponents)
+        return self.row_space.side(scaled), shift
+
+    @property
+    def known_rank(self) -> int | None:
+        """Numerical rank: singular values above the rounding of A, once its rows have one size (see :class:`RowSpace`).
+
+        None where nothing says it (most operators).
+        """
+        return self.row_space.rank if self.has_singular_values else self.operator.rank
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank, see :attr:`known_rank`.
+
+        Raises:
+            InputError: where it is not known.
+        """
+        if self.known_rank is None:
+            raise InputError(f"A must be a dense matrix for its rank, got a {self.operator!r}")
+        return self.known_rank
+
+    @cached_property
+    def inconsistency(self) -> float:
+        """Distance of y from range(A), ‖y − P y‖₂: no ψ has a smaller residual. Exactly 0 where rank(A) = m.
+
+        Raises:
+            InputError: where the rank is not known.
+        """
+        if self.rank == self.m:
+            return 0.0
+        side, shift = self.side
+        return float(norm(torch.from_numpy(np.ldexp(side.outside, self.row_space.exponents + shift))))
+
+    @property
+    def consistent(self) -> bool:
+        """Whether y lies in range(A), to the precision of the data; otherwise the network fits the projection."""
+        return self.rank == self.m or self.side[0].consistent
+
+    def reduced(self) -> Problem:
+        """An equivalent pair (Ã, ỹ) of full row rank r = rank(A): Ã = QᵀA, ỹ = Qᵀy, Q an orthonormal basis of range(A).
+
+        Its loss differs from this one's by the constant ½‖y − P y‖₂², so flow and descent are the same. It is made once,
+        from the data in float64; in float32 it is that pair rounded, and ``to(dtype="float64")`` is the pair itself.
+        Returns the problem itself when rank(A) = m, and where the rank is not known.
+        """
+        return self if self.known_rank in (None, self.m) else self._full_rank
+
+    @cached_property
+    def _full_rank(self) -> Problem:
+        if self._origin is not None and self.dtype == torch.float64:
+            return self._origin._full_rank.to(self.device, torch.float64)
+        A, y = self.A.double(), self.y.double()
+        space, (side, shift) = self.row_space, self.side
+        if self._exponents is None and space.condition <= WELL_CONDITIONED:
+            U = torch.from_numpy(space.U).to(self.device)
+            pair = U.mT @ A, U.mT @ y if side.white.any() else y.new_zeros(space.rank)
+        else:
+            rows = scaled_rows(A, self._exponents).cpu().numpy()  # combined with more digits than float64 has
+            Q_A, Q_y = space.pair(space.whiten(rows), side.white)
+            pair = torch.from_numpy(Q_A), torch.from_numpy(np.ldexp(Q_y, shift))
+        exact = self._like(*pair, f"{self.name} (reduced)", torch.float64)
+        if self.dtype == torch.float64:
+            return exact
+        rounded = self._like(*pair, exact.name)
+        rounded._exact = exact
+        return rounded
+
+    def __repr__(self) -> str:
+        return f"Problem(name={self.name!r}, m={self.m}, n={self.n}, dtype={self.dtype}, device={self.device})"
+
+
+def _rounded(name: str, number: Fraction) -> float:
+    """The float nearest to an exact number."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise InputError(f"{name} must be within the range of float64, got about 10^{_decimal_size(number)}") from None
+
+
+def _decimal_size(number: Fraction) -> int:
+    return round((number.numerator.bit_length() - number.denominator.bit_length()) * 0.30103)
+
+
+def _blocks(A: Tensor) -> Iterator[Tensor]:
+    """The entries of a contiguous tensor in blocks of :data:`BLOCK_ENTRIES`, as views."""
+    yield from A.reshape(-1).split(BLOCK_ENTRIES) if A.numel() else ()
+
+
+def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device, copy: bool) -> Tensor:
+    """``value`` as a finite, real, contiguous tensor with ``ndim`` dimensions; a copy unless ``copy`` is false."""
+    check_unmasked(name, value)
+    shape_rule = "(m, n)" if ndim == 2 else "(m,)" if name == "y" else "(n,)"
+    if isinstance(value, Tensor):
+        if value.is_complex() or value.layout != torch.strided:
+            either = " (or a sparse_csr matrix)" if name == "A" else ""
+            raise InputError(
+                f"{name} must be a dense real tensor{either}, got {value.dtype} with layout {value.layout}"
+            )
+        tensor = value.detach().to(device=device, dtype=dtype, copy=copy).contiguous()
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            raise InputError(
+                f"{name} must be a rectangular array of real numbers, got rows of unequal length"
+            ) from None
+        except (TypeError, RuntimeError) as error:  # what an array-like of another library says
+            raise InputError(
+                f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
+            ) from None
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which is refused below
+            fits = not copy and array.dtype == np.float64 and array.flags.c_contiguous and array.flags.writeable
+            array = array if fits else np.array(array, dtype=np.float64, order="C")
+        tensor = torch.from_numpy(array).to(dtype=dtype, device=device)
+    if tensor.ndim != ndim:
+        raise InputError(f"{name} must have shape {shape_rule}, got shape {tuple(tensor.shape)}")
+    for number, block in enumerate(_blocks(tensor)):
+        finite = torch.isfinite(block)
+        if not bool(finite.all()):
+            first = int(torch.nonzero(~finite)[0]) + number * BLOCK_ENTRIES
+            where = ", ".join(str(int(i)) for i in np.unravel_index(first, tuple(tensor.shape)))
+            raise InputError(f"{name} must be finite, got {float(tensor.reshape(-1)[first])} at [{where}]")
+    return tensor

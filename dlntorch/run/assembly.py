@@ -1,0 +1,61 @@
+"""What a finished descent becomes: the measurer of its path, and its result with everything that is known about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dlntorch.model.metrics import distance
+from dlntorch.numerics.trajectory import Status, Trajectory
+from dlntorch.problem import Problem
+from dlntorch.run.references import References, flow_along
+from dlntorch.run.result import RunResult
+from dlntorch.run.settings import RunSettings
+from dlntorch.run.summary import build_summary
+from dlntorch.training.descent import Descent
+from dlntorch.training.measure import Measurer
+
+__all__ = ["measurer_of", "run_result"]
+
+
+def measurer_of(problem: Problem, settings: RunSettings, references: References) -> Measurer:
+    """What measures the snapshots of a run against its references."""
+    value = None if references.l1 is None else float(references.l1.value)
+    exact = problem.to("cpu", "float64")
+    return Measurer(exact.reduced(), settings.p, references.vectors(problem), value)
+
+
+def run_result(
+    problem: Problem,
+    settings: RunSettings,
+    descent: Descent,
+    references: References,
+    history: dict[str, np.ndarray],
+) -> RunResult:
+    """Everything about a finished descent, in memory."""
+    exact = problem.to("cpu", "float64")
+    flow, why = None, "references=false"
+    if settings.references:
+        flow, why = flow_along(exact, settings.p, settings.alpha, descent.recorder.column("time"))
+    summary = build_summary(problem, settings, descent, references, None if flow is None else flow[-1], why)
+    plus, minus = (
+        t.detach().to("cpu", torch.float64).clone() for t in (descent.network.theta_plus, descent.network.theta_minus)
+    )
+    recorder = descent.recorder
+    path = torch.from_numpy(recorder.column("theta_plus")) ** settings.p
+    path = path - torch.from_numpy(recorder.column("theta_minus")) ** settings.p
+    status = Status(summary["status"])
+    trajectory = Trajectory(
+        t=torch.from_numpy(recorder.column("time")),
+        psi=path,
+        loss=exact.loss(path),
+        status=status,
+        reason=descent.reason,
+        step=torch.from_numpy(recorder.column("step")),
+    )
+    if flow is not None:
+        history = {**history, "distance_to_flow": distance(path, flow).numpy()}
+        if references.limit is not None:
+            history["flow_to_limit"] = distance(flow, references.limit.psi).numpy()
+    psi = descent.network.psi.detach().to("cpu", torch.float64)
+    return RunResult(summary, plus, minus, psi, trajectory, status, problem, history)

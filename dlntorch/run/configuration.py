@@ -1,0 +1,126 @@
+"""Where ``conf/`` is, which keys it knows, and the nearest right key for a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlntorch.numerics.validation import InputError
+
+__all__ = [
+    "check_complete",
+    "check_keys",
+    "choose_problem_file",
+    "config_directory",
+    "group_options",
+    "known_keys",
+    "nearest",
+]
+
+#: Groups whose keys are checked against the chosen file.
+GROUPS = ("problem", "schedule", "engine", "trainer", "callbacks", "logger")
+#: The root key whose own keys are those of ``train.yaml``.
+ENSEMBLE = "ensemble"
+
+
+@cache
+def config_directory() -> Path:
+    """The folder ``conf/``: beside the package in a checkout, inside it where only the wheel is installed."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parent / "conf", package / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise InputError(f"conf must be beside or inside the package, got neither at {str(package)!r}; install it again")
+
+
+@cache
+def group_options(group: str) -> tuple[str, ...]:
+    """The names of a group's files."""
+    return tuple(sorted(path.stem for path in (config_directory() / group).glob("*.yaml")))
+
+
+@cache
+def _keys_of(path: Path) -> tuple[str, ...]:
+    return tuple(key for key in yaml.safe_load(path.read_text()) or {} if key not in ("defaults", "hydra"))
+
+
+@cache
+def _ensemble_keys() -> tuple[str, ...]:
+    return tuple(yaml.safe_load((config_directory() / "train.yaml").read_text())[ENSEMBLE])
+
+
+@cache
+def known_keys() -> tuple[str, ...]:
+    """Every key that the command line may set: roots, groups and ``group.key``."""
+    keys = list(_keys_of(config_directory() / "train.yaml"))
+    keys.extend(f"{ENSEMBLE}.{key}" for key in _ensemble_keys())
+    for group in GROUPS:
+        keys.append(group)
+        for option in group_options(group):
+            keys.extend(f"{group}.{key}" for key in _keys_of(config_directory() / group / f"{option}.yaml"))
+    return tuple(dict.fromkeys([*keys, "experiment"]))
+
+
+#: Keys of problem=file that no other problem has.
+_OF_FILES = ("problem.y", "problem.columns", "problem.delimiter", "problem.header")
+
+
+def choose_problem_file(arguments: list[str]) -> None:
+    """Append ``problem=file`` to the command line's ``arguments`` where a key of that group alone is set."""
+    keys = {argument.partition("=")[0] for argument in arguments}
+    if keys.intersection(_OF_FILES) and "problem" not in keys:
+        arguments.append("problem=file")
+
+
+def nearest(word: str, among: Iterable[str]) -> str:
+    """A closing "; did you mean …?" for a wrong word, or nothing when none is near."""
+    choices = list(among)
+    # a key whose group was forgotten: kappa for schedule.kappa
+    found = [choice for choice in choices if choice.split(".")[-1] == word][:1]
+    found = found or get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Refuse keys that no file of ``conf/`` has (they can be appended with ``+key=…`` or come from a file).
+
+    Raises:
+        InputError: naming the key and the nearest right one.
+    """
+    roots = {key.split(".")[0] for key in known_keys()}
+    for key, value in config.items():
+        if key not in roots:
+            raise InputError(f"unknown key {key!r}{nearest(key, known_keys())}")
+        if key == ENSEMBLE and not isinstance(value, Mapping):
+            raise InputError(f"{key} must be a group of lists, such as {key}.alpha=[1e-1,1e-2], got {value!r}")
+        if key in GROUPS and not isinstance(value, Mapping):
+            raise InputError(f"{key} must be one of {', '.join(group_options(key))}, got {value!r}")
+        if key in (*GROUPS, ENSEMBLE) and key != "problem":  # make_problem checks each generator's arguments itself
+            for inner in value:
+                if f"{key}.{inner}" not in known_keys():
+                    raise InputError(f"unknown key '{key}.{inner}'{nearest(f'{key}.{inner}', known_keys())}")
+
+
+def check_complete(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration, from a file of somebody's, in which a key of the chosen files is missing.
+
+    Raises:
+        InputError: naming the key.
+    """
+    needed = [key for key in _keys_of(config_directory() / "train.yaml") if key != "experiment"]
+    missing = [key for key in (*needed, *GROUPS) if key not in config]
+    for group in GROUPS[1:] if not missing else ():
+        inside, name = config[group], config[group].get("name", "default")
+        if name not in group_options(group):
+            raise InputError(f"{group} must be one of {', '.join(group_options(group))}, got {name!r}")
+        missing += [
+            f"{group}.{key}" for key in _keys_of(config_directory() / group / f"{name}.yaml") if key not in inside
+        ]
+    missing += [f"{ENSEMBLE}.{key}" for key in _ensemble_keys() if key not in config.get(ENSEMBLE, {})]
+    if missing:
+        raise InputError(f"{missing[0]} must be given, got a configuration without it")

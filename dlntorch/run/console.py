@@ -1,0 +1,132 @@
+"""What a person reads before and after a run: the plan, and the closing table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dlntorch.run.result import RunResult
+from dlntorch.run.terminal_table import table_of, terminal
+
+if TYPE_CHECKING:
+    from dlntorch.problem import Problem
+    from dlntorch.run.single import Plan
+
+__all__ = ["announce", "announce_sources", "conclude", "plan_table", "shown"]
+
+
+def shown(value: Any) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _rank(problem: Problem) -> int | str:
+    """rank(A), or the word for not knowing it."""
+    return "unknown" if problem.known_rank is None else problem.known_rank
+
+
+def announce_sources(problems: Iterable[Problem]) -> None:
+    """One line for each file that problems were read from: what was read from it; of many files the first three."""
+    sources = [source for source in dict.fromkeys(problem.source for problem in problems) if source]
+    for line in sources[:3]:
+        print(line, flush=True)
+    if len(sources) > 3:
+        print(f"and {len(sources) - 3} files more", flush=True)
+
+
+def announce(plan: Plan) -> None:
+    """One line before training: what is trained, and how long it will take."""
+    problem, settings, prediction = plan.problem, plan.settings, plan.prediction
+    expected = f"steps not predicted: {prediction.reason}"
+    if prediction.steps is not None and prediction.time is not None:
+        expected = f"expected {prediction.steps:.2g} steps to t = {prediction.time:.3g}"
+        if prediction.steps > settings.stopping.max_steps:
+            expected += f", more than max_steps={settings.stopping.max_steps:,}"
+    if plan.note:
+        print(plan.note, flush=True)
+    else:
+        announce_sources([problem])
+    chosen = settings.schedule
+    numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
+    print(
+        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, p={settings.p:g} alpha={settings.alpha:g}, "
+        f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
+        flush=True,
+    )
+
+
+def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
+    """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps and time."""
+    problem, settings, references = plan.problem, plan.settings, plan.references
+    announce_sources([problem])
+    rows: list[tuple[str, Any]] = [
+        ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={_rank(problem)}"),
+        ("y in range(A)", "unknown" if problem.known_rank is None else problem.consistent),
+        ("p, alpha", f"{settings.p:g}, {settings.alpha:g}"),
+        ("schedule", " ".join(f"{k}={v}" for k, v in config["schedule"].items() if v is not None)),
+        ("engine", f"{settings.engine} on {settings.device}, {str(settings.dtype).removeprefix('torch.')}"),
+        ("batch size", settings.batch_size or f"full batch ({problem.m} rows)"),
+        ("stops at residual", f"{settings.stopping.tol:g} ||y||, or {settings.stopping.max_steps:,} steps"),
+    ]
+    if references.l1 is not None:
+        l1 = references.l1
+        rows.append(("min ||psi||_1", float(l1.value)))
+        rows.append(("nonzeros of the minimiser", len(l1.support)))
+        rows.append(("unique", "undecided" if l1.unique is None else l1.unique))
+    if references.rate is not None:
+        rows.append(("predicted exponent of alpha", references.rate.exponent))
+        rows.append(("predicted constant", references.rate.constant))
+    for name, reason in references.reasons.items():
+        rows.append((f"note on {name}", reason))
+    prediction = plan.prediction
+    rows.append(("predicted steps", prediction.reason if prediction.steps is None else f"{prediction.steps:.3g}"))
+    rows.append(("predicted time t", prediction.reason if prediction.time is None else f"{prediction.time:.4g}"))
+    cells = [(name, shown(value)) for name, value in rows]
+    terminal().print(table_of("dry run: nothing is trained", ("", ""), cells))
+
+
+def conclude(result: RunResult) -> None:
+    """The closing table: status, distances, the error budget with its dominant term, and where the files are."""
+    summary = result.summary
+    rows = [
+        ("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}"),
+        ("residual", summary["residual"], "||A psi - y|| / ||y||"),
+        ("distance_to_l1", summary["distance_to_l1"], "to the linear programme's vertex"),
+        ("distance_to_selected", summary["distance_to_selected"], "to W_p, the minimiser that depth p selects"),
+        ("distance_to_limit", summary["distance_to_limit"], "to the flow's limit for this alpha"),
+    ]
+    if summary["distance_to_truth"] is not None:
+        rows.append(("distance_to_truth", summary["distance_to_truth"], "to the planted signal"))
+    budget = summary["budget"]
+    meanings = {
+        "discretization": "descent against the flow at the same time t",
+        "finite_time": "the flow at t against its limit",
+        "initialization": "the limit against W_p: what alpha costs",
+    }
+    rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
+    predicted = summary["predicted"]
+    rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
+    schedule = summary["schedule"]
+    if schedule["certified_theta_error"] is not None:
+        asked = f" (asked: {schedule['epsilon']:g})" if schedule["name"] == "certified" else ""
+        key, where = "certified_theta_error", "at the end"
+        if schedule.get("over") == "all":
+            key, where = "certified_theta_error_sup", "over the run"
+        rows.append(("certified", schedule[key], f"proved bound on ||theta - theta_flow(t)|| {where}{asked}"))
+    cells = [(name, shown(value), meaning) for name, value, meaning in rows]
+    title = f"{summary['status']}: {summary['reason']}"
+    console = terminal()
+    console.print(table_of(title, ("what", "value", "meaning"), cells, numbers=(1,)))
+    if not schedule.get("epsilon_met", True):
+        console.print(f"note: {schedule['epsilon_met_reason']}", soft_wrap=True)
+    if budget["dominant"] is not None:
+        console.print(f"dominant error: {summary['advice']}", soft_wrap=True)
+    for text in summary["signatures"]:
+        console.print(f"note: {text}", soft_wrap=True)
+    console.print(f"run folder: {result.folder}", soft_wrap=True)

@@ -1,0 +1,98 @@
+"""What a person reads before and after an ensemble: the plan, and the closing table with a row for each network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlntorch.run.console import announce_sources, shown
+from dlntorch.run.ensemble_result import EnsembleResult, network_rows
+from dlntorch.run.members import KEYS
+from dlntorch.run.single import Plan
+from dlntorch.run.terminal_table import print_numbers, terminal
+
+__all__ = ["announce_ensemble", "conclude_ensemble", "ensemble_plan_table"]
+
+#: More networks than these are shown by their first and last ones; the files have all.
+SHOWN_NETWORKS = 40
+
+
+def announce_ensemble(plans: Sequence[Plan]) -> None:
+    """One line before training: how many networks, over what."""
+    first, settings = plans[0].problem, plans[0].settings
+    names = {plan.problem.name: None for plan in plans}
+    depths, alphas = _span([plan.settings.p for plan in plans]), _span([plan.settings.alpha for plan in plans])
+    steps = [plan.prediction.steps for plan in plans]
+    expected = ""
+    if all(count is not None for count in steps):
+        total = sum(
+            min(count or 0.0, plan.settings.stopping.max_steps) for count, plan in zip(steps, plans, strict=True)
+        )
+        expected = f"; expected {total:.2g} steps in all"
+    announce_sources(plan.problem for plan in plans)
+    print(
+        f"{len(plans)} networks on {', '.join(list(names)[:3])}: m={first.m} n={first.n}, p={depths} alpha={alphas}, "
+        f"schedule={settings.schedule.name} engine={settings.engine}{expected}",
+        flush=True,
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g}…{high:g}"
+
+
+def ensemble_plan_table(plans: Sequence[Plan], config: Mapping[str, Any]) -> None:
+    """The plan of every network, for ``dry_run=true``."""
+    announce_sources(plan.problem for plan in plans)
+    lists = " ".join(f"{key}={config['ensemble'][key]}" for key in KEYS if config["ensemble"][key] is not None)
+    heads = ("network", "p", "alpha", "seed", "problem", "predicted steps", "predicted t", "predicted C alpha^p")
+    rows = []
+    for i in _chosen(len(plans)):
+        plan = plans[i]
+        settings, prediction, rate = plan.settings, plan.prediction, plan.references.rate
+        constant = None if rate is None else rate.constant
+        cells = [i, settings.p, settings.alpha, settings.seed, plan.problem.name, prediction.steps, prediction.time]
+        cells.append(None if constant is None else constant * settings.alpha**settings.p)
+        rows.append([*map(shown, cells)])
+    print_numbers(f"dry run: nothing is trained; {len(plans)} networks, {lists}", heads, rows)
+    console = terminal()
+    for i in _chosen(len(plans)):
+        if plans[i].prediction.steps is None:
+            console.print(f"network {i} is not predicted: {plans[i].prediction.reason}", soft_wrap=True)
+
+
+def conclude_ensemble(result: EnsembleResult) -> None:
+    """The closing table: a row for each network with its status, residual, distance and error budget."""
+    summary = result.summary
+    title = f"{summary['status']}: {summary['reason']}; {summary['steps']:,} steps in {summary['wall_seconds']:.2f} s"
+    heads = {
+        "network": "network", "p": "p", "alpha": "alpha", "seed": "seed", "status": "status", "steps": "steps",
+        "residual": "residual", "distance_to_selected": "to W_p", "discretization": "discretization",
+        "finite_time": "finite time", "initialization": "initialization", "predicted_initialization": "C alpha^p",
+    }  # fmt: skip
+    rows = network_rows(result.networks)
+    for key in ("p", "alpha", "seed"):
+        if len({row[key] for row in rows}) == 1:
+            del heads[key]
+    cells = [[_short(rows[i][key]) for key in heads] for i in _chosen(len(rows))]
+    print_numbers(title, [*heads.values()], cells)
+    console = terminal()
+    if len(rows) > SHOWN_NETWORKS:
+        console.print(f"{len(rows) - SHOWN_NETWORKS} networks between are in networks.csv", soft_wrap=True)
+    notes = {text: None for network in result for text in network.summary["signatures"]}
+    for text in list(notes)[:5]:
+        console.print(f"note: {text}", soft_wrap=True)
+    console.print(f"run folder: {result.folder}", soft_wrap=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else shown(value)
+
+
+def _chosen(count: int) -> list[int]:
+    """All networks, or the first and the last ones of many."""
+    if count <= SHOWN_NETWORKS:
+        return list(range(count))
+    half = SHOWN_NETWORKS // 2
+    return [*range(half), *range(count - half, count)]

@@ -1,0 +1,143 @@
+"""What a run gives back, in memory and from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlntorch.numerics.trajectory import Status, Trajectory
+from dlntorch.numerics.validation import InputError
+from dlntorch.problem import Problem, load_problem
+from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_yaml, whole
+
+__all__ = ["RunResult", "check_ends", "load_run", "tensors_of", "trajectory_of"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        summary: The dictionary of ``summary.json``.
+        theta_plus: θ₊ at the end, shape (n,), float64 on the CPU.
+        theta_minus: θ₋ at the end, shape (n,).
+        psi: ψ = θ₊^p − θ₋^p at the end, shape (n,).
+        trajectory: The recorded path, at logarithmically spaced steps.
+        status: How the run ended.
+        problem: The problem that it ran on.
+        history: Measured columns at the recorded steps (residual, distances, sharpness, …), each of shape (k,).
+        config: The resolved configuration, for runs that have a folder.
+        folder: The run folder, for runs that have one.
+    """
+
+    summary: dict[str, Any]
+    theta_plus: Tensor
+    theta_minus: Tensor
+    psi: Tensor
+    trajectory: Trajectory
+    status: Status
+    problem: Problem
+    history: dict[str, np.ndarray] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def __repr__(self) -> str:
+        """One line: how the run ended, and its error budget."""
+        summary = self.summary
+        data = summary["problem"]
+        parts = ", ".join(
+            f"{name} {summary['budget'][name]:.2g}"
+            for name in ("discretization", "finite_time", "initialization")
+            if summary["budget"][name] is not None
+        )
+        distance = summary["distance_to_selected"]
+        error = "" if distance is None else f"; ‖ψ − W_p‖₂ = {distance:.2g}"
+        return (
+            f"RunResult({self.status} after {summary['steps']:,} steps: p = {summary['p']:g}, alpha = {summary['alpha']:g}, "
+            f"{data['name']} {data['m']}×{data['n']}{error}{f' ({parts})' if parts else ''})"
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What ``result.npz`` holds."""
+        path = self.trajectory
+        step = torch.zeros(len(path), dtype=torch.int64) if path.step is None else path.step
+        tensors = {
+            "theta_plus": self.theta_plus,
+            "theta_minus": self.theta_minus,
+            "psi": self.psi,
+            "trajectory_step": step,
+            "trajectory_t": path.t,
+            "trajectory_psi": path.psi,
+            "trajectory_loss": path.loss,
+        }
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def load_run(folder: str | Path) -> RunResult:
+    """Read a finished run back from its folder.
+
+    Args:
+        folder: A run folder, with ``summary.json``, ``result.npz``, ``problem.npz`` and ``config.yaml``.
+
+    Raises:
+        InputError: when the folder is missing or is not a finished run's.
+    """
+    path = Path(folder)
+    if (path / "networks.csv").is_file():
+        raise InputError(f"folder must be that of one run, got {str(folder)!r} of an ensemble: use load_ensemble")
+    needed = ("summary.json", "result.npz", "problem.npz", "config.yaml")
+    missing = [name for name in needed if not (path / name).is_file()]
+    if missing:
+        raise InputError(f"folder must be that of a finished run, got {str(folder)!r}, where {missing[0]} is missing")
+    with whole("a whole run", folder):
+        summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
+        arrays = tensors_of(path / "result.npz")
+        stored = path / "problem.npz"
+        problem = load_problem(stored, name=summary["problem"]["name"], max_bytes=array_limit(stored))
+        history = _read_columns(path / "trajectory.csv")
+        trajectory = trajectory_of(summary, arrays)
+        ends = check_ends(arrays, (problem.n,))
+        result = RunResult(summary, *ends, trajectory, trajectory.status, problem, history, config, path)
+        repr(result)  # asks the summary for all that is shown of a run
+        return result
+
+
+def tensors_of(file: Path) -> dict[str, Tensor]:
+    """The arrays of a ``result.npz``."""
+    return {name: torch.from_numpy(array) for name, array in read_arrays_of(file).items()}
+
+
+def trajectory_of(summary: dict[str, Any], arrays: dict[str, Tensor], rows: Any = slice(None)) -> Trajectory:
+    """The recorded path of the network that has these rows of it."""
+    t, psi, loss, step = (arrays[f"trajectory_{name}"][rows] for name in ("t", "psi", "loss", "step"))
+    if not len(t) == len(psi) == len(loss) == len(step):
+        raise ValueError(
+            f"result.npz has a path of {len(t)} times, {len(psi)} psi, {len(loss)} losses, {len(step)} steps"
+        )
+    return Trajectory(
+        t=t, psi=psi, loss=loss, status=Status(summary["status"]), reason=str(summary["reason"]), step=step
+    )
+
+
+def check_ends(arrays: dict[str, Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """θ₊, θ₋ and ψ at the end, all of one shape."""
+    plus, minus, psi = (arrays[name] for name in ("theta_plus", "theta_minus", "psi"))
+    for name, array in (("theta_plus", plus), ("theta_minus", minus), ("psi", psi)):
+        if tuple(array.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(array.shape)}")
+    return plus, minus, psi
+
+
+def _read_columns(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a ``trajectory.csv``; none when there is no such file."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text().splitlines()
+    rows = [[float(cell) for cell in line.split(",")] for line in lines[1:]]
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+    return {name: table[:, i] for i, name in enumerate(lines[0].split(","))}

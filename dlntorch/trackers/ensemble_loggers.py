@@ -1,0 +1,165 @@
+"""The loggers of runs that are trained together: one W&B run with tables for an ensemble, or one logger for each network."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlntorch.numerics.validation import DataWarning
+from dlntorch.run.ensemble_result import EnsembleResult, network_rows
+from dlntorch.run.members import member_configs
+from dlntorch.run.result import RunResult
+from dlntorch.store.folder import RunFolder
+from dlntorch.trackers import loggers
+
+__all__ = ["ToLog", "close_loggers", "log_each", "open_logger"]
+
+#: Rows that a W&B table is shown with; longer paths are thinned.
+TABLE_ROWS = 10_000
+
+
+@dataclass
+class ToLog:
+    """A finished run that its own logger has yet to hear of.
+
+    Attributes:
+        result: The run.
+        logger: The group ``logger`` of its configuration.
+        folder: Where its logger writes.
+        config: Its configuration, for W&B.
+        figures: Its figures by name.
+        resumed: Whether it goes on from a checkpoint, and so continues a W&B run.
+        logged: The last step that its logger has from before.
+        tables: Whether W&B gets its path and error budget as tables too.
+    """
+
+    result: RunResult
+    logger: Mapping[str, Any]
+    folder: Path
+    config: Mapping[str, Any]
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    resumed: bool = False
+    logged: int = -1
+    tables: bool = True
+
+
+def log_each(runs: Sequence[ToLog]) -> list[int]:
+    """Log finished runs, each through its own logger; returns the last step that each logger has now.
+
+    A kind of logger that raises is left out from then on, with one warning: what is logged is in the run folders too, and
+    one that cannot reach its server would be waited for again and again.
+    """
+    broken: set[str] = set()
+    logged = [run.logged for run in runs]
+    for i, run in enumerate(runs):
+        name = run.logger["name"]
+        if name == "none" or name in broken:
+            continue
+        try:
+            with loggers.open_logger(run.logger, run.folder, run.config, run.resumed) as logger:
+                loggers.log_history(logger, run.result.history, run.logged)
+        except Exception as error:
+            broken.add(name)
+            why = " ".join(str(error).split())
+            text = f"logger={name} failed and is left out for {len(runs) - i} of {len(runs)} runs: {why}"
+            warnings.warn(text, DataWarning, stacklevel=2)
+            continue
+        logged[i] = int(run.result.history["step"][-1])
+        code = 3 if run.result.status.ended_badly else 0
+        loggers.finish_logger(logger, run.result.summary, run.figures, code, run.result.history if run.tables else None)
+    return logged
+
+
+def _is_one(config: Mapping[str, Any]) -> bool:
+    return config["logger"]["name"] == "wandb" and config["ensemble"]["wandb"] == "one"
+
+
+def open_logger(
+    config: Mapping[str, Any], place: RunFolder, resumed: bool = False
+) -> contextlib.AbstractContextManager[Any]:
+    """The logger that follows the whole ensemble while it trains (one W&B run), or None; closed when an error leaves it."""
+    if not _is_one(config):
+        return contextlib.nullcontext()
+    return loggers.open_logger(config["logger"], place.path, config, resumed)
+
+
+def close_loggers(
+    logger: Any,
+    result: EnsembleResult,
+    figures: Mapping[str, Path],
+    resumed: bool = False,
+    logged: Sequence[int | None] | None = None,
+) -> list[int] | None:
+    """Send what a finished ensemble adds, and close its loggers.
+
+    With one W&B run: the tables ``networks`` and ``trajectory``, the summary and the figures. Else every network gets a
+    logger of its own, with its recorded steps and its summary.
+
+    Args:
+        logger: What :func:`open_logger` opened.
+        result: The ensemble.
+        figures: Its figures by name.
+        resumed: Whether it goes on from a checkpoint.
+        logged: The last steps that the networks' own loggers have, from the checkpoint.
+
+    Returns:
+        The last steps that the networks' own loggers have now; None without such loggers.
+    """
+    config = result.config
+    if _is_one(config):
+        flat = {key: value for key, value in result.summary.items() if key != "networks"}
+        tables = lambda: {"networks": _networks_table(result), "trajectory": _trajectory_table(result)}  # noqa: E731
+        loggers.finish_logger(logger, flat, figures, 3 if result.status.ended_badly else 0, tables=tables)
+        return None
+    if config["logger"]["name"] == "none":
+        return None
+    if result.folder is None:
+        raise RuntimeError("an ensemble with loggers has a folder")
+    before = [loggers.logged_before(config["logger"], step) for step in logged or [None] * len(result)]
+    places = [result.folder / "networks" / str(i) for i in range(len(result))]
+    members = member_configs(config)
+    return log_each(
+        [
+            ToLog(network, _named(result, i), places[i], members[i], {}, resumed, before[i], tables=False)
+            for i, network in enumerate(result)
+        ]
+    )
+
+
+def _named(result: EnsembleResult, i: int) -> dict[str, Any]:
+    """The logger's configuration for one network: W&B runs of an ensemble are a group."""
+    config = dict(result.config["logger"])
+    if config["name"] == "wandb" and result.folder is not None:
+        name = config["run_name"] or result.folder.name
+        config["group"] = config["group"] or name
+        config["run_name"] = f"{name}-{i}"
+        config["run_id"] = None if config["run_id"] is None else f"{config['run_id']}-{i}"
+    return config
+
+
+def _networks_table(result: EnsembleResult) -> Any:
+    import wandb
+
+    rows = network_rows(result.networks)
+    return wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+
+
+def _trajectory_table(result: EnsembleResult) -> Any:
+    """The recorded steps of all networks, every so many of them where they are too many."""
+    import wandb
+
+    names = list(dict.fromkeys(name for network in result for name in network.history))
+    total = sum(len(network.history["step"]) for network in result)
+    stride = max(1, -(-total // TABLE_ROWS))
+    data = []
+    for i, network in enumerate(result):
+        columns = [network.history.get(name) for name in names]
+        for k in np.unique(np.r_[0 : len(network.history["step"]) : stride, len(network.history["step"]) - 1]):
+            data.append([i, *(None if values is None else float(values[k]) for values in columns)])
+    return wandb.Table(columns=["network", *names], data=data)
