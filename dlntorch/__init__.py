@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dlntorch._version import __version__
+
 if TYPE_CHECKING:
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from dlntorch.run import load_run as load_run
     from dlntorch.run import train as train
     from dlntorch.run import train_ensemble as train_ensemble
-
-__version__ = "0.1.0"
 
 _HOME = {
     "DiagonalLinearNetwork": "dlntorch.model.network",
@@ -98,4 +98,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What is proved about the distance of descent from the flow: the theorem and the certificate."""

@@ -1,0 +1,1 @@
+"""The commands: what they accept, print and return, and how a run is resumed or repeated."""

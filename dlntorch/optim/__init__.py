@@ -1,0 +1,1 @@
+"""How far a step goes, and which way."""

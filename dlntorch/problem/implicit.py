@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from dlntorch.numerics.validation import InputError, check_count, check_number
-from dlntorch.problem import Problem
 from dlntorch.problem.operators import Operator, PartialCosine, PartialFourier, SparseOperator
+from dlntorch.problem.problem import Problem
 from dlntorch.problem.synthetic import planted_values
 
 __all__ = ["partial_cosine", "partial_fourier", "sparse_csr"]

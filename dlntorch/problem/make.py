@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from dlntorch.numerics.validation import InputError
-from dlntorch.problem import Problem, implicit, paper, real, synthetic
+from dlntorch.problem import implicit, paper, real, synthetic
+from dlntorch.problem.problem import Problem
 from dlntorch.problem.readers import load_problem
 
 __all__ = ["GENERATORS", "make_problem"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlntorch.numerics.validation import check_number
-from dlntorch.problem import Problem
+from dlntorch.problem.problem import Problem
 
 __all__ = ["kink", "line", "plane", "random"]
 

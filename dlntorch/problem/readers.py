@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from dlntorch.numerics.validation import InputError, check_count
-from dlntorch.problem import Problem, formats
+from dlntorch.problem import formats
 from dlntorch.problem.formats import FileProblem
 from dlntorch.problem.operators import operator_from_arrays
+from dlntorch.problem.problem import Problem
 from dlntorch.problem.table import read_csv
 from dlntorch.problem.table_columns import OptionError, TableOptions
 

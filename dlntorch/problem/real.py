@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlntorch.numerics.validation import InputError, check_count, check_unmasked
-from dlntorch.problem import Problem
+from dlntorch.problem.problem import Problem
 
 __all__ = ["diabetes", "digit_image", "digits"]
 

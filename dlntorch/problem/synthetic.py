@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from dlntorch.numerics.validation import InputError, check_count, check_number
-from dlntorch.problem import Problem
+from dlntorch.problem.problem import Problem
 
 __all__ = ["gaussian", "ill_conditioned", "planted_values", "rank_deficient", "sparse"]
 

@@ -156,7 +156,7 @@ def _run_in(
     draw: Callable[[EnsembleResult], Mapping[str, Path]],
 ) -> EnsembleResult:
     """:func:`run_ensemble_experiment` in an open folder."""
-    from dlntorch.trackers.ensemble_loggers import close_loggers, open_logger
+    from dlntorch.run.ensemble_loggers import close_loggers, open_logger
     from dlntorch.training.callbacks import CheckpointCallback, EnsembleCallback, SignalCallback, make_progress_bar
     from dlntorch.training.fit import fit_descent
 

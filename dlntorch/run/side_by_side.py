@@ -28,9 +28,9 @@ from dlntorch.run.open_numbers import new_descent
 from dlntorch.run.references import References, references_of_many
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
+from dlntorch.run.side_by_side_folders import SideBySideFolders
 from dlntorch.run.single import Plan, plan_run, resumed_plan, training_options
 from dlntorch.store.folder import RunFolder
-from dlntorch.sweep.packing import PackFolders
 from dlntorch.system.queue import requeue_slurm_job
 from dlntorch.training.certified import refined
 from dlntorch.training.descent import Descent
@@ -249,7 +249,7 @@ def _run_in(
     if places is not None:
         announce_sources(problems)
     with numeric_threads("auto", max(problems, key=lambda problem: problem.m * problem.n)):
-        folders = None if places is None else PackFolders(configs, problems, places)
+        folders = None if places is None else SideBySideFolders(configs, problems, places)
         states = None if folders is None else folders.read()
         importing = None if "lightning.pytorch" in sys.modules else partial(import_libraries, {"name": "none"})
         trained = Trained(plan_together(configs, problems, True, importing, states))

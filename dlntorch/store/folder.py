@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import yaml
 
-from dlntorch import __version__
+from dlntorch._version import __version__
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.store.identity import check_identity

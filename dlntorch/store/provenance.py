@@ -9,14 +9,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dlntorch import __version__
+from dlntorch._version import __version__
 
 __all__ = ["ONLY_SHOWS", "code_version", "source_digest", "versions"]
 
 _PACKAGES = ("dlntorch", "torch", "lightning", "hydra-core", "wandb", "torchdiffeq", "scipy", "numpy", "numba")
 
 #: Parts of the package that only show or launch what is computed.
-ONLY_SHOWS = ("report", "studies", "command_line.py", "study_command.py", "messages.py", "__main__.py")
+ONLY_SHOWS = ("report", "studies", "cli", "__main__.py")
 
 
 @cache

@@ -22,7 +22,7 @@ __all__ = ["PointCache", "code_version"]
 
 _LIBRARIES = ("torch", "numpy", "scipy", "numba")
 #: What cannot change a row.
-_NOT_COMPUTING = (*ONLY_SHOWS, "callbacks.py")
+_NOT_COMPUTING = (*ONLY_SHOWS, "sweep", "trackers")
 
 
 @cache

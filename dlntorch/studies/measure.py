@@ -47,8 +47,9 @@ def radau_limit(problem: Problem, p: float, alpha: float, rtol: float = 1e-11) -
     """ψ of the flow, integrated by scipy's Radau until ‖Aψ − y‖ = 1e-12 ‖y‖; None where it did not get there.
 
     An independent route to ψ_α(∞), for problems whose tail is exponential: the 2n numbers log(θ±/α), of which
-    d log θ±/dt = ±p θ±^{p−2} Aᵀ(y − Aψ), with no closed form and nothing of :mod:`dlntorch.dynamics`. In log θ a
-    relative tolerance holds for the smallest parameters too; in θ itself atol = 5e-15 would be needed.
+    d log θ±/dt = ±p θ±^{p−2} Aᵀ(y − Aψ), with no closed form and nothing of
+    :mod:`dlntorch.flow` or :mod:`dlntorch.limit`. In log θ a relative tolerance holds for the smallest parameters too;
+    in θ itself atol = 5e-15 would be needed.
     """
     A, y, n = problem.A.numpy(), problem.y.numpy(), problem.n
     gram, correlation = A.T @ A, A.T @ y

@@ -1,0 +1,1 @@
+"""Who looks on while a run trains: W&B, CSV, TensorBoard, or nobody."""

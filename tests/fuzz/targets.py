@@ -1,6 +1,7 @@
 """What is fuzzed: every reader of files, and every key of the configuration.
 
-A target takes hostile input and must return or raise :class:`~dlntorch.numerics.validation.InputError` with a message of one line.
+A target takes hostile input and must return or raise :class:`~dlntorch.numerics.validation.InputError` with one line.
+
 Anything else is a finding. :data:`TARGETS` maps a name to a function of a random generator that makes one input and tries
 it; each is deterministic in the generator's seed.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.mutation``: does a test fail when a line of ``dlntorch/dynamics`` or ``dlntorch/reference`` is wrong?
+"""``python -m tests.mutation``: does a test fail when a line of the numerical rooms is wrong?
 
 Draws a sample of mutants (cosmic-ray's operators) and runs, for each, the tests that execute the changed line, in private
 copies of the tree. Results are appended to a file as they come; mutants that are in it already are not judged again.
@@ -26,8 +26,9 @@ from tests.mutation.selection import Selection
 ROOT = Path(__file__).parents[2]
 #: Tests that can see a wrong number here, and are quick; those that start processes of their own are left out.
 TESTS = (
-    "tests/dynamics", "tests/reference", "tests/training", "tests/engine/test_fused.py", "tests/engine/test_batches.py",
-    "tests/extremes", "tests/model/test_network.py", "tests/model/test_potentials.py", "tests/model/test_metrics.py",
+    "tests/model", "tests/optim", "tests/flow", "tests/limit", "tests/reference", "tests/bounds",
+    "tests/training", "tests/engine/test_fused.py", "tests/engine/test_batches.py",
+    "tests/extremes",
 )  # fmt: skip
 
 

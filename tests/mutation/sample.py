@@ -12,7 +12,14 @@ from pathlib import Path
 
 __all__ = ["PACKAGES", "Mutant", "draw", "load", "save", "source_files"]
 
-PACKAGES = ("dlntorch/dynamics", "dlntorch/reference")
+PACKAGES = (
+    "dlntorch/model",
+    "dlntorch/optim",
+    "dlntorch/flow",
+    "dlntorch/limit",
+    "dlntorch/reference",
+    "dlntorch/bounds",
+)
 
 
 @dataclass(frozen=True)

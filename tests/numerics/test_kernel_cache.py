@@ -112,7 +112,7 @@ def test_an_edit_of_a_called_function_in_another_file_of_the_package_is_seen_on_
     """)
     printed, said = _started(program, tmp_path).communicate()
     assert (printed, said.startswith("compiling") or said == "") == ("1.0\n", True)
-    _rewrite(tmp_path / "dlntorch" / "dynamics" / "powers.py", "return 1.0 + fused", "return 3.0 + fused")
+    _rewrite(tmp_path / "dlntorch" / "numerics" / "powers.py", "return 1.0 + fused", "return 3.0 + fused")
     printed, said = _started(program, tmp_path).communicate()
     assert (printed, said.startswith("compiling") or said == "") == ("3.0\n", True)
 

@@ -19,7 +19,7 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem import GENERATORS, Problem, digit_image, make_problem, paper, real, synthetic
 from tests import problems as exact
 
-CONF = Path(__file__).parents[1] / "conf" / "problem"
+CONF = Path(__file__).parents[2] / "conf" / "problem"
 
 
 def basis_pursuit_by_linprog(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
