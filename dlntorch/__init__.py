@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dlntorch._version import __version__
 
 if TYPE_CHECKING:
+    from dlntorch.bounds.ill_posedness import ill_posedness as ill_posedness
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
     from dlntorch.model import Initialization as Initialization
@@ -50,6 +51,7 @@ _HOME = {
     "Trajectory": "dlntorch.numerics.trajectory",
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "flow_limit": "dlntorch.limit.flow_limit",
+    "ill_posedness": "dlntorch.bounds.ill_posedness",
     "integrate_flow": "dlntorch.flow.integrate",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
     "load_ensemble": "dlntorch.run",
@@ -77,6 +79,7 @@ __all__ = [
     "__version__",
     "basis_pursuit",
     "flow_limit",
+    "ill_posedness",
     "integrate_flow",
     "l1_minimizer",
     "load_ensemble",

@@ -81,9 +81,10 @@ class Programme:
                 if v:
                     return None
                 signs[at] = -signs[at]
-        return self._basis(list(columns), signs, values, unit, pivots)
+        return self.with_signs(list(columns), signs, values, unit, pivots)
 
-    def _basis(self, columns: list[int], signs: list[int], values: list[int], unit: int, pivots: int) -> Basis:
+    def with_signs(self, columns: list[int], signs: list[int], values: list[int], unit: int, pivots: int = 0) -> Basis:
+        """The basis of these columns, whose ψ is known, with the dual vector that these signs make."""
         right = [sign * (self.cost(j, sign) or 0) for j, sign in zip(columns, signs, strict=True)]
         dual, dual_unit = self.matrix.take(columns).transposed().solve(right)
         return Basis(columns, signs, values, unit, dual, dual_unit, self.matrix.transpose_times(dual), pivots)
@@ -130,7 +131,7 @@ class Programme:
         columns[best[2]], leaning[entering] = entering, sign
         values, unit = self.matrix.take(columns).solve(self.right)
         signs = [leaning[j] for j in columns]
-        return self._basis(columns, signs, values, unit, basis.pivots + 1), int(best[0] > 0)
+        return self.with_signs(columns, signs, values, unit, basis.pivots + 1), int(best[0] > 0)
 
     def feasible(self, columns: Sequence[int], leaning: Sequence[int]) -> Basis | None:
         """A feasible basis, from any; None where no vector has the allowed signs."""
