@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from dlntorch._version import __version__
 
 if TYPE_CHECKING:
-    from dlntorch.bounds.ill_posedness import ill_posedness as ill_posedness
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
     from dlntorch.model import Initialization as Initialization
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from dlntorch.problem import Problem as Problem
     from dlntorch.problem import load_problem as load_problem
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
+    from dlntorch.reference.ill_posedness import ill_posedness as ill_posedness
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
     from dlntorch.reference.selection import selected_minimizer as selected_minimizer
@@ -51,7 +51,7 @@ _HOME = {
     "Trajectory": "dlntorch.numerics.trajectory",
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "flow_limit": "dlntorch.limit.flow_limit",
-    "ill_posedness": "dlntorch.bounds.ill_posedness",
+    "ill_posedness": "dlntorch.reference.ill_posedness",
     "integrate_flow": "dlntorch.flow.integrate",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
     "load_ensemble": "dlntorch.run",

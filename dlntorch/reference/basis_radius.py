@@ -1,6 +1,6 @@
 """Bases near an optimal one, and how much the data may change before one of them stops being strict.
 
-Bases are verified in integers; norms are floats with their rounding bounded. See :mod:`dlntorch.bounds.ill_posedness`.
+Bases are verified in integers; norms are floats with their rounding bounded. See :mod:`dlntorch.reference.ill_posedness`.
 """
 
 from __future__ import annotations

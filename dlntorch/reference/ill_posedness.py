@@ -32,11 +32,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from dlntorch.bounds.basis_radius import Data, Vertex, bases_around, radius
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem import Problem
-from dlntorch.reference.exact import ExactMinimizer, ExactSystem, exact_minimizer
+from dlntorch.problem.exact_system import ExactSystem
+from dlntorch.reference.basis_radius import Data, Vertex, bases_around, radius
+from dlntorch.reference.exact import ExactMinimizer, exact_minimizer
 from dlntorch.reference.exact_simplex import Programme
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
 
@@ -336,7 +337,7 @@ class _Search:
     def _size(self, dA: np.ndarray, dy: np.ndarray) -> float:
         """The size of a change, rounded up."""
         A, y = self.problem.rationals
-        largest = max(sum(v * v for v in column) for column in zip(*A, strict=True))
+        largest = max(sum((v * v for v in column), Fraction(0)) for column in zip(*A, strict=True))
         squares = [sum(v * v for v in column if v) for column in dA.T.tolist()]
         total = sum((_root_up(square / largest) for square in squares if square), Fraction(0))
         change, right = sum(v * v for v in dy.tolist()), sum(v * v for v in y)
@@ -361,8 +362,9 @@ def _rounded(value: Fraction, unit: Fraction) -> Fraction:
     return Fraction(round(value * Fraction(2) ** exponent)) / Fraction(2) ** exponent
 
 
-def _root_up(square: Fraction) -> Fraction:
+def _root_up(square: Fraction | float) -> Fraction:
     """√square, rounded up to about 100 bits, exact where it is rational."""
+    square = Fraction(square)
     if not square:
         return Fraction(0)
     above, below = math.isqrt(square.numerator), math.isqrt(square.denominator)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import dlntorch as dln
-from dlntorch.bounds.basis_radius import _spectral
 from dlntorch.numerics.trajectory import Status
+from dlntorch.reference.basis_radius import _spectral
 from tests.problems import gaussian
 from tests.reference.brute_force import brute_force
 
