@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import InputError, check_count, check_depth, check_device, check_unmasked
+from dlntorch.numerics.validation import InputError, check_count, check_depth, check_device, check_flag, check_unmasked
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 
@@ -31,6 +31,7 @@ _DIGITS_LOST = 1e-3  # relative error of some coordinate beyond which float64 ha
 _RESIDUAL = 1e-10
 _UNRESOLVED = 1e-15  # 1 − |τ| that a rounding of A changes entirely
 _MULTIPRECISION_SIZE = 2000
+ENCLOSED_DIGITS = 30
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class FlowLimit:
         reason: One line, empty for a plain ``converged``; a tuple for a sequence of α.
         steps: Linear systems solved, in all.
         exact: With ``precision``: ψ as decimal strings with up to that many digits (a list of n, or k lists of n); else None.
+        enclosure: With ``enclosure=True``: an :class:`~dlntorch.numerics.balls.Enclosure` of ψ (or a list of k); None where
+            no precision tried proves one.
     """
 
     psi: Tensor
@@ -66,6 +69,7 @@ class FlowLimit:
     reason: Any
     steps: int
     exact: Any = None
+    enclosure: Any = None
 
     __repr__ = short_repr
 
@@ -94,6 +98,7 @@ def flow_limit(
     *,
     per_coordinate: bool = False,
     precision: int | None = None,
+    enclosure: bool = False,
     device: Any = None,
 ) -> FlowLimit:
     """ψ_α(∞) = argmin Σ q_p(ψ_i/α^p) subject to Aψ = y, by following the path in α^p downwards.
@@ -108,6 +113,8 @@ def flow_limit(
             flow then starts from θ₊ = θ₋ = alpha, elementwise.
         precision: Decimal digits: computed in multiprecision arithmetic from the float64 entries of A and y taken as
             exact. For problems with m·n <= 2000, scalar α.
+        enclosure: Whether intervals are returned, too, that provably contain ψ for the exact (A, y): with ``precision``,
+            or 30 digits.
         device: Where the result lives; None keeps the problem's device.
 
     Several problems on CUDA, or a large one, are solved there in one batch; on the CPU, a batch is a compiled loop
@@ -122,6 +129,7 @@ def flow_limit(
     depth = check_depth(p)
     problems = _as_problems(problem)
     alphas, scalar = _as_alphas(alpha, per_coordinate, problems[0].n)
+    precision = ENCLOSED_DIGITS if check_flag("enclosure", enclosure) and precision is None else precision
     digits = None if precision is None else check_count("precision", precision, at_least=15, at_most=10_000)
     if digits is not None:
         size = problems[0].m * problems[0].n
@@ -141,6 +149,13 @@ def flow_limit(
     else:
         solved = [_multiprecision(one, depth, alphas, digits) for one in problems]
     results = [_collect(answers, scalar, place) for answers in solved]
+    if enclosure and digits is not None:
+        from dlntorch.limit.enclosure import with_enclosures
+
+        sizes = alphas[:, 0].tolist()
+        results = [
+            with_enclosures(r, one, depth, sizes, digits, scalar) for r, one in zip(results, problems, strict=True)
+        ]
     return results[0] if isinstance(problem, Problem) else _stack(results)
 
 
@@ -321,7 +336,8 @@ def judge(point: PathPoint, target: float) -> tuple[Status, str]:
 def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int) -> list[_Answer]:
     from dlntorch.limit.multiprecision import limits_mp
 
-    found = limits_mp(problem.A, problem.y, p, alphas[:, 0].tolist(), dps=digits)
+    A, y = (problem.A, problem.y) if problem._rationals is None else problem.rationals_as_text
+    found = limits_mp(A, y, p, alphas[:, 0].tolist(), dps=digits)
     prefix = [] if problem.consistent else [inconsistency(problem)]
     return [
         _Answer(
@@ -378,4 +394,5 @@ def _stack(results: list[FlowLimit]) -> FlowLimit:
         reason=tuple(result.reason for result in results),
         steps=sum(result.steps for result in results),
         exact=None if results[0].exact is None else tuple(result.exact for result in results),
+        enclosure=None if results[0].enclosure is None else tuple(result.enclosure for result in results),
     )

@@ -157,6 +157,12 @@ class Problem:
         return self._rationals
 
     @property
+    def rationals_as_text(self) -> tuple[list[list[str]], list[str]]:
+        """The same as strings such as "2/7", which multiprecision arithmetic reads."""
+        A, y = self.rationals
+        return [[str(value) for value in row] for row in A], [str(value) for value in y]
+
+    @property
     def A(self) -> Tensor:
         """The matrix, shape (m, n).
 

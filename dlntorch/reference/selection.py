@@ -10,7 +10,7 @@ at 0: no coordinate of W_p vanishes on S, and a damped Newton iteration in the n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from scipy.linalg import qr, solve_triangular
 from torch import Tensor
 
 from dlntorch.numerics import extended
+from dlntorch.numerics.balls import Enclosure
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import check_depth
+from dlntorch.numerics.validation import check_depth, check_flag
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 from dlntorch.reference.faces import Face
@@ -55,6 +56,7 @@ class SelectedMinimizer:
         iterations: Newton steps taken.
         minimizer: The vertex, dual and certificate it was computed from.
         scaled: W_p of the scaled data, shape (n,), in float64 whatever the problem's dtype.
+        enclosure: With ``enclosure=True``: intervals that contain W_p; None where no precision tried proves any.
     """
 
     psi: Tensor
@@ -70,6 +72,7 @@ class SelectedMinimizer:
     iterations: int
     minimizer: L1Minimizer
     scaled: np.ndarray
+    enclosure: Enclosure | None = None
 
     __repr__ = short_repr
 
@@ -80,7 +83,9 @@ class SelectedMinimizer:
 
 
 @with_few_threads
-def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | None = None) -> SelectedMinimizer:
+def selected_minimizer(
+    problem: Problem, p: float, *, minimizer: L1Minimizer | None = None, enclosure: bool = False
+) -> SelectedMinimizer:
     """W_p(A, y) = argmin of Σ g_p(ψ_i) over the minimisers of ‖ψ‖₁ subject to Aψ = y.
 
     g_2(x) = |x| log(|x|/e), so that depth 2 selects the minimiser of maximum entropy, and g_p(x) = |x| − (p/2)|x|^{2/p}
@@ -91,6 +96,8 @@ def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | N
             :func:`~dlntorch.reference.l1_minimizer.l1_minimizer`, with the same ``reason``.
         p: Depth, any real number >= 2.
         minimizer: ``l1_minimizer(problem)``, where it has been computed already.
+        enclosure: Whether the face is decided in rational arithmetic, and intervals of 30 digits are returned, too, that
+            provably contain W_p for the exact (A, y).
 
     Returns:
         W_p with the face it lies on.
@@ -99,6 +106,8 @@ def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | N
         InputError: p is not a finite real number >= 2.
     """
     depth = check_depth(p)
+    if check_flag("enclosure", enclosure):
+        return _enclosed(problem, depth, minimizer)
     base = l1_minimizer(problem) if minimizer is None else minimizer
     form = StandardForm.of(problem)
     face = base.face
@@ -130,6 +139,18 @@ def selected_minimizer(problem: Problem, p: float, *, minimizer: L1Minimizer | N
         minimizer=base,
         scaled=x,
     )
+
+
+def _enclosed(problem: Problem, p: float, minimizer: L1Minimizer | None) -> SelectedMinimizer:
+    """W_p on the exact face, with its enclosure."""
+    from dlntorch.reference.selected_enclosure import enclosed_selection  # python-flint is an extra
+
+    known = minimizer is not None and minimizer.exact is not None
+    base = minimizer if known else l1_minimizer(problem, exact=True)
+    found = selected_minimizer(problem, p, minimizer=base)
+    if base is None or base.exact is None:
+        return found
+    return replace(found, enclosure=enclosed_selection(problem, p, base.exact, found.psi.tolist()))
 
 
 def null_space(B: np.ndarray, dimension: int) -> np.ndarray:
