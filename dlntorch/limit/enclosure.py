@@ -54,6 +54,8 @@ def enclosed_limit(
     if problem.m * problem.n > MAX_ENTRIES:
         raise InputError(f"enclosure must be False for m n > {MAX_ENTRIES}, got m n = {problem.m * problem.n}")
     system = ExactSystem.of(problem)
+    if not any(system.right) and list(plus) == list(minus):
+        return Enclosure.exactly([Fraction(0)] * problem.n, digits)
     approximate = [Fraction(value) for value in near]
     before = library.ctx.prec
     bits = _bits(p, [Fraction(v) for v in (*plus, *minus)], approximate, digits)

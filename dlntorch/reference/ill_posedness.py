@@ -41,10 +41,11 @@ from dlntorch.reference.exact import ExactMinimizer, exact_minimizer
 from dlntorch.reference.exact_simplex import Programme
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
 
-__all__ = ["IllPosedness", "ill_posedness"]
+__all__ = ["IllPosedness", "ill_posedness", "needed_digits"]
 
 #: A change counts for ``digits`` where the minimisers of the changed problem are this far apart, relative to ‖W‖₁.
 HARMFUL = 1e-2
+_HARMLESS = "no perturbation is known whose minimisers are 1 % apart"
 _TRIED = 8
 _ENTRIES = 20_000  # of A up to which every pair of columns is a candidate
 _LARGE = 1e-6  # entries of W below this fraction of the largest are small
@@ -128,6 +129,32 @@ def ill_posedness(problem: Problem, *, minimizer: L1Minimizer | None = None) -> 
     return _Search(problem, exact).result()
 
 
+def needed_digits(problem: Problem) -> tuple[int | None, str]:
+    """``digits`` of :func:`ill_posedness` alone, without proofs; or None and the reason."""
+    exact = exact_minimizer(problem, start=_rough(problem))
+    if exact is None or not exact.unique:
+        return None, "the minimiser is not unique: no number of digits is enough"
+    if not exact.value:
+        return None, "y, or its projection on range(A), is 0: so is the minimiser"
+    search = _Search(problem, exact)
+    harmful = [c.size for c in search.candidates() if c.spread >= HARMFUL and c.size > 0]
+    if not harmful:
+        return None, _HARMLESS
+    return _digits(min(harmful)), ""
+
+
+def _rough(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """An answer in floats to start from."""
+    found = l1_minimizer(problem)
+    psi, dual = (part.detach().cpu().double().numpy() for part in (found.psi, found.dual))
+    return psi, problem.A.detach().cpu().double().numpy().T @ dual
+
+
+def _digits(distance: float) -> int:
+    """Digits at which a number of size one is known better than ``distance``; 2 % more or less ask for none more."""
+    return max(0, math.ceil(-math.log10(distance) - 0.01))
+
+
 def _unknown(status: Status, why: str) -> IllPosedness:
     return IllPosedness(0.0, None, None, None, None, None, status, why, why, why)
 
@@ -186,11 +213,11 @@ class _Search:
     def result(self) -> IllPosedness:
         start = self.start
         lower, why_lower = self._lower(start)
-        candidates = self._candidates(start)
+        candidates = self.candidates()
         best, perturbation, upper = self._verified(candidates)
         harmful = [c.size for c in candidates if c.spread >= HARMFUL]
         distance = upper if best is not None and best.spread >= HARMFUL else min(harmful, default=None)
-        digits = None if not distance else max(0, math.ceil(-math.log10(distance) - 1e-9))
+        digits = None if not distance else _digits(distance)
         return IllPosedness(
             lower=lower if upper is None else min(lower, upper),
             upper=upper,
@@ -199,7 +226,7 @@ class _Search:
             digits=digits,
             distance=distance,
             status=Status.CONVERGED,
-            reason="" if digits is not None else "no perturbation is known whose minimisers are 1 % apart",
+            reason="" if digits is not None else _HARMLESS,
             lower_reason=why_lower,
             upper_reason=""
             if best is not None
@@ -224,9 +251,9 @@ class _Search:
             return 0.0, f"rank(A) = {self.exact.rank} < m: any change of A may raise the rank, and the minimiser jumps"
         return radius(self.data, start)
 
-    def _candidates(self, start: Vertex) -> list[_Candidate]:
+    def candidates(self) -> list[_Candidate]:
         """All moves of one column, the smallest first; of equal ones, that with the largest effect."""
-        found = []
+        start, found = self.start, []
         for vertex, x, way in bases_around(self.data, start):
             sizes, spreads = vertex.moves(x)
             for i in np.flatnonzero(np.isfinite(sizes)):

@@ -15,6 +15,7 @@ from dlntorch.model.metrics import distance, l1_gap
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
+from dlntorch.run.digits import digits_report
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions
@@ -92,6 +93,7 @@ def build_summary(
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
+    summary |= digits_report(exact, references)
     summary["advice"] = advice(exact, settings, summary, references)
     summary["signatures"] = signatures(exact, settings, status, references)
     summary["versions"] = versions()
