@@ -167,16 +167,16 @@ class _Curve:
             if psi >= 0:
                 return ((psi + root) / (2 * a)).log().mid()
             return -((root - psi) / (2 * b)).log().mid()
-        # u = a − v (ψ >= 0; b + v otherwise) solves u^{−k} = |ψ| + (a + b − u)^{−k}: Newton in log u
+        # u = a − v (ψ >= 0; b + v otherwise) <= (a + b)/2 solves u^{−k} = |ψ| + (a + b − u)^{−k}: Newton in log u
         size, width = abs(psi).mid(), (a + b).mid()
         u = ((size + width**-self.k) ** (-1 / self.k)).mid()
-        u = u if u < width else (width / 2).mid()
+        u = u if 2 * u < width else (width / 2).mid()
         for _ in range(200):
             other = ((width - u) ** -self.k).mid()
             value = -self.k * u.log() - (size + other).log()
             change = (value / (self.k + self.k * other * u / ((width - u) * (size + other)))).mid()
             moved = (u * change.exp()).mid()
-            moved = moved if moved < width else ((u + width) / 2).mid()
+            moved = moved if 2 * moved < width else (width / 2).mid()
             done = abs(change) < self.library.arb(2) ** (-40)
             u = moved
             if done:
