@@ -59,15 +59,20 @@ def family(name: str) -> Family:
         if found.perturbation is None or not found.upper or (found.spread or 0) < 0.2 or any(found.perturbation[1]):
             continue
         rows, right = problem.rationals
-        changed = [
-            [a + d for a, d in zip(row, more, strict=True)]
-            for row, more in zip(rows, found.perturbation[0].tolist(), strict=True)
-        ]
-        moved = next(j for j in range(7) if any(found.perturbation[0][:, j]))
-        ends = [exact_minimizer(Problem.from_rationals(*Family(tuple(map(tuple, changed)), tuple(right), moved).at(d)))
-                for d in (Fraction(1, 10**9), Fraction(-1, 10**9))]  # fmt: skip
-        if all(end is not None and end.unique for end in ends) and ends[0].support != ends[1].support:
-            return Family(tuple(map(tuple, changed)), tuple(right), moved)
+        steps = found.perturbation[0].tolist()
+        changed = tuple(
+            tuple(a + d for a, d in zip(row, more, strict=True)) for row, more in zip(rows, steps, strict=True)
+        )
+        base = Family(changed, tuple(right), next(j for j in range(7) if any(found.perturbation[0][:, j])))
+        if _jumps(base):
+            return base
+
+
+def _jumps(base: Family) -> bool:
+    """Whether the minimisers of both sides are unique and differ in their supports."""
+    ends = [exact_minimizer(Problem.from_rationals(*base.at(Fraction(sign, 10**9)))) for sign in (1, -1)]
+    supports = {tuple(end.support) for end in ends if end is not None and end.unique}
+    return len(supports) == 2
 
 
 def enumerated(A: list[list[Fraction]], y: list[Fraction]) -> tuple[list[Fraction], bool]:
@@ -99,5 +104,6 @@ def rounded_to_bits(number: Fraction, bits: int) -> Fraction:
     """The number to so many significant binary digits."""
     if not number:
         return number
-    exponent = bits - (abs(number.numerator).bit_length() - number.denominator.bit_length())
+    size = abs(number.numerator).bit_length() - number.denominator.bit_length()
+    exponent = bits - size - (abs(number) >= Fraction(2) ** size)
     return Fraction(round(number * Fraction(2) ** exponent)) / Fraction(2) ** exponent
