@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -70,7 +71,7 @@ def _error(
     return 0.5 * _log10(high), float((high - low) / high) / 2 if high else None
 
 
-def _binary(alpha: mp.mpf) -> int:
+def _binary(alpha: Any) -> int:
     """Places that leave 200 bits of α."""
     return 200 - int(mp.floor(mp.log(alpha, 2)))
 

@@ -31,6 +31,9 @@ from dlntorch.studies.measure import radau_limit
 
 __all__ = ["STUDY", "half_height", "rounded_away"]
 
+#: At the midpoint the error exceeds 10^(−K) by the factor 1 + |δ|, which floats round away for the smallest δ.
+ROUNDING = 1e-12
+
 ABOUT = (
     "On A = (1, 1−δ), y = √2·10^(−K)(1+|δ|), the ℓ₁-minimiser is y e₁ for δ > 0 and y e₂/(1−δ) for δ < 0: more than "
     "2·10^(−K) apart. An algorithm reads A to b binary digits. Where |δ| < 2^(−b−1) it reads (1, 1) for both signs, gives "
@@ -111,7 +114,11 @@ def _solve(problem: Problem, point: Point, scale: float) -> np.ndarray | None:
 
 
 def _row(K: int, error: float, power: float | None = None) -> Row:
-    row: Row = {"error": error, "decimals": -math.log10(error) if error > 0 else 16.0, "has_K": error <= 10.0**-K}
+    row: Row = {
+        "error": error,
+        "decimals": -math.log10(error) if error > 0 else 16.0,
+        "has_K": error < 10.0**-K * (1 - ROUNDING),
+    }
     row["has_K_minus_1"] = error <= 10.0 ** (1 - K)
     return row if power is None else {**row, "power": power}
 
