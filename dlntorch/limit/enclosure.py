@@ -154,9 +154,9 @@ class _Curve:
             start = middle(weighted * self.transposed).solve(middle(weighted * v + residual))
         except (ZeroDivisionError, ValueError):
             return None
-        tiny = self.library.arb(2) ** (-self.library.ctx.prec) * max(a.mid() for a in self.plus)
-        found = polished(self, start, tiny)
-        box = None if found is None else enclose_root(self, found)
+        unit = max(a.mid() for a in self.plus)
+        found = polished(self, start, self.library.arb(2) ** (-self.library.ctx.prec) * unit)
+        box = None if found is None else enclose_root(self, found, unit)
         return None if box is None else self.psi(self.transposed * box)
 
     def _inverse(self, i: int, psi: Any) -> Any:

@@ -160,8 +160,14 @@ def polished(system: Callable[[Any], tuple[Any, Any]], start: Any, accurate: Any
     return None
 
 
-def enclose_root(system: Callable[[Any], tuple[Any, Any]], approximate: Any) -> Any | None:
-    """A box (r, 1) that provably contains a root of F, exactly one; None where this precision does not prove it."""
+def enclose_root(system: Callable[[Any], tuple[Any, Any]], approximate: Any, unit: Any) -> Any | None:
+    """A box (r, 1) that provably contains a root of F, exactly one; None where this precision does not prove it.
+
+    Args:
+        system: As in :func:`polished`.
+        approximate: λ, without radii.
+        unit: A size of λ: where the approximation is the root itself, a box of this size times the rounding is tried.
+    """
     library = flint_library()
     try:
         value, slope = system(approximate)
@@ -173,7 +179,7 @@ def enclose_root(system: Callable[[Any], tuple[Any, Any]], approximate: Any) -> 
         _WIDENED * s.abs_upper() + tiny * x.abs_upper()
         for s, x in zip(step.entries(), approximate.entries(), strict=True)
     ]
-    largest = max(radii, key=_log)
+    largest = max([*radii, tiny * unit], key=_log)
     radii = [r if r > 0 else largest for r in radii]
     for _ in range(3):
         box = library.arb_mat(

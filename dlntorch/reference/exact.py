@@ -230,14 +230,22 @@ def _vertices(
 def exactly(
     problem: Problem,
     found: L1Minimizer,
-    weights: tuple[Sequence[float], Sequence[float]] | None = None,
+    weights: Any = None,
     nonnegative: bool = False,
 ) -> L1Minimizer:
-    """The answer in floats replaced by the exact one, rounded once; ``found.exact`` holds the fractions."""
+    """The answer in floats replaced by the exact one, rounded once; ``found.exact`` holds the fractions.
+
+    Args:
+        problem: The data (A, y).
+        found: The answer in floats, for the same weights.
+        weights: (n,) or a pair (w₊, w₋) of them, as ``found`` was computed with; taken as exact.
+        nonnegative: Likewise.
+    """
     psi = found.psi.detach().cpu().double().numpy()
     tau = problem.A.detach().cpu().double().numpy().T @ found.dual.detach().cpu().double().numpy()
     usable = bool(np.isfinite(psi).all() and np.isfinite(tau).all())
-    answer = exact_minimizer(problem, weights, nonnegative, (psi, tau) if usable else None)
+    pair = None if weights is None else _pair(weights, problem.n)
+    answer = exact_minimizer(problem, pair, nonnegative, (psi, tau) if usable else None)
     if answer is None:
         why = "no psi >= 0 has A psi = y: exact arithmetic proves it"
         return replace(found, status=Status.FAILED, unique=None, reason=why, exact=None)
@@ -260,14 +268,29 @@ def exactly(
         unique=answer.unique,
         status=Status.CONVERGED,
         reason="; ".join(reasons),
-        face=_scaled_face(found, answer, vertex),
+        face=_scaled_face(found, answer),
         error=0.0,
         exact=answer,
     )
 
 
-def _scaled_face(found: L1Minimizer, answer: ExactMinimizer, vertex: torch.Tensor) -> Any:
-    """The exact face in the units of the scaled problem, which is what selection starts from."""
+def _pair(weights: Any, n: int) -> tuple[list[float], list[float]]:
+    """w₊ and w₋ as lists."""
+    pair = weights if isinstance(weights, tuple | list) and len(weights) == 2 and n != 2 else (weights, weights)
+    if isinstance(weights, tuple) and len(weights) == 2 and not isinstance(weights[0], int | float):
+        pair = weights
+    plus, minus = ([float(w) for w in side] for side in pair)
+    return plus, minus
+
+
+def _scaled_face(found: L1Minimizer, answer: ExactMinimizer) -> Any:
+    """The exact face in the units of the scaled problem, which is what selection starts from.
+
+    Its scaling is one power of two for all coordinates; weights may have scaled each of its own, and the float face stays
+    where it has the exact support.
+    """
+    if found.face.support.tolist() == answer.support:
+        return replace(found.face, dimension=answer.dimension, unique=answer.unique, reason="")
     size = float(np.abs(found.face.interior).max(initial=0.0))
     largest = max((abs(v) for v in found.psi.detach().cpu().double().tolist()), default=0.0)
     exponent = round(math.log2(largest / size)) if size > 0 and largest > 0 and math.isfinite(largest) else 0

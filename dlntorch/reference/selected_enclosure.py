@@ -113,9 +113,10 @@ class _Face:
     def enclose(self, near: list[float]) -> list[Any] | None:
         self._matrices()
         start = self._start(near)
+        unit = arb_of(max(self.inside))
         tiny = self.library.arb(2) ** (-self.library.ctx.prec)
-        found = None if start is None else polished(self, start, tiny * arb_of(max(self.inside)))
-        box = None if found is None else enclose_root(self, found)
+        found = None if start is None else polished(self, start, tiny * unit)
+        box = None if found is None else enclose_root(self, found, unit)
         return None if box is None else (self.origin + self.N * box).entries()
 
     def _start(self, near: list[float]) -> Any | None:

@@ -101,6 +101,14 @@ def test_selected_minimiser_on_random_faces() -> None:
                 assert abs(sum(a * v for a, v in zip(row, inside, strict=True)) - value) <= Fraction(1, 10**24)
 
 
+@pytest.mark.parametrize(
+    ("A", "y", "psi"), [([[1, 1]], [-2], [-1, -1]), ([[1, 0, 0], [-2, -1, 1]], [1, 0], [1, -1, 1])]
+)
+def test_where_the_start_is_the_root_itself(A, y, psi) -> None:
+    for p in (2, 3):
+        assert dln.selected_minimizer(dln.Problem(A, y), p, enclosure=True).enclosure.contains(psi)
+
+
 def test_unique_minimisers_are_their_own_enclosure() -> None:
     found = dln.selected_minimizer(gaussian(3, 7, 1), 3, enclosure=True)
     assert found.enclosure.width == 0
