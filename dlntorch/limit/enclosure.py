@@ -14,6 +14,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
+from dlntorch.model import Parametrization, Power
 from dlntorch.numerics.balls import Enclosure, arb_of, enclose_root, is_fine, middle, needs_flint, polished
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
@@ -72,13 +75,20 @@ def enclosed_limit(
 
 
 def with_enclosures(
-    found: FlowLimit, problem: Problem, p: float, alphas: Sequence[float], digits: int, scalar: bool
+    found: FlowLimit,
+    problem: Problem,
+    parametrization: Parametrization,
+    starts: Sequence[Tensor],
+    digits: int,
+    scalar: bool,
 ) -> FlowLimit:
-    """The multiprecision limits with an enclosure for each α, whose middle is what ``exact`` then shows."""
+    """The multiprecision limits with an enclosure for each start θ(0) (2, n), whose middle is what ``exact`` then shows."""
+    if not isinstance(parametrization, Power):
+        raise InputError(f"enclosure must be False with another parametrization than a depth, got {parametrization!r}")
     decimals = [found.exact] if scalar else list(found.exact)
     enclosures = [
-        enclosed_limit(problem, p, [a] * problem.n, [a] * problem.n, near, digits)
-        for a, near in zip(alphas, decimals, strict=True)
+        enclosed_limit(problem, parametrization.p, start[0].tolist(), start[1].tolist(), near, digits)
+        for start, near in zip(starts, decimals, strict=True)
     ]
     shown = [near if e is None else e.decimals() for e, near in zip(enclosures, decimals, strict=True)]
     if scalar:

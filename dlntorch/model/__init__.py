@@ -2,6 +2,7 @@
 
 from dlntorch.model.curve_mirror import CurveMirror
 from dlntorch.model.initialization import Initialization
+from dlntorch.model.linear import DiagonalLinear
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization, as_parametrization, check_start
 from dlntorch.model.power import Entropy, Nonnegative, Power
@@ -9,6 +10,7 @@ from dlntorch.model.product import Product
 
 __all__ = [
     "CurveMirror",
+    "DiagonalLinear",
     "Entropy",
     "Initialization",
     "Mirror",

@@ -26,6 +26,7 @@ __all__ = [
     "check_dtype",
     "check_flag",
     "check_number",
+    "check_real",
     "check_times",
     "check_unmasked",
 ]
@@ -52,6 +53,7 @@ def check_number(
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    below: float | None = None,
 ) -> float:
     """Return ``value`` as a finite float within the bounds, or raise :class:`InputError`.
 
@@ -61,11 +63,13 @@ def check_number(
         above: Exclusive lower bound.
         at_least: Inclusive lower bound.
         at_most: Inclusive upper bound.
+        below: Exclusive upper bound.
     """
     bounds = [
         f"> {above:g}" if above is not None else "",
         f">= {at_least:g}" if at_least is not None else "",
         f"<= {at_most:g}" if at_most is not None else "",
+        f"< {below:g}" if below is not None else "",
     ]
     rule = f"{name} must be a finite real number {' and '.join(b for b in bounds if b)}".rstrip()
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -79,6 +83,7 @@ def check_number(
         and (above is None or number > above)
         and (at_least is None or number >= at_least)
         and (at_most is None or number <= at_most)
+        and (below is None or number < below)
     )
     if not within:
         raise InputError(f"{rule}, got {_shown(value)}")
@@ -138,6 +143,16 @@ def check_times(t: Any) -> np.ndarray:
     if np.any(np.diff(times) <= 0):
         raise InputError(f"t must be sorted in strictly increasing order, got {_shown(times.tolist())}")
     return times
+
+
+def check_real(name: str, value: Any) -> None:
+    """Refuse a complex tensor or array, and say what problem its real and imaginary parts make."""
+    is_complex = value.is_complex() if isinstance(value, torch.Tensor) else getattr(value, "dtype", None)
+    if is_complex is True or getattr(is_complex, "kind", "") == "c":
+        raise InputError(
+            f"{name} must be real, got complex numbers: stack A as [[Re A, -Im A], [Im A, Re A]] and y as [Re y, Im y]; "
+            "the norm is then Σ|Re ψ_i| + |Im ψ_i|, another one than Σ|ψ_i|"
+        )
 
 
 def check_unmasked(name: str, value: Any) -> None:

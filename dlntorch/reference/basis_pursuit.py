@@ -21,11 +21,16 @@ from dlntorch.numerics.validation import (
     check_device,
     check_dtype,
     check_number,
+    check_real,
     check_unmasked,
 )
+from dlntorch.problem.problem import norm
 from dlntorch.reference.basis_pursuit_batched import Start, starts
+from dlntorch.reference.basis_pursuit_noise import follow_with_noise
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
+from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason, nonnegative_least_squares
 from dlntorch.reference.scaling import Answer, ScaledProblem
+from dlntorch.reference.weights import Weights
 
 __all__ = ["BasisPursuitResult", "basis_pursuit"]
 
@@ -80,6 +85,9 @@ class BasisPursuitResult:
 def basis_pursuit(
     A: Any,
     y: Any,
+    weights: Any = None,
+    nonnegative: bool = False,
+    noise: float = 0.0,
     *,
     tol: float = 1e-9,
     max_iterations: int = 100,
@@ -88,9 +96,15 @@ def basis_pursuit(
 ) -> BasisPursuitResult:
     """Solve min ‖x‖₁ subject to Ax = y, with a certificate: a feasible x, a λ with |Aᵀλ| <= 1, and their gap.
 
+    With weights the norm is Σ w₊x⁺ + w₋x⁻, and −w₋ <= Aᵀλ <= w₊.
+
     Args:
         A: Matrix (m, n) or batch of matrices (B, m, n): tensor or array-like, real and finite, any rank.
         y: Right-hand side (m,), or (B, m): one for each matrix, or several for one matrix.
+        weights: w > 0, shape (n,), or a pair (w₊, w₋) of them, for positive and for negative entries; None for ones.
+        nonnegative: Whether x >= 0. Where no such x has Ax = y the status is ``failed``, and x is where nonnegative
+            least squares lies.
+        noise: ε >= 0: subject to ‖Ax − y‖₂ <= ε. The bound that λ proves is then yᵀλ − ε‖λ‖₂, and so is the gap.
         tol: Largest relative duality gap, and largest bound of its error (or 1e-12), that count as converged, > 0. The
             crossover usually ends at 1e-14.
         max_iterations: Bound on the Newton matrices of each problem; at most 100 + 2m simplex pivots follow the last.
@@ -107,9 +121,16 @@ def basis_pursuit(
         derivatives flow through the result.
 
     Raises:
-        InputError: A or y is empty, not finite, complex or of the wrong shape; tol or max_iterations out of range.
+        InputError: A or y is empty, not finite, complex or of the wrong shape; weights not > 0 or of the wrong length;
+            noise, tol or max_iterations out of range.
+
+    Example:
+        >>> basis_pursuit([[1.0, 2.0, 2.0]], [4.0]).x.tolist() in ([0.0, 2.0, 0.0], [0.0, 0.0, 2.0])
+        True
+        >>> basis_pursuit([[1.0, 2.0, 2.0]], [4.0], weights=[1.0, 3.0, 4.0]).x.tolist()
+        [4.0, 0.0, 0.0]
     """
-    tol = check_number("tol", tol, above=0)
+    tol, noise = check_number("tol", tol, above=0), check_number("noise", noise, at_least=0)
     max_iterations = check_count("max_iterations", max_iterations)
     kind = check_dtype(dtype)
     place = A.device if device is None and isinstance(A, Tensor) else check_device(device)
@@ -119,17 +140,25 @@ def basis_pursuit(
     eps = max(eps_A, eps_y)
     shared = matrices.ndim == 2
     rows = np.atleast_2d(sides)
-    first = ScaledProblem(matrices, eps) if shared else None
-    scaled = [first or ScaledProblem(matrices[i], eps) for i in range(len(rows))]
+    weighting = Weights.of(weights, matrices.shape[-1], nonnegative)
+    if noise > 0:
+        given = [matrices] * len(rows) if shared else list(matrices)
+        answers = [_noisy(*each, noise, weighting, tol, max_iterations) for each in zip(given, rows, strict=True)]
+        return _collect(answers, sides.ndim == 1, kind, place)
+    first = ScaledProblem(matrices, eps, weighting) if shared else None
+    scaled = [first or ScaledProblem(matrices[i], eps, weighting) for i in range(len(rows))]
     begun: list[Start | None] = [None] * len(rows)
     work = matrices.shape[-1] * matrices.shape[-2] ** 2
-    if isinstance(A, Tensor) and A.device.type != "cpu" and len(rows) > 1:
+    if weighting.plain and isinstance(A, Tensor) and A.device.type != "cpu" and len(rows) > 1:
         begun = _begin_together(scaled, rows, max_iterations, A.device)
-    elif len(rows) >= _SEVERAL and work <= _TINY:
+    elif weighting.plain and len(rows) >= _SEVERAL and work <= _TINY:
         begun = _begin_together(scaled, rows, max_iterations, torch.device("cpu"))
     answers = [
         _solve(one, side, tol, max_iterations, start) for one, side, start in zip(scaled, rows, begun, strict=True)
     ]
+    if nonnegative:
+        given = [matrices] * len(rows) if shared else list(matrices)
+        answers = [_admitted(*each) for each in zip(answers, scaled, given, rows, strict=True)]
     return _collect(answers, sides.ndim == 1, kind, place)
 
 
@@ -160,7 +189,7 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
         return scaled.zero_answer()
     if scaled.path is None:
         scaled.path = PathProblem(scaled.reduced)
-    outcome = follow(scaled.path, b, tol, max_iterations, start)
+    outcome = follow(scaled.path, b, tol, max_iterations, start, scaled.weights.costs)
     answer = scaled.restore(outcome.vertex.x, outcome.vertex.dual)
     answer.iterations = outcome.iterations
     if answer.status is not Status.CONVERGED:
@@ -184,11 +213,74 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
     return answer
 
 
+def _noisy(A: np.ndarray, y: np.ndarray, noise: float, weights: Weights, tol: float, max_iterations: int) -> Answer:
+    """One right-hand side with noise."""
+    m, n = A.shape
+    size = float(norm(torch.from_numpy(y)))
+    if size <= noise or not np.any(A):
+        answer = Answer(np.zeros(n), np.zeros(m), primal_residual=1.0 if size else 0.0)
+        if size > noise:
+            answer.status, answer.reason = Status.FAILED, _out_of_reach(1.0, noise / size, weights)
+        return answer
+    outcome = follow_with_noise(A, y, noise, weights, tol, max_iterations)
+    answer = Answer(
+        outcome.x,
+        outcome.dual,
+        outcome.value,
+        outcome.gap,
+        outcome.residual,
+        is_vertex=outcome.is_vertex,
+        iterations=outcome.iterations,
+    )
+    if abs(outcome.gap) <= tol and outcome.residual <= noise / size + _RESIDUAL:
+        return answer
+    best = _least_distance(A, y, weights)
+    exhausted = outcome.iterations >= max_iterations
+    answer.status = Status.MAX_STEPS if exhausted else Status.FAILED
+    answer.reason = f"relative gap {outcome.gap:.1e} (tol {tol:.1e}), relative residual {outcome.residual:.6g}"
+    if best > noise / size + _RESIDUAL:
+        answer.status, answer.reason = Status.FAILED, _out_of_reach(best, noise / size, weights)
+    return answer
+
+
+def _least_distance(A: np.ndarray, y: np.ndarray, weights: Weights) -> float:
+    """The least ‖Ax − y‖/‖y‖ of any x, or of any x >= 0."""
+    if weights.costs.one_sided:
+        return nonnegative_least_squares(A, y)[1]
+    return float(np.linalg.norm(y - A @ np.linalg.lstsq(A, y, rcond=None)[0]) / np.linalg.norm(y))
+
+
+def _out_of_reach(best: float, noise: float, weights: Weights) -> str:
+    what = "x >= 0" if weights.costs.one_sided else "x"
+    return f"no {what} has ‖Ax − y‖ <= noise: the least is {best:.6g} ‖y‖, and noise is {noise:.6g} ‖y‖"
+
+
+def _admitted(answer: Answer, scaled: ScaledProblem, A: np.ndarray, y: np.ndarray) -> Answer:
+    """The answer with x >= 0, or nonnegative least squares where they show that there is none."""
+    if answer.status is Status.CONVERGED or not np.any(y):
+        return answer
+    x, residual = nonnegative_least_squares(A, y)
+    if residual <= INFEASIBLE:
+        return answer
+    return Answer(
+        x,
+        np.zeros(y.size),
+        value=float(x.sum()),
+        gap=1.0,
+        primal_residual=residual,
+        is_vertex=scaled.independent(x[scaled.columns]),
+        status=Status.FAILED,
+        reason=infeasible_reason(residual),
+        iterations=answer.iterations,
+    )
+
+
 def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tuple[np.ndarray, float]:
     """A finite float64 array with an admitted number of dimensions, and the precision it came in."""
     check_unmasked(name, value)
+    check_real(name, value)
     if isinstance(value, Tensor):
-        if value.is_complex() or value.layout != torch.strided:
+        if value.layout != torch.strided:
             raise InputError(f"{name} must be a dense real tensor, got {value.dtype} with layout {value.layout}")
         coarse = value.dtype in (torch.float32, torch.float16, torch.bfloat16)
         array = value.detach().to(device="cpu", dtype=torch.float64).numpy()
@@ -203,6 +295,7 @@ def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tupl
             raise InputError(
                 f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
             ) from None
+        check_real(name, raw)
         if raw.dtype.kind not in "fiub":
             raise InputError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
         coarse = raw.dtype in (np.float32, np.float16)

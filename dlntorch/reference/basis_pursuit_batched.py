@@ -137,6 +137,11 @@ def starts(A: Tensor, y: Tensor, max_iterations: int) -> list[Start | None]:
     fields = [part.cpu().numpy() for part in (batch.plus, batch.minus, batch.u, batch.v, batch.dual)]
     sizes, counts = batch.size.tolist(), iterations.tolist()
     return [
-        Start(State(*(np.array(part[i]) for part in fields)), sizes[i], counts[i]) if good else None
+        Start(_state([np.array(part[i]) for part in fields]), sizes[i], counts[i]) if good else None
         for i, good in enumerate(sound.tolist())
     ]
+
+
+def _state(fields: list[np.ndarray]) -> State:
+    plus, minus, u, v, dual = fields
+    return State(plus, minus, u, v, dual)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlntorch.reference.costs import PLAIN, Costs
 from dlntorch.reference.crossover import Basis, Support, Vertex, certify, leading_basis, push, simplex
 
 __all__ = ["Finish", "State"]
@@ -22,24 +23,29 @@ SMALL = 40  # rows up to which an attempt costs less than an iteration's overhea
 
 @dataclass
 class State:
-    """A strictly interior primal-dual point: x₊, x₋ > 0, u = 1 − τ > 0, v = 1 + τ > 0, λ."""
+    """A strictly interior primal-dual point: x₊, x₋ > 0, u = c₊ − τ > 0, v = c₋ + τ > 0, λ; x₋ = 0, v = ∞ for x >= 0."""
 
     plus: np.ndarray
     minus: np.ndarray
     u: np.ndarray
     v: np.ndarray
     dual: np.ndarray
+    one_sided: bool = False
 
     @property
     def psi(self) -> np.ndarray:
         return self.plus - self.minus
 
     @property
-    def tau(self) -> np.ndarray:
-        return 0.5 * (self.v - self.u)
+    def sides(self) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        """(x₊, u, 1) and (x₋, v, −1), as far as they are variables."""
+        upper = (self.plus, self.u, 1.0)
+        return [upper] if self.one_sided else [upper, (self.minus, self.v, -1.0)]
 
     @property
     def mu(self) -> float:
+        if self.one_sided:
+            return float(self.plus @ self.u) / self.u.size
         return float(self.plus @ self.u + self.minus @ self.v) / (2 * self.u.size)
 
 
@@ -50,10 +56,11 @@ class Finish:
         A: Shape (m, n), full row rank.
         y: Shape (m,).
         tol: Bound on the relative duality gap.
+        costs: What is minimised.
     """
 
-    def __init__(self, A: np.ndarray, y: np.ndarray, tol: float) -> None:
-        self.A, self.y, self.tol = A, y, tol
+    def __init__(self, A: np.ndarray, y: np.ndarray, tol: float, costs: Costs = PLAIN) -> None:
+        self.A, self.y, self.tol, self.costs = A, y, tol, costs
         m, n = A.shape
         self.best = Vertex(np.zeros(n), np.zeros(m), 1.0, 1.0)
         # A square A leaves nothing to find, and a small one is cheap to try.
@@ -79,7 +86,7 @@ class Finish:
         m = self.A.shape[0]
         active = np.flatnonzero((state.plus > state.u) | (state.minus > state.v))
         if self.support is None and 0 < active.size <= 0.6 * m:
-            self.support = Support.covering(self.A, self.y, active)
+            self.support = Support.covering(self.A, self.y, active, self.costs)
             if self.support is not None and self._offer_support(self.support, state):
                 return True
         near = 0.6 * m < active.size <= 2 + 1.035 * m and gap <= self.next_near
@@ -95,7 +102,7 @@ class Finish:
             return False
         _, zero = basis.values(self.y)
         if zero.any():
-            self.support = Support(self.A, self.y, basis.columns[~zero])
+            self.support = Support(self.A, self.y, basis.columns[~zero], self.costs)
             if self._offer_support(self.support, state):
                 return True
         if last:
@@ -103,27 +110,46 @@ class Finish:
         return not zero.any() and self._pivot(state, basis, 20 + self.A.shape[0] // 5)
 
     def _offer_support(self, support: Support, state: State) -> bool:
-        """The path's dual, corrected on the support."""
+        """The path's dual, corrected on the support; a support on which x is not admitted has none."""
+        if not np.all(np.isfinite(support.slope)):
+            return False
         return self._offer(support.x, support.correct(state.dual))
 
     def _pivot(self, state: State, basis: Basis, limit: int) -> bool:
-        dual, optimal, pivots = simplex(self.A, self.y, basis, state.tau, limit, self.rng)
+        tau, costs = self.costs.tau(state.u, state.v), self.costs
+        if costs.one_sided and not self._admit(basis, tau, limit):
+            return False
+        dual, optimal, pivots = simplex(self.A, self.y, basis, tau, limit, self.rng, costs)
         self.pivots += pivots
         if not optimal:
             return False
         basis.refresh()
         values, zero = basis.values(self.y)
         if not zero.any():
-            dual = basis.solve_transposed(np.sign(values))  # without the rounding of the updates
+            dual = basis.solve_transposed(costs.slope(values, basis.columns))  # without the rounding of the updates
         return self._offer_basis(basis, dual)
+
+    def _admit(self, basis: Basis, tau: np.ndarray, limit: int) -> bool:
+        """Pivot to a basis with x >= 0, by the cost Σx⁻; whether there is one."""
+        n = self.A.shape[1]
+        values, zero = basis.values(self.y)
+        if not np.any(values[~zero] < 0):
+            return True
+        _, _, pivots = simplex(self.A, self.y, basis, tau, limit, self.rng, Costs(np.zeros(n), np.ones(n)))
+        self.pivots += pivots
+        basis.refresh()
+        values, zero = basis.values(self.y)
+        return not np.any(values[~zero] < 0)
 
     def _polish(self, state: State, basis: Basis) -> bool:
         """The end of the path: push its point to a vertex, then pivot, keeping the best certificate."""
         if self._offer_basis(basis, state.dual):
             return True
+        if self.costs.one_sided:
+            return self._pivot(state, basis, 100 + 2 * self.A.shape[0])
         psi = np.where(np.abs(state.psi) > 1e-9 * np.abs(state.psi).max(), state.psi, 0.0)
         psi[basis.columns] += basis.solve(self.y - self.A @ psi)
-        push(self.A, basis, psi)
+        push(self.A, basis, psi, self.costs)
         return self._offer_basis(basis, state.dual) or self._pivot(state, basis, 100 + 2 * self.A.shape[0])
 
     def _offer_basis(self, basis: Basis, dual: np.ndarray) -> bool:
@@ -131,12 +157,12 @@ class Finish:
         x = np.zeros(self.A.shape[1])
         values, zero = basis.values(self.y)
         x[basis.columns] = np.where(zero, 0.0, values)
-        if zero.any() and self._offer(Support(self.A, self.y, basis.columns[~zero]).x, dual):
+        if zero.any() and self._offer(Support(self.A, self.y, basis.columns[~zero], self.costs).x, dual):
             return True
         return self._offer(x, dual)
 
     def _offer(self, x: np.ndarray, dual: np.ndarray) -> bool:
-        vertex = certify(self.A, self.y, x, dual)
+        vertex = certify(self.A, self.y, x, dual, self.costs)
         if not np.isfinite(vertex.gap):
             return False
         usable = vertex.residual <= RESIDUAL

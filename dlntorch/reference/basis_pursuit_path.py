@@ -4,6 +4,7 @@ Theory: the flow's limits ψ_α(∞) are a generalised central path of min ‖x�
 log barrier is its p → ∞ member: ψ = μ(1/u − 1/v), u = 1 − τ, v = 1 + τ, τ = Aᵀλ. That member is the fastest here,
 because ψ splits into x₊ − x₋ with x₊u = x₋v = μ, which Mehrotra's predictor-corrector method (SIAM J. Optim. 2, 1992)
 follows with long steps: about ten Newton matrices A D Aᵀ, D = x₊/u + x₋/v, in all, and fewer with an early crossover.
+Costs c₊, c₋ in the place of 1 change u = c₊ − τ and v = c₋ + τ, and nothing else; x >= 0 leaves x₊ and u alone.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ import scipy.linalg.lapack
 
 from dlntorch.reference.basis_pursuit_batched import Start
 from dlntorch.reference.basis_pursuit_finish import Finish, State
+from dlntorch.reference.costs import PLAIN, Costs
 from dlntorch.reference.crossover import Vertex
 
 __all__ = ["PathOutcome", "PathProblem", "follow"]
 
 blas: Any = scipy.linalg.blas  # their names are made at run time
 lapack: Any = scipy.linalg.lapack
+
+
+#: A dual value of the scaled problem, for each row, that only an unbounded dual has.
+UNBOUNDED = 1e9
 
 
 class PathProblem:
@@ -129,7 +135,12 @@ class PathOutcome:
 
 
 def follow(
-    problem: PathProblem, y: np.ndarray, tol: float, max_iterations: int, start: Start | None = None
+    problem: PathProblem,
+    y: np.ndarray,
+    tol: float,
+    max_iterations: int,
+    start: Start | None = None,
+    costs: Costs = PLAIN,
 ) -> PathOutcome:
     """Follow the path until a vertex with a certificate is found, at most ``max_iterations`` Newton matrices.
 
@@ -139,17 +150,21 @@ def follow(
         tol: Bound on the relative duality gap.
         max_iterations: Bound on the Newton matrices.
         start: An interior point to begin at; None begins at the least-norm solution.
+        costs: What is minimised.
     """
     A = problem.A
-    first = _start(problem, y) if start is None else start
+    first = _start(problem, y, costs) if start is None else start
     state, size = first.state, first.size
     b = y / size
-    finish = Finish(A, b, tol)
+    finish = Finish(A, b, tol, costs)
     level, iteration = 0, first.iterations
     stuck = False
     while True:
         residual = b - A @ state.psi
-        gap = 1.0 - float(b @ state.dual) / max(float(np.abs(state.psi).sum()), 1e-300)
+        bound = float(b @ state.dual)
+        gap = 1.0 - bound / max(costs.value(state.psi), 1e-300)
+        if costs.one_sided and bound > UNBOUNDED * b.size:
+            break  # no x >= 0 has Ax = y
         on_path = float(np.linalg.norm(residual)) <= 1e-6 * float(np.linalg.norm(b))
         last = iteration >= max_iterations or stuck or (on_path and gap <= 0.01 * tol)
         if finish.attempt(state, max(gap, 0.0), last) or last:
@@ -163,14 +178,16 @@ def follow(
     return PathOutcome(vertex, iteration, finish.pivots)
 
 
-def _start(problem: PathProblem, y: np.ndarray) -> Start:
+def _start(problem: PathProblem, y: np.ndarray, costs: Costs) -> Start:
     """The least-norm solution split into positive parts, with the dual along it; x is scaled to mean|x| about 1."""
     dual, x = problem.normal.solve(y)
-    top = float(np.abs(x).max())
+    top = float((np.abs(x) / costs.plus).max()) if costs.one_sided else costs.ratio(x)
     size = 2.0 ** np.round(np.log2(np.abs(x).mean()))
     tau, x = 0.5 * x / top, x / size
     shift = float(np.abs(x).mean())
-    state = State(np.maximum(x, 0) + shift, np.maximum(-x, 0) + shift, 1 - tau, 1 + tau, 0.5 * dual / top)
+    u, v = costs.distances(tau)
+    minus = np.zeros_like(x) if costs.one_sided else np.maximum(-x, 0) + shift
+    state = State(np.maximum(x, 0) + shift, minus, u, v, 0.5 * dual / top, costs.one_sided)
     return Start(state, float(size), 0)
 
 
@@ -182,26 +199,26 @@ def _longest(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 def _step(A: np.ndarray, state: State, residual: np.ndarray, normal: NormalEquations) -> bool:
     """One predictor-corrector step, in place; False when no progress is possible."""
-    plus, minus, u, v = state.plus, state.minus, state.u, state.v
-    mu = state.mu
-    at, bt = plus / u, minus / v
+    sides, mu = state.sides, state.mu
+    ratios = [x / s for x, s, _ in sides]
     dual, tau = normal.solve(residual + A @ state.psi, 1e-3)
-    d_plus, d_minus = at * tau - plus, -bt * tau - minus
-    primal = min(1.0, _longest([(plus, d_plus), (minus, d_minus)]))
-    dual_step = min(1.0, _longest([(u, -tau), (v, tau)]))
-    reached = (plus + primal * d_plus) @ (u - dual_step * tau) + (minus + primal * d_minus) @ (v + dual_step * tau)
-    sigma = min(1.0, float(reached) / (2 * u.size) / mu) ** 3
-    target_plus = (sigma * mu + d_plus * tau) / u - plus
-    target_minus = (sigma * mu - d_minus * tau) / v - minus
-    dual, tau = normal.solve(residual - A @ (target_plus - target_minus), 1e-6)
-    d_plus, d_minus = target_plus + at * tau, target_minus - bt * tau
-    primal = min(1.0, 0.99 * _longest([(plus, d_plus), (minus, d_minus)]))
-    dual_step = min(1.0, 0.99 * _longest([(u, -tau), (v, tau)]))
+    changes = [sign * ratio * tau - x for (x, _, sign), ratio in zip(sides, ratios, strict=True)]
+    primal = min(1.0, _longest([(x, d) for (x, _, _), d in zip(sides, changes, strict=True)]))
+    dual_step = min(1.0, _longest([(s, -sign * tau) for _, s, sign in sides]))
+    moved = zip(sides, changes, strict=True)
+    reached = sum(float((x + primal * d) @ (s - dual_step * sign * tau)) for (x, s, sign), d in moved)
+    sigma = min(1.0, reached / (len(sides) * tau.size) / mu) ** 3
+    moved = zip(sides, changes, strict=True)
+    targets = [(sigma * mu + sign * d * tau) / s - x for (x, s, sign), d in moved]
+    signed = targets[0] if state.one_sided else targets[0] - targets[1]
+    dual, tau = normal.solve(residual - A @ signed, 1e-6)
+    changes = [d + sign * ratio * tau for (_, _, sign), d, ratio in zip(sides, targets, ratios, strict=True)]
+    primal = min(1.0, 0.99 * _longest([(x, d) for (x, _, _), d in zip(sides, changes, strict=True)]))
+    dual_step = min(1.0, 0.99 * _longest([(s, -sign * tau) for _, s, sign in sides]))
     if not (np.isfinite(primal) and np.isfinite(dual_step)) or max(primal, dual_step) < 1e-6:
         return False
-    plus += primal * d_plus
-    minus += primal * d_minus
-    u -= dual_step * tau
-    v += dual_step * tau
+    for (x, s, sign), d in zip(sides, changes, strict=True):
+        x += primal * d
+        s -= dual_step * sign * tau
     state.dual = state.dual + dual_step * dual
-    return bool(min(plus.min(), minus.min(), u.min(), v.min()) > 0 and state.mu > 1e-25)
+    return bool(min(min(x.min(), s.min()) for x, s, _ in sides) > 0 and state.mu > 1e-25)

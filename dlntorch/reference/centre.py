@@ -7,13 +7,23 @@ and their slopes are divided by a common factor, which Newton's step does not se
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.linalg.lapack
 
-__all__ = ["Point", "centre_at_depth", "hyperbolic", "minimise", "newton_projection", "power_kernel"]
+from dlntorch.reference.costs import PLAIN, Costs
+
+__all__ = [
+    "Point",
+    "centre_at_depth",
+    "hyperbolic",
+    "minimise",
+    "newton_projection",
+    "power_kernel",
+    "weighted_hyperbolic",
+]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 _MAX_ITERATIONS = 100
@@ -83,6 +93,24 @@ def _newton_step(G: np.ndarray, slope: np.ndarray, value: np.ndarray) -> np.ndar
     return -(G @ lapack.dpotrs(factor, G.T @ (value / root.max() ** 2), lower=1)[0])
 
 
+def weighted_hyperbolic(log_plus: np.ndarray, log_minus: np.ndarray) -> Kernel:
+    """The same for e^{ℓ₊ + τ} − e^{ℓ₋ − τ}, τ = (v − u)/2; ℓ₋ = −∞ leaves the first term."""
+
+    def kernel(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        tau = 0.5 * (v - u)
+        rising, falling = log_plus + tau, log_minus - tau
+        shift = float(max(rising.max(), falling.max()))
+        plus, minus = np.exp(rising - shift), np.exp(falling - shift)
+        return plus - minus, plus + minus, shift
+
+    kernel.has_pole = False  # pyright: ignore[reportFunctionMemberAccess]
+    return kernel
+
+
+def _has_pole(kernel: Kernel) -> bool:
+    return kernel is not hyperbolic and getattr(kernel, "has_pole", True)
+
+
 def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolerance: float = 1e-13) -> Point:
     """Damped Newton from a point strictly between the poles, u, v > 0, until the values H' change by ``tolerance``.
 
@@ -115,7 +143,7 @@ def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolera
 
 def _relative(delta: np.ndarray, u: np.ndarray, v: np.ndarray, kernel: Kernel) -> float:
     """The largest step over the distance to the pole, or the largest step itself where there is none."""
-    if kernel is hyperbolic:
+    if not _has_pole(kernel):
         return float(np.abs(delta).max())
     return float(np.maximum(delta / u, -delta / v).max())
 
@@ -123,7 +151,7 @@ def _relative(delta: np.ndarray, u: np.ndarray, v: np.ndarray, kernel: Kernel) -
 def _damping(u: np.ndarray, v: np.ndarray, delta: np.ndarray, kernel: Kernel, shift: float, slope: float) -> float:
     """Step length: at most 0.9 of the way to a pole, and halved until the slope along it has shrunk."""
     ratio = _relative(delta, u, v, kernel)
-    pole = kernel is not hyperbolic
+    pole = _has_pole(kernel)
     length = min(1.0, (0.9 if pole else 3.0) / ratio) if ratio > 0 else 1.0
     for _ in range(60):
         value, _, trial = kernel(u - length * delta, v + length * delta)
@@ -133,29 +161,33 @@ def _damping(u: np.ndarray, v: np.ndarray, delta: np.ndarray, kernel: Kernel, sh
     return length
 
 
-def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float) -> Point | None:
+def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float, costs: Costs = PLAIN) -> Point | None:
     """The minimiser of Σ H_p over |τ| < 1, k = p/(p − 2), from any τ of the affine set; None if |τ| < 1 is not met.
 
     First a strictly feasible point: centres of |τ| < R for R down to 1. Then k = 1 (the logarithmic barrier) is
     doubled up to its value, each minimiser starting the next: from afar Newton needs about k steps, from there a few.
+    With costs the box is −c₋ < τ < c₊, and H' = u^{−k} − v^{−k} with u = c₊ − τ, v = c₋ + τ.
     """
     if tau.size == 0:
-        return Point(tau, 1 - tau, 1 + tau, 0.0, True)
+        return Point(tau, tau, tau, 0.0, True)
     if G.shape[1] == 0:
-        u, v = 1 - tau, 1 + tau
+        u, v = costs.distances(tau)
         return Point(tau, u, v, 0.0, True) if min(u.min(), v.min()) > 0 else None
-    radius = float(np.abs(tau).max())
+    radius = costs.ratio(tau)
     margin = 0.05 * max(radius - 1, 0.1)
     while radius >= 1 and margin > _SMALLEST_MARGIN * radius:
         pole = radius + margin
-        tau = minimise(pole - tau, pole + tau, G, power_kernel(1.0), 0.1).tau
-        radius = float(np.abs(tau).max())
+        box = costs.times(pole)
+        point = minimise(*box.distances(tau), G, power_kernel(1.0), 0.1)
+        tau = box.tau(point.u, point.v)
+        radius = costs.ratio(tau)
         margin = 0.3 * (pole - radius)
     if radius >= 1:
         return None
-    point = Point(tau, 1 - tau, 1 + tau, np.inf, False)
+    point = Point(tau, *costs.distances(tau), np.inf, False)
     exponent = 1.0
     while exponent < k:
         point = minimise(point.u, point.v, G, power_kernel(exponent), 0.1)
         exponent *= 2
-    return minimise(point.u, point.v, G, power_kernel(k))
+    point = minimise(point.u, point.v, G, power_kernel(k))
+    return replace(point, tau=costs.tau(point.u, point.v))

@@ -5,6 +5,9 @@ basis is m independent columns B; it gives a feasible x_B = B⁻¹y whatever the
 ℓ1-norm needs no first phase: λ = B⁻ᵀ sign(x_B), a column with |A_jᵀλ| > 1 enters, and the line search passes every
 zero crossing until the slope of ‖x‖₁ turns (Barrodale and Roberts, SIAM J. Numer. Anal. 10, 1973). Superbasic
 coordinates of a path point are pushed to zero first, ‖x‖₁ never increasing (Megiddo, ORSA J. Comput. 3, 1991).
+
+Other :class:`~dlntorch.reference.costs.Costs` put c₊ and −c₋ in the place of the signs 1 and −1. Where they admit x >= 0
+only, the same method with the cost Σx⁻ finds an admitted basis first.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import Any
 import numpy as np
 import scipy.linalg.lapack
 
-__all__ = ["Basis", "Support", "Vertex", "certify", "leading_basis", "push", "simplex"]
+from dlntorch.reference.costs import PLAIN, Costs
+
+__all__ = ["Basis", "Support", "Vertex", "certify", "leading_basis", "line_search", "push", "simplex"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 EPS = float(np.finfo(np.float64).eps)
@@ -24,12 +29,12 @@ REFACTOR = 40  # updates kept before the basis is factored afresh: each costs m 
 
 @dataclass
 class Vertex:
-    """A feasible x with a dual λ (scaled so that |Aᵀλ| <= 1) and how far apart their values are.
+    """An x with Ax = y, a dual λ (scaled into −c₋ <= Aᵀλ <= c₊), and how far apart their values are.
 
     Attributes:
         x: Shape (n,), zero off the basis.
         dual: λ, shape (m,).
-        gap: (‖x‖₁ − yᵀλ)/‖x‖₁.
+        gap: (cost(x) − yᵀλ)/cost(x).
         residual: ‖Ax − y‖₂/‖y‖₂.
     """
 
@@ -95,19 +100,19 @@ class Basis:
 
 
 class Support:
-    """The x on given independent columns S that solves Ax = y in least squares, and duals with A_Sᵀλ = sign(x_S)."""
+    """The x on given independent columns S that solves Ax = y in least squares, and duals with A_Sᵀλ = cost'(x_S)."""
 
-    def __init__(self, A: np.ndarray, y: np.ndarray, columns: np.ndarray) -> None:
+    def __init__(self, A: np.ndarray, y: np.ndarray, columns: np.ndarray, costs: Costs = PLAIN) -> None:
         self.A_S = A[:, columns]
         self._Q, self._R = np.linalg.qr(self.A_S)
         values = self._least_squares(y)
         values += self._least_squares(y - self.A_S @ values)
-        self.sign = np.sign(values)
+        self.slope = costs.slope(values, columns)
         self.x = np.zeros(A.shape[1])
         self.x[columns] = values
 
     @classmethod
-    def covering(cls, A: np.ndarray, y: np.ndarray, columns: np.ndarray) -> Support | None:
+    def covering(cls, A: np.ndarray, y: np.ndarray, columns: np.ndarray, costs: Costs = PLAIN) -> Support | None:
         """The support of an x on ``columns`` and a few more with Ax = y exactly; None when the first guess is too poor.
 
         A nonzero residual is explained by the columns missing: those it correlates with most are added, a few times.
@@ -117,14 +122,14 @@ class Support:
         best = float(np.linalg.norm(y))
         goal = 1e-12 * best
         for _ in range(6):
-            trial = cls(A, y, columns)
+            trial = cls(A, y, columns, costs)
             if not trial.independent:
                 return None
             residual = y - A @ trial.x
             error = float(np.linalg.norm(residual))
             if error <= goal:
                 kept = np.flatnonzero(np.abs(trial.x) > 1e-10 * np.abs(trial.x).max())
-                return trial if kept.size == columns.size else cls(A, y, kept)
+                return trial if kept.size == columns.size else cls(A, y, kept, costs)
             if error > 0.5 * best:
                 return None
             best = error
@@ -146,9 +151,9 @@ class Support:
         return lapack.dtrtrs(self._R, self._Q.T @ y)[0] if self._R.size else np.zeros(0)
 
     def correct(self, dual: np.ndarray) -> np.ndarray:
-        """The λ nearest to ``dual`` with A_Sᵀλ = sign(x_S)."""
+        """The λ nearest to ``dual`` with A_Sᵀλ = cost'(x_S)."""
         for _ in range(2 if self._R.size else 0):  # the second pass removes the rounding of the first
-            dual = dual + self._Q @ lapack.dtrtrs(self._R, self.sign - dual @ self.A_S, trans=1)[0]
+            dual = dual + self._Q @ lapack.dtrtrs(self._R, self.slope - dual @ self.A_S, trans=1)[0]
         return dual
 
 
@@ -173,16 +178,16 @@ def leading_basis(A: np.ndarray, weight: np.ndarray) -> Basis | None:
     return Basis(A, order[rows[:m]]) if diagonal.min() > 0 else None
 
 
-def certify(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray) -> Vertex:
-    """The pair (x, λ) with λ scaled into |Aᵀλ| <= 1, its gap and its residual."""
-    dual = dual / max(1.0, float(np.abs(dual @ A).max()))
-    value = float(np.abs(x).sum())
-    gap = (value - float(y @ dual)) / value if value > 0 else 0.0
+def certify(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray, costs: Costs = PLAIN) -> Vertex:
+    """The pair (x, λ) with λ scaled into −c₋ <= Aᵀλ <= c₊, its gap (1 where x is not admitted) and its residual."""
+    dual = dual / max(1.0, costs.ratio(dual @ A))
+    value = costs.value(x)
+    gap = 1.0 if np.isinf(value) else (value - float(y @ dual)) / value if value > 0 else 0.0
     return Vertex(x, dual, gap, float(np.linalg.norm(A @ x - y) / np.linalg.norm(y)))
 
 
-def push(A: np.ndarray, basis: Basis, x: np.ndarray) -> None:
-    """Move the coordinates off the basis to zero along Ax = const., ‖x‖₁ never increasing; what changes is the basis.
+def push(A: np.ndarray, basis: Basis, x: np.ndarray, costs: Costs = PLAIN) -> None:
+    """Move the coordinates off the basis to zero along Ax = const., the cost never increasing; what changes is the basis.
 
     A coordinate that has to grow, or that drives a basic one to zero first, takes that one's place in the basis.
     """
@@ -192,7 +197,7 @@ def push(A: np.ndarray, basis: Basis, x: np.ndarray) -> None:
         d = basis.solve(A[:, j])
         columns = basis.columns
         xB = x[columns]
-        slope = np.sign(x[j]) - np.sign(xB) @ d  # of ‖x‖₁ when x_j grows
+        slope = float(costs.slope(x[[j]], np.array([j]))[0] - costs.slope(xB, columns) @ d)  # of it when x_j grows
         toward_zero = -np.sign(x[j])
         move = toward_zero if slope * toward_zero <= 1e-9 * (1 + np.abs(d).sum()) else -toward_zero
         rate = -move * d  # of x_B
@@ -213,20 +218,26 @@ def push(A: np.ndarray, basis: Basis, x: np.ndarray) -> None:
 
 
 def simplex(
-    A: np.ndarray, y: np.ndarray, basis: Basis, tau: np.ndarray, max_pivots: int, rng: np.random.Generator
+    A: np.ndarray,
+    y: np.ndarray,
+    basis: Basis,
+    tau: np.ndarray,
+    max_pivots: int,
+    rng: np.random.Generator,
+    costs: Costs = PLAIN,
 ) -> tuple[np.ndarray, bool, int]:
     """Pivot to an optimal basis; returns (λ, optimal, pivots). ``basis`` is changed in place.
 
-    A basic coordinate at zero has a free sign in [−1, 1]: it starts from the path's ``tau`` = Aᵀλ. After a step of
+    A basic coordinate at zero has a free slope in [−c₋, c₊]: it starts from the path's ``tau`` = Aᵀλ. After a step of
     length zero the entering column is drawn at random among the violators, which ends cycling with probability one.
     """
     x, zero = basis.values(y)
-    sign = np.where(zero, np.clip(tau[basis.columns], -1, 1), np.sign(x))
+    slope = np.where(zero, costs.clip(tau[basis.columns], basis.columns), costs.slope(x, basis.columns))
     stalled = False
     pivots = 0
     while True:
-        dual = basis.solve_transposed(sign)
-        violation = np.abs(dual @ A) - 1
+        dual = basis.solve_transposed(slope)
+        violation = costs.excess(dual @ A)
         violation[basis.columns] = -1.0
         bad = np.flatnonzero(violation > 1e-11)
         if bad.size == 0 or pivots == max_pivots:
@@ -234,31 +245,45 @@ def simplex(
         j = int(rng.choice(bad)) if stalled else int(np.argmax(violation))
         sigma = 1.0 if A[:, j] @ dual > 0 else -1.0
         d = basis.solve(A[:, j])
-        k, t, passed = _line_search(x, zero, sign, sigma * d, -violation[j])
+        k, t, passed = line_search(x, zero, slope, sigma * d, -violation[j], costs, basis.columns)
         if k < 0:
             return dual, False, pivots
-        sign[passed] = -np.sign(sigma * d[passed])
+        slope[passed] = costs.beyond(sigma * d[passed], basis.columns[passed])
         x -= t * sigma * d
         zero[passed] = False
         stalled = t == 0
-        x[k], sign[k], zero[k] = t * sigma, sigma, stalled
+        x[k], zero[k] = t * sigma, stalled
+        slope[k] = costs.beyond(np.array([-sigma]), np.array([j]))[0]
         zero_now = np.abs(x) <= basis.zero_level * np.abs(x).max()
         zero |= zero_now & (np.arange(x.size) != k)
         basis.replace(k, j, d)
         pivots += 1
 
 
-def _line_search(
-    x: np.ndarray, zero: np.ndarray, sign: np.ndarray, d: np.ndarray, slope: float
+def line_search(
+    x: np.ndarray,
+    zero: np.ndarray,
+    slope: np.ndarray,
+    d: np.ndarray,
+    fall: float,
+    costs: Costs,
+    columns: np.ndarray,
+    level: float = 1e-9,
 ) -> tuple[int, float, np.ndarray]:
-    """Leaving position, step and positions passed for x − t·d; ``slope`` < 0 is that of ‖x‖₁ at t = 0. −1: none."""
-    usable = np.abs(d) > 1e-9 * max(1.0, float(np.abs(d).max()))
-    candidates = np.flatnonzero(usable & (zero | (sign * d > 0)))
+    """Leaving position, step and positions passed for x − t·d; ``fall`` < 0 is the cost's slope at t = 0. −1: none.
+
+    Entries of d below ``level``, relative to its largest, are taken for rounding.
+    """
+    usable = np.abs(d) > level * max(1.0, float(np.abs(d).max()))
+    candidates = np.flatnonzero(usable & (zero | (x * d > 0)))
     times = np.where(zero[candidates], 0.0, np.maximum(x[candidates] / d[candidates], 0.0))
-    jump = np.abs(d[candidates]) + sign[candidates] * d[candidates]
+    jump = costs.jump(d[candidates], slope[candidates], columns[candidates])
     order = np.lexsort((-np.abs(d[candidates]), times))
-    turned = np.flatnonzero(slope + np.cumsum(jump[order]) >= 0)
-    if turned.size == 0:
+    reached = fall + np.cumsum(jump[order])
+    turned = np.flatnonzero(reached >= 0)
+    # A cost that is flat beyond its last kink, Σx⁻, has slope 0 there, up to rounding.
+    flat = turned.size == 0 and reached.size > 0 and reached[-1] >= -1e-12 * max(abs(fall), float(jump.sum()))
+    if turned.size == 0 and not flat:
         return -1, 0.0, candidates[:0]
-    stop = int(turned[0])
+    stop = order.size - 1 if flat else int(turned[0])
     return int(candidates[order[stop]]), float(times[order[stop]]), candidates[order[:stop]]

@@ -27,6 +27,8 @@ from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem.exact_system import ExactSystem
 from dlntorch.reference.exact_simplex import Basis, Programme
 from dlntorch.reference.magnified import better_basis
+from dlntorch.reference.standard_form import StandardForm
+from dlntorch.reference.weights import sides_of
 
 if TYPE_CHECKING:
     from dlntorch.problem import Problem
@@ -268,7 +270,7 @@ def exactly(
         unique=answer.unique,
         status=Status.CONVERGED,
         reason="; ".join(reasons),
-        face=_scaled_face(found, answer),
+        face=_scaled_face(problem, found, answer),
         error=0.0,
         exact=answer,
     )
@@ -276,25 +278,18 @@ def exactly(
 
 def _pair(weights: Any, n: int) -> tuple[list[float], list[float]]:
     """w₊ and w₋ as lists."""
-    pair = weights if isinstance(weights, tuple | list) and len(weights) == 2 and n != 2 else (weights, weights)
-    if isinstance(weights, tuple) and len(weights) == 2 and not isinstance(weights[0], int | float):
-        pair = weights
-    plus, minus = ([float(w) for w in side] for side in pair)
-    return plus, minus
+    plus, minus = sides_of(weights, n)
+    sides = (np.ones(n) if plus is None else plus), plus if minus is None else minus
+    return sides[0].tolist(), (sides[0] if sides[1] is None else sides[1]).tolist()
 
 
-def _scaled_face(found: L1Minimizer, answer: ExactMinimizer) -> Any:
-    """The exact face in the units of the scaled problem, which is what selection starts from.
-
-    Its scaling is one power of two for all coordinates; weights may have scaled each of its own, and the float face stays
-    where it has the exact support.
-    """
+def _scaled_face(problem: Problem, found: L1Minimizer, answer: ExactMinimizer) -> Any:
+    """The exact face in the units of the scaled problem, which is what selection starts from."""
     if found.face.support.tolist() == answer.support:
         return replace(found.face, dimension=answer.dimension, unique=answer.unique, reason="")
-    size = float(np.abs(found.face.interior).max(initial=0.0))
-    largest = max((abs(v) for v in found.psi.detach().cpu().double().tolist()), default=0.0)
-    exponent = round(math.log2(largest / size)) if size > 0 and largest > 0 and math.isfinite(largest) else 0
-    interior = np.array([math.ldexp(_float(v), -exponent) for v in answer.interior])
+    units = StandardForm.of(problem, found.weights).psi(np.ones(problem.n)).detach().cpu().double().numpy()
+    exponents = np.frexp(units)[1] - 1  # powers of two
+    interior = np.ldexp([_float(v) for v in answer.interior], -exponents)
     return replace(
         found.face,
         support=np.array(answer.support, dtype=np.intp),

@@ -11,6 +11,8 @@ has z_i = 1 at all such i and 0 at the others (after Freund, Roundy and Todd); i
 sizes in ψ. A step along its direction from x⁰ is a minimiser with the largest support S, and the dimension of U is
 |S| − rank(A_S).
 
+With weights w₊, w₋ the same holds for A_iᵀλ relative to them (:attr:`~dlntorch.reference.vertex.Vertex.tau`).
+
 What is decided, and what is not. With ``noise`` = 32 eps (1 + max‖A_i‖‖λ‖), the rounding error of Aᵀλ:
 - 1 − |A_iᵀλ| <= noise is a tie: False means "not unique, up to rounding of the input";
 - 1 − |A_iᵀλ| > 1000 noise is none;
@@ -26,6 +28,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from dlntorch.numerics.trajectory import short_repr
+from dlntorch.reference.columns import Columns
 from dlntorch.reference.standard_form import EPS
 from dlntorch.reference.vertex import Vertex, least_squares
 
@@ -63,6 +66,8 @@ def numerical_rank(M: np.ndarray, factor: float = 1.0) -> int:
     """Number of singular values above factor · max(shape) · eps · σ_max."""
     if min(M.shape) == 0:
         return 0
+    if Columns(M).well_conditioned and factor <= UNDECIDED_FACTOR:
+        return M.shape[1]
     s = np.linalg.svd(M, compute_uv=False)
     return int((s > factor * max(M.shape) * EPS * s[0]).sum())
 
@@ -92,6 +97,8 @@ def _face_on(A: np.ndarray, vertex: Vertex, ties: np.ndarray) -> Face:
     x = vertex.x
     support = np.flatnonzero(x)
     lone = Face(support, np.sign(x[support]), 0, vertex.lam, x, True)
+    if vertex.columns is not None and ties.size == support.size:
+        return lone
     independent = numerical_rank(A[:, ties]) == ties.size
     if independent:
         if numerical_rank(A[:, ties], UNDECIDED_FACTOR) == ties.size:

@@ -18,6 +18,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.problem.row_space import RowSpace, Side, scaled_vector
 from dlntorch.reference.basis_pursuit_path import PathProblem
 from dlntorch.reference.gap import duality_gap
+from dlntorch.reference.weights import UNWEIGHTED, Weights
 
 __all__ = ["Answer", "ScaledProblem"]
 
@@ -52,9 +53,10 @@ class ScaledProblem:
     Args:
         A: Shape (m, n), finite, not empty.
         eps: Relative precision of the input, for the decisions on rank and consistency.
+        weights: Of the norm that is minimised.
     """
 
-    def __init__(self, A: np.ndarray, eps: float) -> None:
+    def __init__(self, A: np.ndarray, eps: float, weights: Weights = UNWEIGHTED) -> None:
         self.m, self.n = A.shape
         self.eps = eps
         self.columns = np.flatnonzero(np.any(A != 0, axis=0))
@@ -63,6 +65,11 @@ class ScaledProblem:
         # Row exponents: the largest entry of each row lands in [1/2, 1), then the norm near one.
         top = np.frexp(np.abs(kept).max(axis=1, initial=0.0))[1]
         first = np.ldexp(kept, -top[:, None])
+        self.weights = weights.at(self.columns)
+        if self.weights.exponents is not None:
+            first = self.weights.scaled(first)
+            again = np.frexp(np.abs(first).max(axis=1, initial=0.0))[1]
+            first, top = np.ldexp(first, -again[:, None]), top + again
         norm = np.frexp(np.sqrt(np.einsum("ij,ij->i", first, first)))[1]
         self.exponent = top + norm
         self.A = np.ldexp(first, -norm[:, None])
@@ -115,25 +122,26 @@ class ScaledProblem:
             dual = self.space.whitener.T @ dual
         if self.space is not None or rcond <= _WELL_CONDITIONED:
             x, error = self._refined(x)
-        dual = dual / max(1.0, float(np.abs(dual @ self.A).max()))
-        value = float(np.abs(x).sum())
+        costs, weights = self.weights.costs, self.weights
+        dual = dual / max(1.0, costs.ratio(dual @ self.A))
+        value = costs.value(x)
         full_x, full_dual = np.zeros(self.n), np.zeros(self.m)
         with np.errstate(over="ignore", under="ignore"):
-            full_x[self.columns] = np.ldexp(x, self.shift)
-            full_dual[self.rows] = np.ldexp(dual, -self.exponent)
-            total = float(np.ldexp(value, self.shift))
+            full_x[self.columns] = weights.unscaled(x, self.shift)
+            full_dual[self.rows] = np.ldexp(weights.factor * dual, weights.unit - self.exponent)
+            total = float(np.ldexp(weights.factor * value, weights.unit + self.shift))
         product = self.A @ x
         missing = self.target - product
         if self.space is not None and self.rounded:  # what A has outside its range is noise
             missing = self.space.U @ (self.space.U.T @ missing)
-        gap, bound, rounding = duality_gap(self.A, self.target, x, dual, missing)
+        gap, bound, rounding = duality_gap(self.A, self.target, x, dual, missing, costs)
         answer = Answer(
             full_x,
             full_dual,
             total,
             gap,
             self._residual(self.b - product),
-            max(0.0, float(np.abs(dual @ self.A).max()) - 1.0),
+            max(0.0, costs.ratio(dual @ self.A) - 1.0),
             is_vertex=independent,
             rounding=rounding,
             bound=bound,
@@ -147,6 +155,10 @@ class ScaledProblem:
         """x = 0, for y = 0 or a y orthogonal to the range of A."""
         answer = Answer(np.zeros(self.n), np.zeros(self.m), primal_residual=1.0 if np.any(self.y) else 0.0)
         return self._judge(answer)
+
+    def independent(self, x: np.ndarray) -> bool:
+        """Whether the columns on the support of x are independent."""
+        return self._independence(x)[0]
 
     def _independence(self, x: np.ndarray) -> tuple[bool, float]:
         """Whether the columns on the support of x are independent, to the rounding of unit columns; and 1/κ², or 0."""

@@ -8,7 +8,7 @@ be combined, the combination is evaluated with twice the digits and rounded once
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,11 +17,16 @@ from torch import Tensor
 
 from dlntorch.numerics import extended
 from dlntorch.problem.problem import WELL_CONDITIONED, Problem, norm
-from dlntorch.problem.row_space import RowSpace, scaled_vector
+from dlntorch.problem.row_space import RowSpace, Side, scaled_vector
+from dlntorch.reference.basis_pursuit_path import PathProblem
+from dlntorch.reference.costs import Costs
+from dlntorch.reference.weights import UNWEIGHTED, Weights
 
 __all__ = ["EPS", "StandardForm"]
 
 EPS = extended.EPS
+#: 1/κ(AAᵀ) from which the rows are independent and well-conditioned for certain, whatever an estimate of κ may be off by.
+_CERTAIN = 1e-5
 
 
 def _exponent(size: ArrayLike) -> np.ndarray:
@@ -31,14 +36,18 @@ def _exponent(size: ArrayLike) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StandardForm:
-    """min ‖x‖₁ subject to Ax = y with rank(A) = m, columns of norm <= 1 and ‖y‖₂ in [1/2, 1).
+    """min cost(x) subject to Ax = y with rank(A) = m, columns of norm <= 1 and ‖y‖₂ in [1/2, 1).
 
-    The rows of A have norm about one; where the given A is ill-conditioned or of deficient rank, they are orthonormal.
+    The cost is ‖x‖₁, or another one whose weights are of size one as the columns of A are scaled. The rows of A have norm
+    about one; where the A they come from is ill-conditioned or of deficient rank, they are orthonormal.
 
     Attributes:
         A: Scaled full-row-rank matrix, shape (r, n), float64.
         y: Scaled right-hand side, shape (r,); zero where the data, or their projection on range(A), are.
         problem: Where it came from.
+        weights: Of the norm that is minimised, with the scaling of the columns.
+        consistent: Whether y lies in range(A), to the precision of the data.
+        undecided: Why the weighted problem may not be the given one at this precision; else empty.
         precision: Relative precision of the scaled data: eps, or that of the given data where the numbers themselves
             have another rank or another range, so that they must be taken as rounded.
         lost: Relative error of y, where it is the projection of a y far from range(A).
@@ -48,6 +57,9 @@ class StandardForm:
     A: np.ndarray
     y: np.ndarray
     problem: Problem
+    weights: Weights
+    consistent: bool
+    undecided: str
     precision: float
     lost: float
     reason: str
@@ -56,43 +68,85 @@ class StandardForm:
     _psi_exponent: int
     _exponents: np.ndarray
     _space: RowSpace | None
+    _path: PathProblem | None = None
 
     @classmethod
-    def of(cls, problem: Problem) -> StandardForm:
+    def of(cls, problem: Problem, weights: Weights = UNWEIGHTED) -> StandardForm:
         """Reduce ``problem`` to full row rank and scale it."""
-        given = problem.A.detach().to("cpu", torch.float64).numpy()
-        space, (side, _) = problem.row_space, problem.side
+        given, first = problem.A.detach().to("cpu", torch.float64).numpy(), 0
+        if weights.exponents is not None:
+            first = _exponent(np.abs(given).max(axis=1))
+            given = weights.scaled(_scaled(given, first))
         exponents = _exponents(given)
         rows = _scaled(given, exponents)
-        spectrum = np.linalg.svd(rows, compute_uv=False) if space.rank == problem.m else np.zeros(1)
-        # Below this condition number no row is touched.
-        plain = bool(spectrum[0] <= WELL_CONDITIONED * spectrum[-1]) and space.rank == problem.m
-        if not plain:
+        y = problem.y.detach().to("cpu", torch.float64).numpy()
+        path = _surely_independent(rows)
+        if path is not None or _well_conditioned(rows, problem):
+            exponents = exponents + first
+            target, shift = scaled_vector(y, exponents)
+            return replace(cls._made(problem, weights, rows, exponents, target, shift), _path=path)
+        if weights.exponents is None:
+            space, (side, _) = problem.row_space, problem.side
             exponents = space.exponents
             rows = _scaled(given, exponents)
-        target, shift = scaled_vector(problem.y.detach().to("cpu", torch.float64).numpy(), exponents)
-        y = target if plain else side.white
+            target, shift = scaled_vector(y, exponents)
+            return cls._made(problem, weights, rows, exponents, target, shift, space, side)
+        U, S, _ = np.linalg.svd(rows, full_matrices=False)
+        space = RowSpace(U, S, exponents + first, problem.n, problem.precision)
+        target, shift = scaled_vector(y, space.exponents)
+        return cls._made(problem, weights, rows, space.exponents, target, shift, space, space.side(target))
+
+    @classmethod
+    def _made(
+        cls,
+        problem: Problem,
+        weights: Weights,
+        rows: np.ndarray,
+        exponents: np.ndarray,
+        target: np.ndarray,
+        shift: int,
+        space: RowSpace | None = None,
+        side: Side | None = None,
+    ) -> StandardForm:
+        """The form on ``rows`` as they are, or on orthonormal combinations of them, which ``space`` and ``side`` give."""
+        y = target if side is None else side.white
         first = int(_exponent(np.abs(y).max()))
         second = int(_exponent(np.linalg.norm(np.ldexp(y, -first))))
-        coarse = space.reason(side)
+        coarse = "" if space is None or side is None else space.reason(side)
+        weighted = space is not None and weights.exponents is not None
+        other = weighted and space is not None and space.rank != problem.rank
+        undecided = "the weights are so far apart that the rank of A, weighted, is another one" if other else ""
         return cls(
-            A=rows if plain else space.whiten(rows),
+            A=rows if space is None else space.whiten(rows),
             y=np.ldexp(y, -first - second),
             problem=problem,
-            precision=space.precision if coarse else EPS,
-            lost=side.lost,
-            reason="; ".join(filter(None, (_inconsistency(problem), coarse))),
+            weights=weights,
+            consistent=side is None or (side.consistent if weighted else problem.consistent),
+            undecided=undecided,
+            precision=space.precision if space is not None and coarse else EPS,
+            lost=0.0 if side is None else side.lost,
+            reason="; ".join(filter(None, ("" if side is None else _inconsistency(problem), coarse))),
             _rows=rows,
             _target=np.ldexp(target, -first - second),
             _psi_exponent=shift + first + second,
             _exponents=exponents,
-            _space=None if plain else space,
+            _space=space,
         )
+
+    @property
+    def path(self) -> PathProblem:
+        """A as the path of basis pursuit takes it."""
+        return PathProblem(self.A) if self._path is None else self._path
+
+    @property
+    def costs(self) -> Costs:
+        """The cost of x."""
+        return self.weights.costs
 
     def psi(self, x: np.ndarray) -> Tensor:
         """The vector of the given problem, shape (n,), that belongs to ``x`` of the scaled one."""
         with np.errstate(over="ignore", under="ignore"):
-            return self._tensor(np.ldexp(x, self._psi_exponent))
+            return self._tensor(self.weights.unscaled(x, self._psi_exponent))
 
     @property
     def is_rounded(self) -> bool:
@@ -101,7 +155,7 @@ class StandardForm:
 
     @property
     def log_scale(self) -> float:
-        """log(ψ/x), ψ the given problem's vector and x the scaled one."""
+        """log(ψ/x), ψ the given problem's vector and x the scaled one, for columns that are not scaled."""
         return self._psi_exponent * float(np.log(2.0))
 
     def like(self, array: np.ndarray) -> Tensor:
@@ -109,14 +163,16 @@ class StandardForm:
         return self._tensor(array)
 
     def value(self, x: np.ndarray) -> float:
-        """‖ψ‖₁ of the given problem."""
+        """‖ψ‖₁ of the given problem, or its weighted norm."""
+        weights = self.weights
         with np.errstate(over="ignore", under="ignore"):
-            return float(np.ldexp(np.abs(x).sum(), self._psi_exponent))
+            return float(np.ldexp(weights.factor * weights.costs.value(x), weights.unit + self._psi_exponent))
 
     def dual(self, lam: np.ndarray) -> Tensor:
-        """λ of the given problem, shape (m,), with the same Aᵀλ as the scaled ``lam``."""
+        """λ of the given problem, shape (m,), with the same Aᵀλ, relative to the weights, as the scaled ``lam``."""
+        weights = self.weights
         with np.errstate(over="ignore", under="ignore"):
-            return self._tensor(np.ldexp(self._dual(lam), -self._exponents))
+            return self._tensor(np.ldexp(weights.factor * self._dual(lam), weights.unit - self._exponents))
 
     def equations(self, support: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
         """A matrix B (·, k) and x ↦ b − Bx_S, rounded once, that say Ax = y on a support S of k indices.
@@ -124,7 +180,7 @@ class StandardForm:
         They are the numbers as given. A basis has one solution, which orthonormal rows find best; fewer columns leave
         the rounding of y in the rows as they are.
         """
-        space, projected = self._space, not self.problem.consistent
+        space, projected = self._space, not self.consistent
         if space is None or (support.size < space.rank and not projected):
             return self._rows[:, support], lambda x: extended.residual(self._rows, x, self._target)
         if projected:
@@ -138,12 +194,12 @@ class StandardForm:
     def conditions(self, x: np.ndarray, lam: np.ndarray) -> float:
         """The worst of the optimality conditions with the given rows, each scaled, and λ as float64 holds it for them."""
         rows, dual = self._rows, self._dual(lam)
-        on, value = x != 0, float(np.abs(x).sum())
+        on, value = x != 0, self.costs.value(x)
         if not value:
             return 0.0
-        projected = not self.problem.consistent or self.precision > EPS
+        projected = not self.consistent or self.precision > EPS
         target = rows @ x if projected else self._target
-        tau = rows.T @ dual
+        tau = self.costs.relative(rows.T @ dual)
         size = float(np.linalg.norm(rows, 2) * np.linalg.norm(x) + np.linalg.norm(target))
         residual = float(np.linalg.norm(rows @ x - target)) / size
         return max(
@@ -158,6 +214,22 @@ class StandardForm:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.problem.device, self.problem.dtype)
+
+
+def _surely_independent(rows: np.ndarray) -> PathProblem | None:
+    """The rows, where Cholesky's factor of AAᵀ shows that they are well-conditioned: much faster than singular values."""
+    if rows.shape[0] > rows.shape[1] or not np.all(np.any(rows != 0, axis=1)):
+        return None
+    path = PathProblem(rows)
+    return path if path.normal.rcond() > _CERTAIN else None
+
+
+def _well_conditioned(rows: np.ndarray, problem: Problem) -> bool:
+    """Whether the singular values show it: below this condition number no row is touched."""
+    if problem.row_space.rank != problem.m:
+        return False
+    spectrum = np.linalg.svd(rows, compute_uv=False)
+    return bool(spectrum[0] <= WELL_CONDITIONED * spectrum[-1])
 
 
 def _scaled(A: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from dlntorch.reference.basis_pursuit_batched import _Batch, starts
 from dlntorch.reference.basis_pursuit_finish import Finish, State
 from dlntorch.reference.basis_pursuit_path import NormalEquations, PathProblem, _start, _step, follow
+from dlntorch.reference.costs import PLAIN
 from tests.problems import gaussian
 
 
@@ -84,7 +85,7 @@ def test_a_step_is_mehrotras_alone_and_in_a_batch(seed: int) -> None:
 def test_the_path_begins_at_the_least_norm_solution_with_its_dual() -> None:
     problem = gaussian(5, 12, 0)
     A, y = problem.A.numpy(), problem.y.numpy()
-    start = _start(PathProblem(A), y)
+    start = _start(PathProblem(A), y, PLAIN)
     state = start.state
     np.testing.assert_allclose(state.psi * start.size, np.linalg.pinv(A) @ y, rtol=1e-6)
     np.testing.assert_allclose(1 - state.u, state.dual @ A, rtol=0, atol=1e-12)

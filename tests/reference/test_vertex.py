@@ -11,6 +11,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.reference import l1_minimizer as module
 from dlntorch.reference import vertex as solver
 from dlntorch.reference.basis_pursuit import basis_pursuit
+from dlntorch.reference.costs import PLAIN
 from dlntorch.reference.faces import find_face
 from dlntorch.reference.l1_minimizer import certify, l1_minimizer
 from dlntorch.reference.standard_form import StandardForm
@@ -43,6 +44,8 @@ def test_without_highs_the_least_norm_solution_comes_with_how_far_its_dual_is_fr
     assert found.status is Status.CONVERGED
     assert "basis_pursuit" in found.reason
     assert found.value == pytest.approx(float(basis_pursuit(A, y).value), rel=1e-12)
+    monkeypatch.setattr(module, "fast_vertex", lambda *_: None)
+    monkeypatch.setattr(module, "refined_simplex", lambda *_: None)
     monkeypatch.setattr(module, "polished_vertex", lambda *_: vertex)
     found = l1_minimizer(problem)
     assert found.status is Status.FAILED
@@ -106,6 +109,8 @@ def test_a_pair_that_is_not_optimal_fails_and_the_worst_condition_is_named(monke
     lam = 0.75 * good.lam
     bad = Vertex(good.x, lam, form.A.T @ lam, good.ties, good.noise, good.near, good.residual, 0.25)
     monkeypatch.setattr(module, "solve_vertex", lambda *_: bad)
+    monkeypatch.setattr(module, "fast_vertex", lambda *_: None)
+    monkeypatch.setattr(module, "refined_simplex", lambda *_: None)
     monkeypatch.setattr(module, "polished_vertex", lambda *_: bad)
     found = l1_minimizer(problem)
     assert found.status is Status.FAILED
@@ -145,6 +150,6 @@ def test_a_wrong_sign_on_the_support_is_solved_again(monkeypatch: pytest.MonkeyP
     polished = iter([(np.array([2.0, -1.0]), np.ones(1), np.ones(2), np.arange(2))])
     real = solver._polished
     monkeypatch.setattr(solver, "_polished", lambda *arguments: next(polished, None) or real(*arguments))
-    x, *_ = solver._refined(A, y, np.array([2.0, -1.0]), np.ones(1))
+    x, *_ = solver._refined(A, y, np.array([2.0, -1.0]), np.ones(1), PLAIN)
     assert np.abs(x).sum() == pytest.approx(1.0, abs=1e-12)
     assert (x >= 0).all()
