@@ -191,3 +191,22 @@ def test_numbers_too_long_for_the_budget() -> None:
         dln.l1_minimizer(big, exact=True)
     with pytest.raises(dln.InputError, match="exact must be true or false"):
         dln.l1_minimizer(problem, exact=1)  # type: ignore[arg-type]
+
+
+def test_weights_and_signs_through_the_public_name() -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(25):
+        A, y = integer_problem(rng)
+        n = A.shape[1]
+        plus, minus = rng.integers(1, 5, n) / 2, rng.integers(1, 5, n) / 4
+        one_sided = bool(rng.integers(2))
+        truth = brute_force(A.tolist(), y.tolist(), (plus, plus if one_sided else minus), one_sided)
+        weights = plus if one_sided else (plus, minus)
+        found = dln.l1_minimizer(make(A, y), weights, one_sided, exact=True)
+        if truth is None:
+            assert found.status is Status.FAILED
+            assert "exact arithmetic proves it" in found.reason
+            continue
+        assert found.exact.value == truth.value
+        assert found.unique is truth.unique
+        assert found.exact.support == truth.support == sorted(found.face.support.tolist())
