@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from dlntorch.flow import integrate as flow
 from dlntorch.flow import routes
-from dlntorch.flow import routes
 from dlntorch.flow.scipy_solver import Session
 from dlntorch.limit.central_path_engines import spare_compilation
 from dlntorch.limit.flow_limit import flow_limit
