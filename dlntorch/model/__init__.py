@@ -6,6 +6,7 @@ from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization, as_parametrization, check_start
 from dlntorch.model.power import Entropy, Nonnegative, Power
 from dlntorch.model.product import Product
+from dlntorch.model.selector import Selector
 
 __all__ = [
     "CurveMirror",
@@ -16,6 +17,7 @@ __all__ = [
     "Parametrization",
     "Power",
     "Product",
+    "Selector",
     "as_parametrization",
     "check_start",
 ]
