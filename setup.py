@@ -9,6 +9,8 @@ from setuptools.command.build_py import build_py
 
 class BuildWithConf(build_py):
     def run(self) -> None:
+        if not self.editable_mode:  # a module that has been renamed since the last build would be packed again
+            shutil.rmtree(Path(self.build_lib) / "dlntorch", ignore_errors=True)
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / "dlntorch" / "conf"

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 from dlntorch._version import __version__
 
 if TYPE_CHECKING:
+    from dlntorch.bounds.effective import effective_initialization as effective_initialization
+    from dlntorch.bounds.support import support_certified as support_certified
+    from dlntorch.bounds.threshold import step_size_threshold as step_size_threshold
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
+    from dlntorch.model import DiagonalLinear as DiagonalLinear
     from dlntorch.model import Initialization as Initialization
     from dlntorch.model import Nonnegative as Nonnegative
     from dlntorch.model import Parametrization as Parametrization
@@ -22,11 +26,15 @@ if TYPE_CHECKING:
     from dlntorch.numerics.trajectory import Status as Status
     from dlntorch.numerics.trajectory import Trajectory as Trajectory
     from dlntorch.numerics.validation import InputError as InputError
+    from dlntorch.optim.relative_sgd import RelativeSGD as RelativeSGD
+    from dlntorch.optim.step_size import StepSize as StepSize
+    from dlntorch.optim.update import Update as Update
     from dlntorch.problem import Problem as Problem
     from dlntorch.problem import load_problem as load_problem
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
+    from dlntorch.reference.saddles import saddle_path as saddle_path
     from dlntorch.reference.selection import selected_minimizer as selected_minimizer
     from dlntorch.run import EnsembleResult as EnsembleResult
     from dlntorch.run import RunResult as RunResult
@@ -34,8 +42,10 @@ if TYPE_CHECKING:
     from dlntorch.run import load_run as load_run
     from dlntorch.run import train as train
     from dlntorch.run import train_ensemble as train_ensemble
+    from dlntorch.run.accuracy import plan as plan
 
 _HOME = {
+    "DiagonalLinear": "dlntorch.model",
     "DiagonalLinearNetwork": "dlntorch.model.network",
     "EnsembleResult": "dlntorch.run",
     "Initialization": "dlntorch.model",
@@ -45,23 +55,32 @@ _HOME = {
     "Power": "dlntorch.model",
     "Problem": "dlntorch.problem",
     "Product": "dlntorch.model",
+    "RelativeSGD": "dlntorch.optim.relative_sgd",
     "RunResult": "dlntorch.run",
     "Status": "dlntorch.numerics.trajectory",
+    "StepSize": "dlntorch.optim.step_size",
     "Trajectory": "dlntorch.numerics.trajectory",
+    "Update": "dlntorch.optim.update",
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
+    "effective_initialization": "dlntorch.bounds.effective",
     "flow_limit": "dlntorch.limit.flow_limit",
     "integrate_flow": "dlntorch.flow.integrate",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
     "load_ensemble": "dlntorch.run",
     "load_problem": "dlntorch.problem",
     "load_run": "dlntorch.run",
+    "plan": "dlntorch.run.accuracy",
     "predict_rate": "dlntorch.reference.rate",
+    "saddle_path": "dlntorch.reference.saddles",
     "selected_minimizer": "dlntorch.reference.selection",
+    "step_size_threshold": "dlntorch.bounds.threshold",
+    "support_certified": "dlntorch.bounds.support",
     "train": "dlntorch.run",
     "train_ensemble": "dlntorch.run",
 }
 
 __all__ = [
+    "DiagonalLinear",
     "DiagonalLinearNetwork",
     "EnsembleResult",
     "Initialization",
@@ -71,19 +90,27 @@ __all__ = [
     "Power",
     "Problem",
     "Product",
+    "RelativeSGD",
     "RunResult",
     "Status",
+    "StepSize",
     "Trajectory",
+    "Update",
     "__version__",
     "basis_pursuit",
+    "effective_initialization",
     "flow_limit",
     "integrate_flow",
     "l1_minimizer",
     "load_ensemble",
     "load_problem",
     "load_run",
+    "plan",
     "predict_rate",
+    "saddle_path",
     "selected_minimizer",
+    "step_size_threshold",
+    "support_certified",
     "train",
     "train_ensemble",
 ]

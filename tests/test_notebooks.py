@@ -16,7 +16,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 def test_all_are_there():
     names = [path.stem for path in NOTEBOOKS]
-    assert names == ["01_quickstart", "02_which_minimiser", "03_error_budget", "04_hardness", "05_your_own_data"]
+    numbered = ["01_quickstart", "02_which_minimiser", "03_error_budget", "04_hardness", "05_your_own_data"]
+    assert names == [*numbered, "sparse_layer"]
 
 
 QUICK = ("01_quickstart", "03_error_budget", "04_hardness")

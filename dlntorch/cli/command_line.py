@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,19 +21,23 @@ from typing import Any, NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlntorch.cli.arguments import is_sweep, redirect_resumed_run
+from dlntorch.cli.arguments import is_sweep, options_first, redirect_resumed_run, take_paths_as_typed
 from dlntorch.cli.drawing import draw_ensemble, draw_run
+from dlntorch.cli.help import asks_for_help, train_help
 from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
+from dlntorch.cli.next_steps import print_next_steps
 from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_settings, write_comparison
 from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_settings
+from dlntorch.cli.sweep_end import conclude_sweeps
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_flag
-from dlntorch.run.configuration import check_complete, check_keys, choose_problem_file
+from dlntorch.run.configuration import check_complete, check_keys, choose_own_nouns, choose_problem_file
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
-from dlntorch.sweep.launcher import idempotent_launchers, plain_settings, register_resolvers
+from dlntorch.store.inputs import absolute_inputs
+from dlntorch.sweep.launcher import IdempotentLauncher, idempotent_launchers, plain_settings, register_resolvers
 from dlntorch.sweep.points import objective
 from dlntorch.system.streams import unfailing_streams
 
@@ -53,11 +58,19 @@ def supervised(task: Callable[..., Any]) -> int:
 
 
 def _supervised(task: Callable[..., Any], debug: bool) -> int:
+    launchers: list[IdempotentLauncher] = []
     try:
+        if asks_for_help(sys.argv[1:]):
+            print(train_help(sys.argv[1:]))
+            return 0
+        sys.argv[1:] = options_first(sys.argv[1:])
         redirect_resumed_run()
         choose_problem_file(sys.argv)
-        with idempotent_launchers(_outcomes, run_packs):
+        choose_own_nouns(sys.argv)
+        sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
+        with idempotent_launchers(_outcomes, run_packs) as launchers:
             task()
+        conclude_sweeps(launchers)
     except InputError as error:
         return mistake(str(error), debug)
     except (HydraException, OmegaConfBaseException) as error:
@@ -69,6 +82,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
         )
     except KeyboardInterrupt:
         if is_sweep():
+            conclude_sweeps(launchers)
             print("interrupted: the same command goes on where this sweep was cut", file=sys.stderr)
         else:
             print("interrupted before training began; nothing was written", file=sys.stderr)
@@ -95,7 +109,7 @@ def leave(status: int, script: str) -> NoReturn:
 def run_point(config: DictConfig) -> float | None:
     """Run one point of a sweep, or the only one; returns its distance to W_p (for sweepers), where it has one."""
     gc.enable()  # train.py has imported what it needs
-    folder, value = Path(HydraConfig.get().runtime.output_dir), None
+    folder, value = _folder(config), None
     with unfailing_streams():  # of a launcher's worker processes too
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             outcome, value = sweep_point(config, folder, _guarded)
@@ -103,6 +117,16 @@ def run_point(config: DictConfig) -> float | None:
             outcome, _, _ = _guarded(config, folder)
     _outcomes.append(outcome)
     return value
+
+
+def _folder(config: DictConfig) -> Path:
+    """Where the run is written."""
+    resumed = config.get("resume")
+    if HydraConfig.get().mode is RunMode.RUN and isinstance(resumed, str) and resumed != "auto":
+        return Path(resumed)
+    # not resolved: it is a name, in which Hydra would look for interpolations
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    return Path(runtime["output_dir"])
 
 
 def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
@@ -122,7 +146,8 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
         drop_if_empty(folder)
         return mistake(hydra_message(error), debug), None, hydra_message(error)
     except WriteError as error:
-        message = f"{error}; what was written before it is kept: make room, then continue with resume={folder}"
+        again = shlex.quote(f"resume={folder}")
+        message = f"{error}; what was written before it is kept: make room, then continue with {again}"
         mistake(message, debug)
         return 3, None, message
     except KeyboardInterrupt:
@@ -142,6 +167,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     check_complete(settings)
     if _served_as_shard(settings["trainer"]["shards"], folder):
         return 0, None
+    if HydraConfig.get().job.chdir:  # files are named from where the command was given
+        settings = absolute_inputs(settings, HydraConfig.get().runtime.cwd)
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     settings = sweep_point_settings(settings, config, folder, resume) if sweep else _run_settings(settings, folder)
     check_keys(settings)  # those of a saved configuration too
@@ -163,6 +190,8 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
             drop_if_empty(folder)
             return 0, None
         result = _run_one(settings, folder, may_start_anew)
+        if not sweep:
+            print_next_steps(result)
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
     outcome = max(3 if result.status.ended_badly else 0, _compared(settings, config["repeat"], folder))
@@ -237,6 +266,8 @@ def _run_ensemble(settings: dict[str, Any], folder: Path, sweep: bool, may_start
     run = partial(run_ensemble_experiment, folder=folder, announce=announce_ensemble, draw=draw_ensemble)
     result = _resumed_or_anew(run, settings, may_start_anew)
     conclude_ensemble(result)
+    if not sweep:
+        print_next_steps(result)
     if result.status is Status.INTERRUPTED and sweep:
         raise KeyboardInterrupt  # the signal was meant for the sweep
     return 3 if result.status.ended_badly else 0

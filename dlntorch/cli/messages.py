@@ -14,7 +14,7 @@ from typing import Any
 from hydra.errors import OverrideParseException
 
 from dlntorch.numerics.validation import DataWarning
-from dlntorch.run.configuration import config_directory, group_options, known_keys, nearest
+from dlntorch.run.configuration import config_directory, group_options, known_keys, nearest, study_keys, unknown_key
 from dlntorch.sweep.launcher import PLUGINS
 
 __all__ = ["about", "defect", "hydra_message", "mistake", "print_warning", "quiet"]
@@ -79,7 +79,7 @@ def hydra_message(error: Exception) -> str:
     unknown = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1) or unknown.group(2)
-        return f"unknown key {key!r}{nearest(key, known_keys())}"
+        return unknown_key(key, known_keys(), study_keys(), "python -m dlntorch")
     option = re.search(r"Could not find '([\w/]+?)/([^'/]+)'", text)
     if option and option.group(1) in ("hydra/launcher", "hydra/sweeper"):
         group, name = option.groups()

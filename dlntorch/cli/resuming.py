@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from dlntorch.numerics.validation import InputError
-from dlntorch.problem.formats import one_line
+from dlntorch.problem.formats import KEPT_KEYS, one_line
 from dlntorch.store.folder import atomic_write
+from dlntorch.store.inputs import with_kept_data
 from dlntorch.store.reading import DAMAGE, read_arrays_of, read_json, read_yaml, whole
 
 __all__ = ["Comparison", "compare_runs", "repeated_settings", "resumed_settings", "write_comparison"]
@@ -115,6 +116,9 @@ def _saved(
             saved[root] = settings[root]
         elif name != "dry_run":
             raise InputError(f"{name} must be left out with {key}, which {does}; got {value}")
+    saved, notes = with_kept_data(saved, folder)
+    for note in notes:
+        print(note, flush=True)
     # the only one of the trainer's keys that changes what is computed: the order of a sum
     saved["trainer"] = {**saved["trainer"], "shards": shards}
     saved["dry_run"] = settings["dry_run"]
@@ -166,7 +170,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> tuple[Any, Any]:
 def write_comparison(folder: Path, comparison: Comparison) -> Path:
     """Write ``repeat.json``; returns its path."""
     record = {
-        "of": str(comparison.first),
+        "of": str(comparison.first.absolute()),
         "equal": comparison.equal,
         "different": comparison.different,
         "versions": comparison.versions,
@@ -187,7 +191,8 @@ def _entries(folder: Path) -> dict[str, Any]:
     found = dict(_flat("", read_json(folder / "summary.json")))
     for file in (folder / name for name in ARRAYS):
         if file.is_file():
-            found |= {f"{file.name}: {name}": array for name, array in read_arrays_of(file).items()}
+            arrays = read_arrays_of(file).items()
+            found |= {f"{file.name}: {name}": array for name, array in arrays if name not in KEPT_KEYS}
     trajectory = folder / "trajectory.csv"
     if trajectory.is_file():
         found["trajectory.csv"] = hashlib.sha256(trajectory.read_bytes()).hexdigest()[:10]

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlntorch.cli.arguments import take_paths_as_typed, unquoted
+from dlntorch.cli.help import asks_for_help, study_help
 from dlntorch.cli.messages import defect, mistake
 from dlntorch.numerics.validation import InputError, check_count, check_flag
-from dlntorch.run.configuration import config_directory, nearest
+from dlntorch.run.configuration import config_directory, known_keys, nearest, study_keys, unknown_key
 from dlntorch.store.folder import WriteError
 from dlntorch.system.streams import unfailing_streams
 
@@ -24,13 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-USAGE = """usage: python -m dlntorch study=NAME [study.KEY=VALUE ...] [folder=FOLDER] [workers=N] [fresh=true]
-
-       python -m dlntorch study=collect sweep=FOLDER
-
-study=collect gathers the summaries of a sweep of train.py into one table and page, also while it runs.
-study=list names the studies, study=all runs all of them, study.small=true runs a small version.
-The keys of a study are in conf/study/NAME.yaml; the others are in conf/study.yaml."""
+#: The command that has the keys which this one has not.
+TRAIN_COMMAND = "python train.py"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,12 +37,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(USAGE)
+    if asks_for_help(arguments):
+        print(study_help(arguments))
         return 0
     debug = any(_is_debug(argument) for argument in arguments)
     try:
-        return _run(list(arguments))
+        return _run(take_paths_as_typed(arguments, sweep=False))
     except InputError as error:
         return mistake(str(error), debug)
     except OSError as error:
@@ -70,6 +67,7 @@ def _is_debug(argument: str) -> bool:
 def _run(arguments: list[str]) -> int:
     from dlntorch.studies import run_studies, studies_of_all, study_names, study_settings
 
+    _check_command(arguments)
     chosen = _chosen_study(arguments)
     if chosen == "collect":
         return _collect(arguments)
@@ -108,7 +106,7 @@ def _collect(arguments: Sequence[str]) -> int:
         raise InputError(f"study=collect must have sweep=FOLDER and nothing else, got {' '.join(others) or 'nothing'}")
     from dlntorch.report.sweep import write_sweep_report
 
-    for path in write_sweep_report(others[0].removeprefix("sweep=").strip("'\"")):
+    for path in write_sweep_report(unquoted(others[0].removeprefix("sweep="))):
         print(path)
     return 0
 
@@ -133,6 +131,14 @@ def _workers(value: Any) -> int:
     if value is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return check_count("workers", value)
+
+
+def _check_command(arguments: Sequence[str]) -> None:
+    """Send who sets keys of the main job, and asks for no study, to the command that has them."""
+    keys = [argument.split("=", 1)[0].lstrip("+~") for argument in arguments if "=" in argument]
+    for key in keys if "study" not in keys else ():
+        if key not in study_keys() and key in known_keys():
+            raise InputError(unknown_key(key, study_keys(), known_keys(), TRAIN_COMMAND))
 
 
 def _chosen_study(arguments: Sequence[str]) -> str:
@@ -182,7 +188,7 @@ def _compose(arguments: list[str], chosen: str) -> tuple[dict[str, Any], dict[st
     known = _root_keys()
     for key in config:
         if key not in known:
-            raise InputError(f"unknown key {key!r}{nearest(key, known)}")
+            raise InputError(unknown_key(key, known, known_keys(), TRAIN_COMMAND))
     named = {argument.split("=", 1)[0].lstrip("+~") for argument in arguments}
     inner = [key.removeprefix("study.").split(".")[0] for key in named if key.startswith("study.")]
     if any(key == "small_version" for key in inner):
@@ -208,7 +214,7 @@ def _in_our_words(error: Exception, arguments: Sequence[str], chosen: str) -> st
     for argument in arguments:
         key = argument.split("=", 1)[0]
         if key not in known and (f"'{key}'" in text or f"'{key.split('.')[-1]}'" in text):
-            return f"unknown key {key!r}{nearest(key, known)}"
+            return unknown_key(key, known, known_keys(), TRAIN_COMMAND)
     return text.split(" See https")[0]
 
 

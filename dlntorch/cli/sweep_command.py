@@ -28,7 +28,9 @@ from dlntorch.sweep.points import (
     check_code,
     clear_failure,
     objective,
+    point_labels,
     point_state,
+    read_points,
     read_summary,
     same_point,
     write_failure,
@@ -103,10 +105,11 @@ def _settings(config: DictConfig, folder: Path) -> dict[str, Any] | None:
     except (InputError, OmegaConfBaseException):
         return None
     settings.pop("experiment", None)
-    if (
-        isinstance(settings.get("logger"), dict) and settings["logger"].get("group", "") is None
-    ):  # of W&B, which has one
-        settings["logger"]["group"] = folder.parent.name
+    logger = settings.get("logger")
+    if isinstance(logger, dict) and "group" in logger:  # W&B's
+        logger["group"] = folder.parent.name if logger["group"] is None else logger["group"]
+        if logger["run_name"] is None:
+            logger["run_name"] = point_labels(read_points(folder.parent)).get(folder.name)
     return settings
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -12,16 +13,20 @@ import torch
 
 from dlntorch.engine.base import Engine, Progress, RecordingEngine, Stopping
 from dlntorch.engine.batches import RowBatches
+from dlntorch.engine.capabilities import CAPABILITIES, Needs, capable, needs_of, refusal
 from dlntorch.numerics.validation import InputError, check_choice
 
 __all__ = [
+    "CAPABILITIES",
     "ENGINES",
     "Engine",
+    "Needs",
     "Progress",
     "RecordingEngine",
     "RowBatches",
     "Stopping",
     "engine_class",
+    "needs_of",
     "resolve_engine",
 ]
 
@@ -35,24 +40,29 @@ _HOME = {
 }
 
 
-def resolve_engine(name: Any, device: torch.device, dense: bool = True, own_psi: bool = False) -> str:
-    """The engine that ``name`` means on a device: ``auto`` is ``fused`` on the CPU and ``cuda`` on a GPU.
+def resolve_engine(name: Any, device: torch.device, dense: bool = True, need: Needs | None = None) -> str:
+    """The engine that ``name`` means on a device: ``auto`` is the fastest that can make the run.
 
-    With an A that is an operator (``dense`` false) it is ``eager`` on both, with a network that overrides ψ
-    (``own_psi``) ``autograd``.
+    Plain SGD at depth p with a dense A is ``fused`` on the CPU and ``cuda`` on a GPU.
+
+    Args:
+        name: What the user asks for.
+        device: Where the run is.
+        dense: Whether A is a matrix.
+        need: What the run asks for beside that; plain SGD at depth p where it is left out.
 
     Raises:
-        InputError: for an unknown name, ``fused`` on a GPU, ``cuda`` without one, or either with an operator.
+        InputError: for an unknown name, or an engine that cannot make the run, with those that can.
     """
     check_choice("engine", name, ENGINES)
-    if name == "auto" and own_psi:
-        return "autograd"
-    if name == "auto" and not dense:
-        return "eager"
+    need = replace(need or Needs(), dense=dense, device=device.type)
+    if name == "auto":
+        found = capable(need)
+        if not found:
+            raise InputError(f"engine has none for this run: {refusal('autograd', need)}")
+        return found[0]
     if name in ("fused", "cuda") and not dense:
         raise InputError(f"engine must be eager or autograd with an A that is an operator, got {name!r}")
-    if name == "auto":
-        return "fused" if device.type == "cpu" else "cuda"
     if name == "fused" and device.type != "cpu":
         raise InputError(
             f"engine must be cuda, eager or autograd on device={device}, got 'fused', which runs on the CPU"
@@ -60,6 +70,9 @@ def resolve_engine(name: Any, device: torch.device, dense: bool = True, own_psi:
     if name == "cuda" and device.type != "cuda":
         absent = "" if torch.cuda.is_available() else "; torch finds no CUDA GPU here"
         raise InputError(f"engine=cuda must have device=cuda, got device={device}{absent}")
+    said = refusal(name, need)
+    if said and not need.own_psi:  # of which the engine itself says more
+        raise InputError(said)
     return name
 
 

@@ -8,18 +8,24 @@ depends on the gradient at θ_k.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from dlntorch.engine.base import Engine, first_improper
+from dlntorch.engine.base import Engine
+from dlntorch.numerics.random_signs import random_signs
 from dlntorch.numerics.trajectory import Status
-from dlntorch.optim.step_size import StepRule
+from dlntorch.optim.step_size import OWN_RATE, Point, StepRule
+from dlntorch.optim.update import SAM, SGD, Adam, LabelNoise, Momentum, TorchUpdate, Update, WeightDecay
 from dlntorch.problem.operators import Operator
 
-__all__ = ["AutogradEngine", "StepSizeScheduler"]
+__all__ = ["AutogradEngine", "OwnRate", "StepSizeScheduler"]
+
+#: Updates that torch's own optimizers make here; the package's classes make the others.
+TORCH_HAS = (SGD, Momentum, WeightDecay, LabelNoise, SAM, Adam)
 
 
 class StepSizeScheduler(LRScheduler):
@@ -34,9 +40,15 @@ class StepSizeScheduler(LRScheduler):
         self._next = 0.0
         super().__init__(optimizer)
 
-    def propose(self, theta: tuple[Tensor, Tensor], g: Tensor, rows: Operator | None = None) -> float:
+    def propose(
+        self,
+        theta: tuple[Tensor, ...],
+        g: Tensor,
+        rows: Operator | None = None,
+        point: Callable[[], Point] | None = None,
+    ) -> float:
         """Compute η_k for the step about to be made; the next :meth:`step` sets it."""
-        self._next = self.rule.eta(theta, g, rows)
+        self._next = self.rule.eta(theta, g, rows, point)
         return self._next
 
     def step(self, epoch: int | None = None) -> None:
@@ -60,21 +72,59 @@ class StepSizeScheduler(LRScheduler):
         self.rule.direction = None if direction is None else direction.to(self.optimizer.param_groups[0]["params"][0])
 
 
+class OwnRate(LRScheduler):
+    """The learning rate of an optimizer whose schedule is its own: it is read, never set."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.rule = None
+        super().__init__(optimizer)
+
+    def propose(self, *_: Any) -> float:
+        """The learning rate of the optimizer's first group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def step(self, epoch: int | None = None) -> None:
+        """Leave the learning rate as it is."""
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
 class AutogradEngine(Engine):
-    """Plain SGD by autograd and ``torch.optim.SGD``, on any device.
+    """SGD and every other update by autograd, on any device; ``torch.optim``'s own where torch has it.
 
     ``optimizer`` may be replaced by a wrapper with the same ``step`` and ``zero_grad`` (Lightning's, for instance).
     """
 
     name = "autograd"
-    any_psi = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        rule = StepRule(self.schedule, self.network.p, self.problem.operator, self.norm())
-        sgd = torch.optim.SGD([self.network.theta_plus, self.network.theta_minus], lr=0.0)
-        self.optimizer: Any = sgd
-        self.scheduler = StepSizeScheduler(sgd, rule)
+        self.parameters: list[torch.nn.Parameter] = list(self.network.parameters())
+        made = self._torch_optimizer()
+        self.state = {} if made is not None else self.update.init(self.network.whole_theta())
+        optimizer = torch.optim.SGD(self.parameters, lr=0.0) if made is None else made
+        self.optimizer: Any = optimizer
+        own = isinstance(self.update, TorchUpdate) and self.schedule.name == OWN_RATE
+        if own:
+            self.scheduler: Any = OwnRate(optimizer)
+        else:
+            rule = StepRule(self.schedule, self.law, self.problem.operator, self.norm())
+            self.scheduler = StepSizeScheduler(optimizer, rule)
+        self._made = optimizer
+
+    def _torch_optimizer(self) -> torch.optim.Optimizer | None:
+        """Torch's own optimizer for the update, None where the package's class makes the step."""
+        update = self.update
+        if isinstance(update, TorchUpdate):
+            return update.optimizer(self.parameters)  # pyright: ignore[reportArgumentType]
+        if type(update) is Momentum:
+            return torch.optim.SGD(self.parameters, lr=0.0, momentum=update.beta, nesterov=update.nesterov)
+        if type(update) is WeightDecay:
+            return torch.optim.SGD(self.parameters, lr=0.0, weight_decay=update.strength)
+        if type(update) is Adam:
+            return torch.optim.Adam(self.parameters, lr=0.0, betas=(update.beta1, update.beta2), eps=update.eps)
+        if type(update) in (SGD, LabelNoise, SAM):
+            return torch.optim.SGD(self.parameters, lr=0.0)
+        return None  # a subclass of one of them too, whose step is its own
 
     def advance(self, steps: int) -> Status | None:
         for _ in range(steps):
@@ -100,42 +150,148 @@ class AutogradEngine(Engine):
         if status is not None:
             return status
         network, progress = self.network, self.progress
-        A, y, scale, rows = self.problem.operator, self.problem.y, 1.0, None
-        if self.batches is not None:
-            chosen = torch.from_numpy(self.batches.rows(progress.step, 1)[0]).to(A.device)
-            scale = self.batches.scale
-            rows = A.rows(chosen, math.sqrt(scale)) if self.schedule.rule != "constant" else None
-            A, y = A.rows(chosen), y[chosen]
-        self.optimizer.zero_grad()
-        residual = y - A.matvec(network.psi)
-        loss = (0.5 * scale) * (residual @ residual)
-        loss.backward()
+        A, y, scale, rows = self._data()
+        residual = self._backward(A, y, scale)
         with torch.no_grad():
             g = scale * A.rmatvec(residual)
-            theta = (network.theta_plus.detach(), network.theta_minus.detach())
-            eta = self.scheduler.propose(theta, g, rows)
+            theta = network.rows
+            eta = self.scheduler.propose(theta, g, rows, lambda: self._point(residual, g, scale))
             if not 0 < eta < math.inf:
                 if not bool(torch.isfinite(g).all()):
                     return Status.DIVERGED
                 progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
                 return Status.FAILED
-            gradients = (_grad(network.theta_plus), _grad(network.theta_minus))
-            proposed = [t - eta * d for t, d in zip(theta, gradients, strict=True)]
-            if not all(bool(torch.all(torch.isfinite(t) & (t > 0))) for t in proposed):
-                return first_improper(*(t.cpu().numpy() for t in proposed))
+        self._probe(A, y, scale)
+        if self.plain:
+            proposed = [t - eta * d for t, d in zip(self._data_of(), self._gradients(), strict=True)]
+            status = self._refusal(proposed)
+            if status is not None:
+                return status
             if self.certificate is not None:
                 self.certificate.update(theta[0].cpu().numpy(), theta[1].cpu().numpy(), eta)
-        self.scheduler.step()
-        self.optimizer.step()
+            self.scheduler.step()
+            self.optimizer.step()
+        else:
+            status = self._other_step(eta)
+            if status is not None:
+                return status
         progress.count(eta)
         return None
 
+    def _data(self) -> tuple[Operator, Tensor, float, Operator | None]:
+        """A, y, the loss's weight m/b and, where the rule needs them, the scaled rows, of this step."""
+        A, y, scale, rows = self.problem.operator, self.problem.y, 1.0, None
+        if self.update.sigma > 0:
+            noise = torch.from_numpy(random_signs(self.seed, self.progress.step, len(y)))
+            y = y + self.update.sigma * noise.to(y)
+        if self.batches is not None:
+            chosen = torch.from_numpy(self.batches.rows(self.progress.step, 1)[0]).to(A.device)
+            scale = self.batches.scale
+            rows = A.rows(chosen, math.sqrt(scale)) if self.schedule.rule != "constant" else None
+            A, y = A.rows(chosen), y[chosen]
+        return A, y, scale, rows
+
+    def _backward(self, A: Operator, y: Tensor, scale: float) -> Tensor:
+        """Gradients of the step's loss at the network's θ; returns the residual."""
+        self.optimizer.zero_grad()
+        residual = y - A.matvec(self.network.psi)
+        loss = (0.5 * scale) * (residual @ residual)
+        loss.backward()
+        return residual.detach()
+
+    def _probe(self, A: Operator, y: Tensor, scale: float) -> None:
+        """Take the gradients where the update wants them, if not at θ_k."""
+        if isinstance(self.update, TorchUpdate) or type(self.update).probe is Update.probe:
+            return
+        before = self.network.whole_theta()
+        with torch.no_grad():
+            elsewhere = self.update.probe(before, self._whole_gradient())
+        if elsewhere is None:
+            return
+        self._put(elsewhere)
+        self._backward(A, y, scale)
+        self._put(before)
+
+    def _other_step(self, eta: float) -> Status | None:
+        """A step of an update other than plain SGD; θ_k is put back where the step is refused."""
+        before = self.network.whole_theta()
+        state = self.state
+        if isinstance(self.update, WeightDecay):
+            for group in self._made.param_groups:
+                group["weight_decay"] = self.update.strength if self.update.active(self.progress.time) else 0.0
+        self.scheduler.step()
+        if self._steps_itself():
+            with torch.no_grad():
+                new, state = self.update.step(before, self._whole_gradient(), eta, self.state)  # pyright: ignore
+                self._put(new)
+        else:
+            self.optimizer.step()
+        after = list(self.network.rows)
+        status = self._refusal(after, before.unbind(0))
+        if status is not None:
+            self._put(before)
+            return status
+        self.state = state
+        return None
+
+    def _steps_itself(self) -> bool:
+        """Whether the package's class makes the step, since torch has no such optimizer."""
+        return not isinstance(self.update, TorchUpdate) and type(self.update) not in TORCH_HAS
+
+    def _refusal(self, proposed: Sequence[Tensor], before: Sequence[Tensor] | None = None) -> Status | None:
+        """The status that ends the run before such a θ; changes of sign that are allowed are counted."""
+        if not all(bool(torch.isfinite(t).all()) for t in proposed):
+            return Status.DIVERGED
+        if not self.law.positive or all(bool((t > 0).all()) for t in proposed):
+            return None
+        if not self.signed:
+            return Status.LEFT_POSITIVE_ORTHANT
+        for old, new in zip(self._data_of() if before is None else before, proposed, strict=True):
+            self.progress.sign_changes += int((old.signbit() != new.signbit()).sum())
+        return None
+
+    def _point(self, residual: Tensor, g: Tensor, scale: float) -> Point:
+        """What a step size of the user's is given."""
+        theta = self.network.whole_theta()
+        slopes = torch.stack(self.law.slopes(theta.unbind(0)))
+        root = math.sqrt(scale)
+        progress = self.progress
+        return Point(theta, self.network.psi.detach(), root * residual, g, slopes, progress.step, progress.time)
+
+    def _data_of(self) -> list[Tensor]:
+        return [parameter.data for parameter in self.parameters]
+
+    def _gradients(self) -> list[Tensor]:
+        return [_grad(parameter) for parameter in self.parameters]
+
+    def _whole_gradient(self) -> Tensor:
+        """∇L as one tensor (width, n)."""
+        gradients = self._gradients()
+        return gradients[0] if self.network.p is None else torch.stack(gradients)
+
+    @torch.no_grad()
+    def _put(self, theta: Tensor) -> None:
+        for row, new in zip(self.network.rows, theta, strict=True):
+            row.copy_(new)
+
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "scheduler": self.scheduler.state_dict()}
+        state = super().state_dict()
+        if isinstance(self.scheduler, StepSizeScheduler):
+            state["scheduler"] = self.scheduler.state_dict()
+        if self.state:
+            state["update"] = {name: value.clone() for name, value in self.state.items()}
+        if not self.plain and not self._steps_itself():
+            state["optimizer"] = self._made.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.scheduler.load_state_dict(state["scheduler"])
+        if isinstance(self.scheduler, StepSizeScheduler):
+            self.scheduler.load_state_dict(state["scheduler"])
+        for name, value in state.get("update", {}).items():
+            self.state[name] = value.to(self.state[name]).clone()
+        if "optimizer" in state:
+            self._made.load_state_dict(state["optimizer"])
 
 
 def _grad(parameter: Tensor) -> Tensor:

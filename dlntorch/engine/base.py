@@ -1,9 +1,12 @@
 """What every engine is: something that makes plain SGD steps on a network, some at a time, and says when to stop.
 
-An engine changes θ by θ_{k+1} = θ_k − η_k ∇L(θ_k) and nothing else. The order inside a step is part of the contract,
+An engine changes θ by θ_{k+1} = θ_k − η_k ∇L(θ_k), or by another :class:`~dlntorch.optim.update.Update`, and by nothing
+else. The order inside a step is part of the contract,
 so that all engines stop at the same step: at θ_k compute the residual; stop if it is small enough (``converged``),
 if the step or time budget is used up; else compute the gradient and η_k; stop *before* a step that would make a
-parameter nonpositive (``left_positive_orthant``) or non-finite (``diverged``), keeping θ_k; else step.
+parameter nonpositive (``left_positive_orthant``) or non-finite (``diverged``), keeping θ_k; else step. Where ψ has a value
+beyond zero (p an even integer, a product of layers) a change of sign is counted in place of ending the run, unless a
+certificate is asked for.
 """
 
 from __future__ import annotations
@@ -11,21 +14,31 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlntorch.engine.batches import RowBatches
+from dlntorch.engine.capabilities import needs_of, refusal
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError
 from dlntorch.optim.step_size import Schedule
+from dlntorch.optim.update import SGD, TorchUpdate, Update
 from dlntorch.problem import Problem
 
 if TYPE_CHECKING:
     from dlntorch.bounds.certificate import Certificate
 
-__all__ = ["Engine", "Progress", "RecordingEngine", "Snapshot", "Stopping", "check_network", "first_improper"]
+__all__ = [
+    "Engine",
+    "Progress",
+    "RecordingEngine",
+    "Snapshot",
+    "Stopping",
+    "check_network",
+    "first_improper",
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,7 @@ class Progress:
         eta_max: The largest step size so far.
         residual: ‖Aψ − y‖₂ where it was last computed (inf before).
         reason: Why the run ended, where its status alone does not tell.
+        sign_changes: How often a parameter changed its sign.
     """
 
     step: int = 0
@@ -66,6 +80,7 @@ class Progress:
     eta_max: float = 0.0
     residual: float = math.inf
     reason: str = ""
+    sign_changes: int = 0
 
     def count(self, eta: float) -> None:
         """One more step, of size η."""
@@ -78,13 +93,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """θ and the progress of the run at one recorded step (arrays are copies, in float64)."""
+    """θ and the progress of the run at one recorded step.
+
+    Attributes:
+        step: k.
+        time: t_k.
+        eta: The last step size.
+        theta: θ_k, shape (width, n): θ₊ and θ₋ at depth p; a copy, in float64.
+    """
 
     step: int
     time: float
     eta: float
-    theta_plus: np.ndarray
-    theta_minus: np.ndarray
+    theta: np.ndarray
 
     __repr__ = short_repr
 
@@ -99,12 +120,12 @@ class Engine(ABC):
         stopping: When to end.
         batches: The mini-batch stream, None for full-batch steps.
         certificate: Accumulated along full-batch steps where given.
+        update: Which way a step goes; plain SGD by default.
+        seed: Seed of the label noise, where the update has some.
     """
 
     #: What ``engine=`` calls it.
     name: str
-    #: Whether it differentiates the network's own ψ; the others step by the formula of θ₊^p − θ₋^p.
-    any_psi: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -114,8 +135,15 @@ class Engine(ABC):
         stopping: Stopping,
         batches: RowBatches | None = None,
         certificate: Certificate | None = None,
+        update: Update | TorchUpdate | None = None,
+        seed: int = 0,
     ) -> None:
-        check_network(network, problem, self.name, self.any_psi)
+        self.update = SGD() if update is None else update
+        self.plain = type(self.update) is SGD
+        check_network(network, problem)
+        self._check_capabilities(network, schedule)
+        if certificate is not None and not self.plain:
+            raise InputError(f"certificate must be false with {self.update.name}: it bounds plain SGD, got True")
         if network.overrides_psi and (schedule.rule != "constant" or certificate is not None):
             raise InputError(
                 "schedule must be constant, and certificate false, with a network that overrides psi, since all others "
@@ -127,8 +155,25 @@ class Engine(ABC):
         self.stopping = stopping
         self.batches = batches
         self.certificate = certificate
+        self.seed = seed
+        self.law = network.parametrization
+        #: Whether a step's gradient is of other data than the run is: a mini-batch's, or with noise on the labels.
+        self.samples = batches is not None or self.update.sigma > 0
+        #: Whether a change of sign is counted, in place of ending the run.
+        self.signed = (self.law.signed or not self.law.positive) and certificate is None
         self.progress = Progress()
         self.threshold = stopping.tol * float(np.linalg.norm(problem.y.double().cpu().numpy()))
+
+    def _check_capabilities(self, network: DiagonalLinearNetwork, schedule: Schedule) -> None:
+        """Refuse what the engine would run as something else."""
+        need = needs_of(network, self.update, schedule)
+        said = refusal(self.name, need)
+        if said and need.own_psi:
+            rule = said.partition(", got")[0]
+            kind = type(network).__name__
+            said = f"{rule}, since {self.name} steps by the formula of θ₊^p − θ₋^p, got {kind}"
+        if said:
+            raise InputError(said)
 
     @abstractmethod
     def advance(self, steps: int) -> Status | None:
@@ -156,7 +201,7 @@ class Engine(ABC):
 
     def checks_residual(self, step: int) -> bool:
         """Whether the full residual is looked at before step number ``step``."""
-        return self.batches is None or step % self.stopping.check_every == 0
+        return not self.samples or step % self.stopping.check_every == 0
 
 
 class RecordingEngine(Engine):
@@ -167,27 +212,27 @@ class RecordingEngine(Engine):
         """:meth:`advance` for full batches, keeping θ at the steps ``due``, increasing, where they are reached."""
 
 
-def check_network(network: DiagonalLinearNetwork, problem: Problem, engine: str, any_psi: bool = False) -> None:
+def check_network(network: DiagonalLinearNetwork, problem: Problem) -> None:
     """Refuse a network of which an engine would train something else: nothing that a subclass changes is ignored.
 
     Args:
         network: One network.
         problem: What it is trained on.
-        engine: The engine's name.
-        any_psi: Whether the engine differentiates the network's own ψ.
 
     Raises:
         InputError: naming what the engine would ignore.
     """
     kind = type(network).__name__
     parameters = dict(network.named_parameters())
-    if set(parameters) != {"theta_plus", "theta_minus"}:
+    known = {"theta"} if network.p is None else {"theta_plus", "theta_minus"}
+    if set(parameters) != known:
         raise InputError(
-            f"network must have the parameters theta_plus and theta_minus and no others, which no engine trains, "
-            f"got {kind} with {', '.join(parameters)}"
+            f"network must have the parameters {' and '.join(sorted(known, reverse=True))} and no others, which no engine "
+            f"trains, got {kind} with {', '.join(parameters)}"
         )
+    shape = (problem.n,) if network.p is not None else (network.parametrization.width, problem.n)
     for name, parameter in parameters.items():
-        if tuple(parameter.shape) != (problem.n,):
+        if tuple(parameter.shape) != shape:
             raise InputError(
                 f"network must be one network of n={problem.n}, got {name} of shape {tuple(parameter.shape)}"
             )
@@ -200,17 +245,11 @@ def check_network(network: DiagonalLinearNetwork, problem: Problem, engine: str,
             )
     if type(network).forward is not DiagonalLinearNetwork.forward:
         raise InputError(f"network must keep forward, which no engine calls (psi is what is trained), got {kind}")
-    if network.overrides_psi:
-        if not any_psi:
-            raise InputError(
-                f"engine must be autograd with a network that overrides psi, since {engine} steps by the formula of "
-                f"θ₊^p − θ₋^p, got {kind}"
-            )
-        if tuple(network.psi.shape) != (problem.n,):
-            raise InputError(f"psi must have shape ({problem.n},), got {tuple(network.psi.shape)} from {kind}")
+    if network.overrides_psi and tuple(network.psi.shape) != (problem.n,):
+        raise InputError(f"psi must have shape ({problem.n},), got {tuple(network.psi.shape)} from {kind}")
 
 
-def first_improper(plus: np.ndarray, minus: np.ndarray) -> Status:
+def first_improper(*rows: np.ndarray) -> Status:
     """Why a proposed θ is refused: ``diverged`` where an entry is not finite, else ``left_positive_orthant``."""
-    finite = bool(np.all(np.isfinite(plus)) and np.all(np.isfinite(minus)))
+    finite = all(bool(np.all(np.isfinite(row))) for row in rows)
     return Status.LEFT_POSITIVE_ORTHANT if finite else Status.DIVERGED

@@ -94,7 +94,14 @@ class CudaBatch:
             if one.rule not in ("relative", "constant") or one.rule != schedules[0].rule:
                 raise InputError(f"schedule must be relative or constant in a batch, and one for all, got {one.name!r}")
         for i, network in enumerate(networks):
-            check_network(network, given[i if len(given) > 1 else 0], "cuda")
+            check_network(network, given[i if len(given) > 1 else 0])
+            if network.p is None or network.overrides_psi:
+                raise InputError(
+                    "engine must be autograd with a network that overrides psi, since cuda steps by the formula of "
+                    f"θ₊^p − θ₋^p, got {type(network).__name__}"
+                    if network.overrides_psi
+                    else f"ensemble must have networks of a depth p in a batch, got {network.parametrization!r}"
+                )
         self.networks = list(networks)
         self.state = _state(self.networks, given, schedules, _one_for_each("tol", stopping, Stopping, len(networks)))
         self._run = (runner or _runner)(self.state)
@@ -178,7 +185,7 @@ def _state(
         y=torch.stack([problem.y for problem in problems]),
         plus=torch.stack([network.theta_plus.data for network in networks]),
         minus=torch.stack([network.theta_minus.data for network in networks]),
-        p=networks[0].p,
+        p=_depth(networks[0]),
         relative=relative,
         c=each([one.c for one in schedules]),
         kappa=each([one.kappa or 0.0 for one in schedules]),
@@ -196,6 +203,12 @@ def _state(
         residual=number(math.inf),
         ending=whole([0] * count),
     )
+
+
+def _depth(network: DiagonalLinearNetwork) -> float:
+    if network.p is None:
+        raise RuntimeError("a batch has been refused what has no depth")
+    return network.p
 
 
 def _runner(state: BatchState) -> Callable[[int], None]:
@@ -220,13 +233,18 @@ class CudaEngine(EagerEngine):
         self._batch: CudaBatch | None = None
 
     @property
-    def plain(self) -> bool:
-        """Whether this run is one that a batch can make: full batch, without certificate, ``relative`` or constant."""
-        return self.batches is None and self.certificate is None and self.schedule.rule != "stable"
+    def batchable(self) -> bool:
+        """Whether a batch can make this run: plain SGD at depth p, full batch, ``relative`` or constant, no certificate.
+
+        Constant steps of an even depth may change signs, which a batch does not count.
+        """
+        rule = self.schedule.rule
+        usual = self.plain and self.law.depth is not None and self.batches is None and self.certificate is None
+        return usual and (rule == "relative" or (rule == "constant" and not self.signed))
 
     def advance(self, steps: int) -> Status | None:
         """Make up to ``steps`` further steps; a status when the run has ended, else None."""
-        if not self.plain:
+        if not self.batchable:
             return super().advance(steps)
         if self._batch is None:
             self._batch = batch_of([self])

@@ -1,29 +1,29 @@
 """The readable engine: the gradient by hand in torch, one step at a time, on any device.
 
-With g = Aᵀ(y − Aψ) the step is θ₊ += η p θ₊^{p−1} ∘ g and θ₋ −= η p θ₋^{p−1} ∘ g. A mini-batch of b rows replaces A and
-y by those rows and g by (m/b) times theirs. The compiled engines equal this one.
+With g = Aᵀ(y − Aψ) the step is θ₊ += η p θ₊^{p−1} ∘ g and θ₋ −= η p θ₋^{p−1} ∘ g at depth p, θ += η ∇G(θ) ∘ g for any ψ = G(θ). A
+mini-batch of b rows replaces A and y by those rows and g by (m/b) times theirs; label noise replaces y. The compiled engines
+equal this one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dlntorch.engine.base import Engine
+from dlntorch.model.objective import gradient
+from dlntorch.numerics.random_signs import random_signs
 from dlntorch.numerics.trajectory import Status
-from dlntorch.optim.step_size import StepRule
+from dlntorch.numerics.validation import InputError
+from dlntorch.optim.step_size import Point, StepRule
+from dlntorch.optim.update import State, TorchUpdate
 from dlntorch.problem.operators import Operator
 
-__all__ = ["EagerEngine", "gradient"]
-
-
-def gradient(theta: tuple[Tensor, Tensor], p: float, g: Tensor) -> tuple[Tensor, Tensor]:
-    """∇L(θ) = (−p θ₊^{p−1} ∘ g, p θ₋^{p−1} ∘ g), each (..., n), from g = Aᵀ(y − Aψ) of shape (..., n)."""
-    plus, minus = theta
-    return -p * plus ** (p - 1) * g, p * minus ** (p - 1) * g
+__all__ = ["EagerEngine"]
 
 
 class EagerEngine(Engine):
@@ -33,7 +33,8 @@ class EagerEngine(Engine):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.rule = StepRule(self.schedule, self.network.p, self.problem.operator, self.norm())
+        self.rule = StepRule(self.schedule, self.law, self.problem.operator, self.norm())
+        self.state = {} if isinstance(self.update, TorchUpdate) else self.update.init(self.network.whole_theta())
 
     @torch.no_grad()
     def advance(self, steps: int) -> Status | None:
@@ -60,49 +61,111 @@ class EagerEngine(Engine):
 
     def _step(self, r: Tensor | None) -> Status | None:
         """One step from θ_k, or the status that refuses it; ``r`` is the full residual where it is known."""
-        progress, network = self.progress, self.network
-        theta = (network.theta_plus.data, network.theta_minus.data)
-        g, rows = self._direction(r)
-        eta = float(self.rule.eta(theta, g, rows))
+        progress, theta = self.progress, self.network.rows
+        residual, g, rows = self._direction(None, r)
+        eta = self.rule.eta(theta, g, rows, lambda: self._point(residual, g))
         if not 0.0 < eta < math.inf:
             if self._anywhere(~torch.isfinite(g))[0]:
                 return Status.DIVERGED
             progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
             return Status.FAILED
-        slopes = gradient(theta, network.p, g)
-        proposed = (theta[0] - eta * slopes[0], theta[1] - eta * slopes[1])
-        worst = torch.minimum(*proposed)  # not a number, or an infinity, where either entry is
-        infinite, improper = self._anywhere(~torch.isfinite(worst + torch.maximum(*proposed)), worst <= 0)
-        if infinite or improper:
-            return Status.DIVERGED if infinite else Status.LEFT_POSITIVE_ORTHANT
+        proposed, state = self._proposed(theta, g, eta)
+        refused = self._refused(theta, proposed)
+        if refused is not None:
+            return refused
         if self.certificate is not None:
             self.certificate.update(theta[0].cpu().numpy(), theta[1].cpu().numpy(), eta)
-        theta[0].copy_(proposed[0])
-        theta[1].copy_(proposed[1])
+        for row, new in zip(theta, proposed, strict=True):
+            row.copy_(new)
+        self.state = state
         progress.count(eta)
         return None
+
+    def _proposed(self, theta: tuple[Tensor, ...], g: Tensor, eta: float) -> tuple[Sequence[Tensor], State]:
+        """θ_{k+1}, row by row, and the update's next state."""
+        slopes = gradient(self.law, theta, g)
+        if self.plain:
+            return [row - eta * slope for row, slope in zip(theta, slopes, strict=True)], self.state
+        if isinstance(self.update, TorchUpdate):
+            raise RuntimeError("torch's optimizers are stepped by the autograd engine")
+        whole, slope = torch.stack(theta), torch.stack(slopes)
+        elsewhere = self.update.probe(whole, slope)
+        if elsewhere is not None:
+            _, there, _ = self._direction(self.law.value(elsewhere), None)
+            slope = torch.stack(gradient(self.law, elsewhere.unbind(0), there))
+        new, state = self.update.step(whole, slope, eta, self.state)
+        if not isinstance(new, Tensor) or new.shape != whole.shape:
+            shown = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+            raise InputError(
+                f"optimizer must return theta of shape {tuple(whole.shape)}, got {shown} of {self.update.name}"
+            )
+        return new.unbind(0), state
+
+    def _refused(self, theta: Sequence[Tensor], proposed: Sequence[Tensor]) -> Status | None:
+        """The status that ends the run before such a step; changes of sign that are allowed are counted."""
+        worst, best = proposed[0], proposed[0]
+        for row in proposed[1:]:
+            worst, best = torch.minimum(worst, row), torch.maximum(best, row)
+        # an infinity, or not a number, where either entry is
+        infinite, improper = self._anywhere(~torch.isfinite(worst + best), worst <= 0)
+        if infinite:
+            return Status.DIVERGED
+        if improper and self.law.positive:
+            if not self.signed:
+                return Status.LEFT_POSITIVE_ORTHANT
+            for old, new in zip(theta, proposed, strict=True):
+                self.progress.sign_changes += int((old.signbit() != new.signbit()).sum())
+        return None
+
+    def _point(self, residual: Tensor, g: Tensor) -> Point:
+        """What a step size of the user's is given."""
+        network = self.network
+        theta = network.whole_theta()
+        return Point(
+            theta,
+            network.psi.detach(),
+            residual,
+            g,
+            torch.stack(self.law.slopes(theta.unbind(0))),
+            self.progress.step,
+            self.progress.time,
+        )
 
     def _anywhere(self, *masks: Tensor) -> list[bool]:
         """Whether each mask is true for any coordinate, here or in another process that holds columns."""
         found = torch.stack([mask.any() for mask in masks])
         return self.problem.operator.maximum(found.to(self.problem.dtype)).bool().tolist()
 
-    def _direction(self, r: Tensor | None) -> tuple[Tensor, Operator | None]:
-        """g = Aᵀ(y − Aψ) of the whole data, or of this step's mini-batch with its rows scaled by √(m/b)."""
+    def _direction(self, psi: Tensor | None, r: Tensor | None) -> tuple[Tensor, Tensor, Operator | None]:
+        """(y − Aψ, g = Aᵀ(y − Aψ), rows) of the whole data, or of this step's mini-batch, its rows scaled by √(m/b).
+
+        Args:
+            psi: ψ; that of the network where it is None.
+            r: The residual of the whole data, where it is known already.
+        """
         A, y = self.problem.operator, self.problem.y
-        psi = self.network.psi
+        if r is not None and not self.samples:
+            return r, A.rmatvec(r), None
+        psi = self.network.psi.detach() if psi is None else psi
+        if self.update.sigma > 0:
+            noise = torch.from_numpy(random_signs(self.seed, self.progress.step, len(y)))
+            y = y + self.update.sigma * noise.to(y)
         if self.batches is None:
-            return A.rmatvec(self.problem.residual(psi) if r is None else r), None
+            residual = y - A.matvec(psi)
+            return residual, A.rmatvec(residual), None
         chosen = torch.from_numpy(self.batches.rows(self.progress.step, 1)[0]).to(A.device)
         root = math.sqrt(self.batches.scale)
         rows = A.rows(chosen, root)
-        return rows.rmatvec(root * y[chosen] - rows.matvec(psi)), rows
+        residual = root * y[chosen] - rows.matvec(psi)
+        return residual, rows.rmatvec(residual), rows
 
     def state_dict(self) -> dict[str, Any]:
         """Progress, and the direction of the power iteration where the rule ``stable`` keeps one."""
         state = super().state_dict()
         if self.rule.direction is not None:
             state["direction"] = self.rule.direction.clone()
+        if self.state:
+            state["update"] = {name: value.clone() for name, value in self.state.items()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -110,3 +173,5 @@ class EagerEngine(Engine):
         super().load_state_dict(state)
         direction = state.get("direction")
         self.rule.direction = None if direction is None else direction.to(self.problem.y).clone()
+        for name, value in state.get("update", {}).items():
+            self.state[name] = value.to(self.state[name]).clone()

@@ -5,6 +5,7 @@ The same θ as ``autograd`` up to rounding; :mod:`dlntorch.engine.kernels` has t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import torch
 
 from dlntorch.engine import kernels
 from dlntorch.engine.base import RecordingEngine, Snapshot, first_improper
+from dlntorch.engine.update_kernels import state_tensors, update_numbers
 from dlntorch.model.metrics import starting_direction
 from dlntorch.numerics.powers import split_exponent
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count
 from dlntorch.optim.step_size import COLD_ITERATIONS, WARM_ITERATIONS
+from dlntorch.optim.update import TorchUpdate
 
 __all__ = ["FusedEngine"]
 
@@ -44,36 +47,42 @@ class FusedEngine(RecordingEngine):
         super().__init__(*args, **kwargs)
         if self.problem.device.type != "cpu" or self.network.theta_plus.device.type != "cpu":
             raise InputError(f"engine=fused must have device=cpu, got {self.problem.device}")
-        m, n, p, schedule = self.problem.m, self.problem.n, self.network.p, self.schedule
-        self._A = np.ascontiguousarray(self.problem.A.numpy())
-        self._y = np.ascontiguousarray(self.problem.y.numpy())
-        kind = self._A.dtype
-        self._zeros, self._every = np.zeros_like(self._y), np.arange(m, dtype=np.int64)
+        n, p, schedule = self.problem.n, self.law.depth, self.schedule
+        if p is None or isinstance(self.update, TorchUpdate):
+            raise RuntimeError("the engine has refused what it does not run")
+        A, y = np.ascontiguousarray(self.problem.A.numpy()), np.ascontiguousarray(self.problem.y.numpy())
+        kind = A.dtype
+        self._data = kernels.Data(A, y, np.zeros_like(y), np.arange(len(y), dtype=np.int64))
         self._theta, self._new = np.empty((2, n), kind), np.empty((2, n), kind)
-        self._growth, self._base = np.empty(2 * n, kind), np.empty(2 * n, kind)
         self._vectors = np.empty((4, n), kind)
+        self._work = kernels.Work(self._theta, self._new, np.empty(2 * n, kind), np.empty(2 * n, kind), self._vectors)
         self._cold = schedule.rule == "stable"
         start = starting_direction(n, self.problem.dtype).numpy().reshape(2, n)
         self._direction = np.concatenate([start, start]) if self._cold else None
         scale = 1.0 if self.batches is None else self.batches.scale
         whole, half = split_exponent(p - 2)
         self._q = p - 2 if whole < 0 else None
-        rule = {"constant": kernels.CONSTANT, "relative": kernels.RELATIVE, "stable": kernels.STABLE}[schedule.rule]
-        given = [np.nan if value is None else value for value in (schedule.c, schedule.kappa, schedule.eta)]
-        norm2 = self.problem.spectral_norm**2 * scale if schedule.rule == "relative" else 0.0
-        self._numbers = np.array([p, *given, norm2, scale, self.threshold, self.stopping.max_time], dtype=np.float64)
-        counts = [
-            rule,
-            min(self.stopping.max_steps, 1 << 62),
-            self.stopping.check_every,
-            int(self.stopping.tol > 0),
-            whole,
-            int(half),
-            COLD_ITERATIONS,
-            WARM_ITERATIONS,
-        ]
-        self._counts = np.array(counts, dtype=np.int64)
-        self._nothing_due = np.empty(0, np.int64), np.empty((0, 2, n), self._theta.dtype), np.empty((0, 2))
+        given = [math.nan if value is None else float(value) for value in (schedule.c, schedule.kappa, schedule.eta)]
+        self._numbers = kernels.Numbers(
+            float(p),
+            *given,
+            norm2=float(self.problem.spectral_norm**2 * scale) if schedule.rule == "relative" else 0.0,
+            scale=float(scale),
+            threshold=float(self.threshold),
+            max_time=float(self.stopping.max_time),
+            rule={"constant": kernels.CONSTANT, "relative": kernels.RELATIVE, "stable": kernels.STABLE}[schedule.rule],
+            max_steps=int(min(self.stopping.max_steps, 1 << 62)),
+            check_every=int(self.stopping.check_every),
+            watches=bool(self.stopping.tol > 0),
+            whole=int(whole),
+            half=bool(half),
+            cold=COLD_ITERATIONS,
+            warm=WARM_ITERATIONS,
+            signed=bool(self.signed and whole >= 0),
+            steps=0,
+        )
+        self._update = update_numbers(self.update, self.seed, y, n)
+        self._nothing_due = kernels.Record(np.empty(0, np.int64), np.empty((0, 2, n), kind), np.empty((0, 2)))
 
     def advance(self, steps: int) -> Status | None:
         """Make up to ``steps`` further steps; a status when the run has ended, else None."""
@@ -85,7 +94,7 @@ class FusedEngine(RecordingEngine):
             left = max(1, self.stopping.max_steps - self.progress.step)  # draws no rows beyond the budget
             now = min(block, remaining, left)
             rows = None if self.batches is None else self.batches.rows(self.progress.step, max(1, now))
-            ending, _ = self._run(now, rows, *self._nothing_due)
+            ending, _ = self._run(now, rows, self._nothing_due)
             remaining -= now
             if remaining == 0 or ending != kernels.RUNNING:
                 break
@@ -101,19 +110,15 @@ class FusedEngine(RecordingEngine):
         plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
         self._theta[0], self._theta[1] = plus, minus
         kept, marks = np.empty((due.size, *self._theta.shape), self._theta.dtype), np.empty((due.size, 2))
-        ending, count = self._run(steps, None, due, kept, marks)
+        ending, count = self._run(steps, None, kernels.Record(due, kept, marks))
         plus[...], minus[...] = self._theta[0], self._theta[1]
         found = [
-            Snapshot(
-                int(due[i]), float(marks[i, 0]), float(marks[i, 1]), *(side.astype(np.float64) for side in kept[i])
-            )
+            Snapshot(int(due[i]), float(marks[i, 0]), float(marks[i, 1]), kept[i].astype(np.float64))
             for i in range(count)
         ]
         return self._status(ending), found
 
-    def _run(
-        self, steps: int, chosen: np.ndarray | None, due: np.ndarray, kept: np.ndarray, marks: np.ndarray
-    ) -> tuple[int, int]:
+    def _run(self, steps: int, chosen: np.ndarray | None, record: kernels.Record) -> tuple[int, int]:
         """The compiled loop from where the run stands; how it ended, and how many θ were kept."""
         progress = self.progress
         state = np.array(
@@ -126,33 +131,24 @@ class FusedEngine(RecordingEngine):
                 progress.residual,
                 float(self._cold),
                 0.0,
+                progress.sign_changes,
             ]
         )
         ending = kernels.run_steps(
-            self._A,
-            self._y,
-            self._zeros,
-            self._every,
+            self._data,
+            self._work,
+            self._numbers._replace(steps=steps),
+            record,
+            state,
             chosen,
-            steps,
-            self._theta,
-            self._new,
-            self._growth,
-            self._base,
-            self._vectors,
             self._direction,
             None if self.certificate is None else self.certificate.arguments(),
             self._q,
-            self._numbers,
-            self._counts,
-            state,
-            due,
-            kept,
-            marks,
+            self._update,
         )
         progress.step = int(state[0])
         progress.time, progress.eta_min, progress.eta_max, progress.residual = map(float, state[[1, 3, 4, 5]])
-        self._cold = bool(state[6])
+        self._cold, progress.sign_changes = bool(state[6]), int(state[8])
         if ending == kernels.BAD_STEP:
             self._refused_eta = float(state[2])
         else:
@@ -177,7 +173,15 @@ class FusedEngine(RecordingEngine):
         state = super().state_dict()
         if self._direction is not None and not self._cold:
             state["direction"] = torch.from_numpy(self._direction[:2].reshape(-1).copy())
+        if self._update is not None:
+            state["update"] = {name: value.clone() for name, value in self._remembered().items()}
         return state
+
+    def _remembered(self) -> dict[str, torch.Tensor]:
+        """What the update remembers, as views."""
+        if self._update is None or isinstance(self.update, TorchUpdate):
+            return {}
+        return state_tensors(self.update, self._update)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state, bitwise."""
@@ -186,3 +190,5 @@ class FusedEngine(RecordingEngine):
             saved = state.get("direction")
             self._cold = saved is None
             self._direction[:2] = self._direction[2:] if saved is None else saved.numpy().reshape(2, -1)
+        for name, value in self._remembered().items():
+            value.copy_(state["update"][name])

@@ -23,6 +23,7 @@ from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import DataWarning
 from dlntorch.optim.step_size import Schedule
+from dlntorch.optim.update import Update
 from dlntorch.problem import Problem
 from dlntorch.problem.operators import operator_from_arrays
 from dlntorch.problem.operators.shard import ColumnShard, column_block
@@ -36,7 +37,7 @@ class ShardedEngine(Engine):
     Args as :class:`~dlntorch.engine.base.Engine`; the problem and the network are the whole ones.
     """
 
-    name = "eager"
+    name = "sharded"
 
     def __init__(
         self,
@@ -46,8 +47,10 @@ class ShardedEngine(Engine):
         stopping: Stopping,
         batches: RowBatches | None = None,
         certificate: None = None,
+        update: Update | None = None,
+        seed: int = 0,
     ) -> None:
-        super().__init__(network, problem, schedule, stopping, batches, certificate)
+        super().__init__(network, problem, schedule, stopping, batches, certificate, update, seed)
         size, n = dist.get_world_size(), problem.n
         self._bounds = [n * k // size for k in range(size + 1)]
         share(("start", network.p, schedule, stopping, None if batches is None else (batches.batch_size, batches.seed)))

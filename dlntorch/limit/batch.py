@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.limit.answer import FlowLimit, inconsistency, judge
 from dlntorch.limit.central_path import PathPoint
 from dlntorch.limit.central_path_batched import BatchedPath, BatchedPoints
-from dlntorch.limit.flow_limit import FlowLimit, inconsistency, judge, paths
+from dlntorch.limit.power_limit import paths
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 
-__all__ = ["limits", "pays"]
+__all__ = ["limits", "limits_from", "pays"]
 
 _TENSORS = ("psi", "tau", "gap", "residual", "dual_residual", "uncertainty")
 _ALONE_ON_CUDA = 1e7  # n m² from which the device beats its launch latencies on one problem
@@ -75,6 +76,40 @@ def limits(problems: Sequence[Problem], p: float, alphas: np.ndarray, scalar: bo
     )
 
 
+def limits_from(problems: Sequence[Problem], p: float, start: np.ndarray, place: torch.device) -> FlowLimit:
+    """The limits of B problems from one start θ(0), shape (2, n), every field with a leading axis B."""
+    from dlntorch.limit.general_start_batched import BatchedGeneralStart
+
+    device = next((one.device for one in problems if one.device.type != "cpu"), problems[0].device)
+    B, n = len(problems), problems[0].n
+    found = {name: torch.zeros((B, n) if i < 3 else (B,), device=device).double() for i, name in enumerate(_TENSORS)}
+    statuses, reasons, steps = [Status.CONVERGED] * B, [""] * B, 0
+    keys = np.ascontiguousarray(start.T)
+    for rows in _by_rank(problems):
+        some = [problems[row] for row in rows]
+        A, y = _stacked(some, device)
+        opposite = np.ascontiguousarray(keys[:, ::-1])
+        equal = [EqualColumns.of(one.A.detach().cpu().double().numpy(), keys, opposite) for one in some]
+        path = BatchedGeneralStart(A, y, p, torch.from_numpy(start[0]), torch.from_numpy(start[1]), equal)
+        points = path.points([0.0])
+        points.log_a = points.log_a + path.log_mean
+        steps += int(points.steps.sum())
+        for name in _TENSORS:
+            found[name][torch.tensor(rows, device=device)] = getattr(points, name)[:, 0]
+        verdicts = _judged(points, np.array([path.log_mean]), "the mean of theta(0)^p")
+        for row, (status, reason) in zip(rows, verdicts, strict=True):
+            statuses[row], reasons[row] = status[0], reason[0]
+    for row, problem in enumerate(problems):
+        if not problem.consistent:
+            reasons[row] = "; ".join(filter(None, (inconsistency(problem), reasons[row])))
+    return FlowLimit(
+        **{name: value.to(place) for name, value in found.items()},
+        status=tuple(statuses),
+        reason=tuple(reasons),
+        steps=steps,
+    )
+
+
 def _by_rank(problems: Sequence[Problem]) -> list[list[int]]:
     groups: dict[int, list[int]] = {}
     for row, problem in enumerate(problems):
@@ -106,7 +141,7 @@ def _points(A: Tensor, y: Tensor, p: float, alphas: np.ndarray, problems: Sequen
     return BatchedPoints(**{name: value[:, index] for name, value in joined.items()}, steps=steps)
 
 
-def _judged(points: BatchedPoints, targets: np.ndarray) -> list[tuple[list[Status], list[str]]]:
+def _judged(points: BatchedPoints, targets: np.ndarray, scale: str = "alpha^p") -> list[tuple[list[Status], list[str]]]:
     """Status and reason of every problem at every α, by the rules for one problem."""
     scalars = ("log_a", "residual", "dual_residual", "uncertainty", "converged")
     columns = {name: getattr(points, name).cpu().numpy() for name in scalars}
@@ -120,6 +155,6 @@ def _judged(points: BatchedPoints, targets: np.ndarray) -> list[tuple[list[Statu
             point = PathPoint(
                 none, none, smallest[i, j : j + 1], steps=0, converged=bool(columns["converged"][i, j]), **values
             )
-            verdicts.append(judge(point, float(target)))
+            verdicts.append(judge(point, float(target), scale))
         outcomes.append(([status for status, _ in verdicts], [reason for _, reason in verdicts]))
     return outcomes

@@ -27,7 +27,7 @@ from dlntorch.limit.central_path_engines import Kernels
 from dlntorch.numerics.trajectory import short_repr
 from dlntorch.problem.equal_columns import EqualColumns
 
-__all__ = ["CentralPath", "PathPoint"]
+__all__ = ["CentralPath", "PathPoint", "row_sorted_factors"]
 
 _NAMES = ("potrf", "potrs", "geqrf", "ormqr", "geqp3", "orgqr")
 _POTRF, _POTRS, _GEQRF, _ORMQR, _GEQP3, _ORGQR = get_lapack_funcs(_NAMES, dtype=np.float64)
@@ -84,6 +84,17 @@ class PathPoint:
     __repr__ = short_repr
 
 
+def row_sorted_factors(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis of the range of ``columns`` (n, m), accurate row by row, and R with columns = basis·R."""
+    order = np.argsort(-np.max(np.abs(columns), axis=1))
+    m = columns.shape[1]
+    factors, pivots, tau, _, _ = _GEQP3(np.asfortranarray(columns[order]), overwrite_a=1)
+    basis, R = np.empty_like(columns), np.empty((m, m))
+    R[:, pivots - 1] = np.triu(factors[:m])
+    basis[order] = _ORGQR(factors, tau, overwrite_a=1)[0]
+    return basis, R
+
+
 class CentralPath:
     """The path of one problem of full row rank, followed downwards in a.
 
@@ -121,10 +132,13 @@ class CentralPath:
         minimum_norm = basis @ np.linalg.solve(R.T, self.y)
         self.minimum_norm = minimum_norm
         self.share = np.exp(0.5 * self.k_inverse * self.offset)  # W^{1/2}: c_i ∝ α_i^{p−2} in τ_i = c_i A_iᵀλ
+        self.origin = np.zeros(n)  # b at the start of the flow
         # ‖ψ‖_∞ <= ‖A⁺y‖₁ for a scalar α, as Σ q_p is superadditive; a wide margin covers the rest.
         spread = float(np.max(self.offset) - np.min(self.offset))
         self.bound = 10 * float(np.sum(np.abs(minimum_norm))) * math.exp(min(spread, 100.0))
-        self.log_top = math.log(float(np.max(np.abs(minimum_norm)))) - float(np.min(self.offset))
+        size = float(np.max(np.abs(minimum_norm)))
+        self.log_size = math.log(size) if size > 0 else -math.inf
+        self.log_top = self.log_size - float(np.min(self.offset))
 
     def points(self, log_targets: Sequence[float]) -> Iterator[PathPoint]:
         """The path at decreasing log a, each point warm-started from the one before."""
@@ -171,21 +185,16 @@ class CentralPath:
 
     def _checks(self) -> tuple[float, float, np.ndarray, float, float]:
         basis = self._factors[0]
-        return self.kernels.checks(self.A, self.y, basis, self.share, self.psi, self.b, self.e, self.k_inverse)
+        return self.kernels.checks(
+            self.A, self.y, basis, self.share, self.origin, self.psi, self.b, self.e, self.k_inverse
+        )
 
     @cached_property
     def _factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """An orthonormal basis of range(Aᵀ), (n, m), accurate row by row, and the matrix R with Aᵀ = basis·R."""
-        order = np.argsort(-np.max(np.abs(self.transposed), axis=1))
-        m = self.y.size
-        factors, pivots, tau, _, _ = _GEQP3(np.asfortranarray(self.transposed[order]), overwrite_a=1)
-        basis, R = np.empty_like(self.transposed), np.empty((m, m))
-        R[:, pivots - 1] = np.triu(factors[:m])
-        basis[order] = _ORGQR(factors, tau, overwrite_a=1)[0]
-        return basis, R
+        return row_sorted_factors(self.transposed)
 
     def _terms(self, t: np.ndarray) -> np.ndarray:
-        """W|A|ᵀ|λ| with t = WAᵀλ, (n,): t_i is known to a rounding of its terms, which may be far larger than it."""
+        """W|A|ᵀ|λ| with t − t₀ = WAᵀλ, (n,): t_i is known to a rounding of its terms, which may be far larger than it."""
         Q, R = self._factors
         weights = self.share**2
         lam = np.linalg.solve(R, Q.T @ (t / weights))
@@ -244,7 +253,7 @@ class CentralPath:
             self._mended += 1
             root = self.kernels.root_slopes(self.psi, self.b, self.log_a + self.offset, self.k_inverse)
             e = -self.equal.mean(self._direction(root, np.zeros_like(self.y), distance))
-            largest = np.max(np.abs(self.kernels.dual(self.b, self.k_inverse)))
+            largest = self.kernels.displacement(self.b, self.origin, self.k_inverse)[1]
             self.e = np.where(np.abs(e) > 0.1 * _DRIFT * largest, e, 0.0)
             return False
         return ratio <= 4
@@ -279,9 +288,11 @@ class CentralPath:
         log_a = self.log_a + self.offset
         root = self.kernels.root_slopes(self.psi, self.b, log_a, self.k_inverse)
         solve = self._solver(root)
-        terms = self._terms(self.kernels.dual(self.b, self.k_inverse))
+        terms = self._terms(self.kernels.displacement(self.b, self.origin, self.k_inverse)[0])
         level, noises = self.kernels.perturbations(self.A, self.y, self.psi, terms)
         nothing, quiet = np.zeros_like(terms), np.zeros_like(level)
+        # D dt may leave the range of float64 where ψ is large; the root of ψ's size keeps both products in it, to the bit.
+        unit = math.ldexp(1.0, math.frexp(float(np.max(np.abs(self.psi))))[1] // 2)
         worst = self.kernels.relative_change(self.psi, self.b, root, solve(level, nothing), log_a)
         for noise in (*noises, distance):
             if noise is distance and np.all(np.abs(distance) <= _CLEARLY * _EPS * terms):
@@ -292,7 +303,11 @@ class CentralPath:
             for _ in range(_REFINEMENTS):
                 if not response > max(_NOTABLE, worst):
                     break
-                dt = dt + solve(-self.A @ (root * (root * dt)), nothing)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    left = -self.A @ (root * (root / unit * dt))
+                if not np.all(np.isfinite(left)):
+                    break  # nothing but noise, which stays as it is
+                dt = dt + unit * solve(left, nothing)
                 before, response = response, self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
                 if not response < 0.5 * before:
                     break

@@ -136,8 +136,15 @@ class BatchedPath:
                 work, state, reachable, rows = work._subset(live), state.take(live), reachable[live], rows[live]
         return self._judged(record, len(targets))
 
+    def _set_level(self, log_a: Tensor) -> None:
+        """Make ``offset`` and ``share`` those of log a, (B,): for one shape they are the same at all."""
+
+    def _uneven(self) -> bool:
+        """Whether α differs between the coordinates where the path starts."""
+        return bool((self.offset != self.offset[0]).any())
+
     def _subset(self, rows: Tensor) -> BatchedPath:
-        part = object.__new__(BatchedPath)
+        part = object.__new__(type(self))
         part.k_inverse, part.offset, part.share = self.k_inverse, self.offset, self.share
         for name in ("A", "y", "basis", "R", "bound", "minimum_norm", "log_top"):
             setattr(part, name, getattr(self, name)[rows])
@@ -157,7 +164,7 @@ class BatchedPath:
         """The minimum-norm solution, on which h_p is nearly linear for a >= ‖A⁺y‖_∞."""
         log_a_i = log_a[:, None] + self.offset
         t = 0.5 * self.minimum_norm * torch.exp(-log_a_i)
-        if bool((self.offset != self.offset[0]).any()):  # the nearest t in range(W Aᵀ)
+        if self._uneven():  # the nearest t in range(W Aᵀ)
             ones, zeros = torch.ones_like(t), torch.zeros_like(self.y)
             t = t + solve(self.A.mT * self.share[:, None] ** 2, ones, torch.ones_like(self.share), zeros, t)
         t = self._shared(t)
@@ -197,6 +204,7 @@ class BatchedPath:
 
     def _linear_step(self, state: _State, reachable: Tensor, rows: Tensor, record: _Record) -> None:
         """One linear step of every problem, and what follows from it: next iteration, next level, retreat or record."""
+        self._set_level(state.log_a)
         active = state.target < reachable.shape[1]
         dl = state.goal - state.log_a
         before = state.log_a[:, None] + self.offset
@@ -278,9 +286,10 @@ class BatchedPath:
         if some.numel():
             # Of all Aᵀλ take the D-nearest, which leaves the large entries of D alone.
             b = state.b[some]
-            root = curve.root_slopes(state.psi[some], b, state.log_a[some, None] + self.offset, self.k_inverse)
-            e = -solve(self.A[some].mT, root, self.share, torch.zeros_like(self.y[some]), distance[some])
-            largest = curve.dual(b, self.k_inverse).abs().amax(-1, keepdim=True)
+            offset, share = (x if x.ndim == 1 else x[some] for x in (self.offset, self.share))
+            root = curve.root_slopes(state.psi[some], b, state.log_a[some, None] + offset, self.k_inverse)
+            e = -solve(self.A[some].mT, root, share, torch.zeros_like(self.y[some]), distance[some])
+            largest = self._displacement(state.b)[1][some, None]
             state.e = state.e.index_copy(0, some, torch.where(e.abs() > 0.1 * _DRIFT * largest, e, 0.0))
             state.mended = state.mended + mend
         return asked & ~mend & (ratio <= 4)
@@ -290,21 +299,32 @@ class BatchedPath:
     def _checks(self, psi: Tensor, b: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """As :func:`~dlntorch.limit.central_path_kernels.checks`, with a batch axis."""
         r, level = self._residual(psi)
-        t = curve.dual(b, self.k_inverse)
-        largest = t.abs().amax(-1)
-        inner = t / self.share**2
-        inner = inner - (self.basis @ (self.basis.mT @ inner[..., None]))[..., 0]
-        distance = inner * self.share**2
+        t, largest = self._displacement(b)
+        distance = self._off_range(t)
         ratio = torch.where(level > 0, r.abs() / level, torch.zeros_like(r)).amax(-1)
         scale = self.y.abs().amax(-1, keepdim=True)
-        relative = torch.linalg.vector_norm(r / scale, dim=-1) / torch.linalg.vector_norm(self.y / scale, dim=-1)
+        scale = torch.where(scale > 0, scale, level.amax(-1, keepdim=True) / _EPS)
+        size = torch.linalg.vector_norm(self.y / scale, dim=-1)
+        relative = torch.linalg.vector_norm(r / scale, dim=-1) / torch.where(size > 0, size, torch.ones_like(size))
         return ratio, relative, distance, distance.abs().amax(-1) / largest, (distance - e).abs().amax(-1) / largest
+
+    def _displacement(self, b: Tensor) -> tuple[Tensor, Tensor]:
+        """t, less that of the start, and the largest that it or its rounding is, (B,)."""
+        t = curve.dual(b, self.k_inverse)
+        return t, t.abs().amax(-1)
+
+    def _off_range(self, t: Tensor) -> Tensor:
+        """t less its nearest point of range(WAᵀ), in the metric of W."""
+        inner = t / self.share**2
+        inner = inner - (self.basis @ (self.basis.mT @ inner[..., None]))[..., 0]
+        return inner * self.share**2
 
     def _judged(self, record: _Record, k: int) -> BatchedPoints:
         """The recorded points with their residuals and uncertainties."""
         uncertainty, residual, dual_residual = (torch.empty_like(record.log_a) for _ in range(3))
         for j in range(k):
             psi, b, e = record.psi[:, j], record.b[:, j], record.e[:, j]
+            self._set_level(record.log_a[:, j])
             _, residual[:, j], distance, dual_residual[:, j], _ = self._checks(psi, b, e)
             change = record.change[:, j]
             noise = torch.where(change > _TIGHT, change, torch.zeros_like(change))
@@ -341,7 +361,7 @@ class BatchedPath:
         _, level = self._residual(psi)
         nothing = torch.zeros_like(psi)
         worst = response(direction(mixed[: level.shape[1]] * level, nothing))
-        terms = _EPS * self._terms(curve.dual(b, self.k_inverse))
+        terms = _EPS * self._terms(self._displacement(b)[0])
         for noise in (terms * mixed, terms * torch.where(size > 1, size, -1 - size), distance):
             dt = direction(torch.zeros_like(level), noise)
             found = response(dt)

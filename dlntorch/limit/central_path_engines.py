@@ -26,10 +26,12 @@ INTERPRETED_LOOPS = 3e6
 _KERNELS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
+        curve.curve_inverses,
         curve.curve_values,
         curve.root_slopes,
         kernels.advance,
         kernels.checks,
+        kernels.displacement,
         kernels.dual,
         kernels.dual_variables,
         kernels.graded_qr,

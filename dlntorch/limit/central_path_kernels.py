@@ -25,6 +25,7 @@ from dlntorch.limit.curve import (
 __all__ = [
     "advance",
     "checks",
+    "displacement",
     "dual",
     "dual_variables",
     "graded_qr",
@@ -321,17 +322,32 @@ def relative_change(psi, b, root, dt, log_a):
 
 
 @register_jitable
-def checks(A, y, basis, share, psi, b, e, k_inverse):
+def displacement(b, origin, k_inverse):
+    """t − t₀, (n,), without cancellation, and the largest that it or its rounding is; t₀ = k tanh(origin/k)."""
+    moved = dual(b, k_inverse)
+    largest = 0.0
+    for i in range(b.size):
+        size = abs(moved[i])
+        if origin[i] != 0:
+            moved[i] = change_of_t(origin[i], b[i] - origin[i], k_inverse)
+            decay = math.exp(-2 * abs(b[i]) * k_inverse)
+            size = abs(moved[i]) + abs(b[i]) * 4 * decay / ((1 + decay) * (1 + decay))
+        largest = max(largest, size)
+    return moved, largest
+
+
+@register_jitable
+def checks(A, y, basis, share, origin, psi, b, e, k_inverse):
     """What an answer is judged by.
 
     Returns:
-        max |r_j|/level_j; ‖r‖₂/‖y‖₂; t less its nearest point of range(WAᵀ), (n,), where the columns of ``basis`` are
-        an orthonormal basis of range(Aᵀ); its largest entry, and that of its difference from ``e``, over max |t_i|.
+        max |r_j|/level_j; ‖r‖₂/‖y‖₂; t − t₀ less its nearest point of range(WAᵀ), (n,), where the columns of ``basis``
+        are an orthonormal basis of range(Aᵀ); its largest entry, and that of its difference from ``e``, over
+        max |t_i − t₀_i|.
     """
     r, level = residual(A, y, psi)
     n, m = basis.shape
-    distance = dual(b, k_inverse)
-    largest = np.max(np.abs(distance))
+    distance, largest = displacement(b, origin, k_inverse)
     for i in range(n):
         distance[i] /= share[i] * share[i]
     inner = np.zeros(m)
@@ -345,13 +361,16 @@ def checks(A, y, basis, share, psi, b, e, k_inverse):
     ratio = 0.0
     for j in range(m):
         ratio = max(ratio, abs(r[j]) / level[j] if level[j] > 0 else 0.0)
+    off, drift = np.max(np.abs(distance)), np.max(np.abs(distance - e))
+    largest = largest if largest > 0 else 1.0
     scale = np.max(np.abs(y))
+    if scale == 0:
+        return ratio, np.max(np.abs(r)) / max(np.max(level) / _EPS, 1e-300), distance, off / largest, drift / largest
     above, below = 0.0, 0.0
     for j in range(m):
         above += (r[j] / scale) * (r[j] / scale)
         below += (y[j] / scale) * (y[j] / scale)
     relative = math.sqrt(above / below)
-    off, drift = np.max(np.abs(distance)), np.max(np.abs(distance - e))
     return ratio, relative, distance, off / largest, drift / largest
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "change_of_b",
     "change_of_t",
     "curve_inverse",
+    "curve_inverses",
     "curve_value",
     "curve_values",
     "log_cosh",
@@ -90,6 +91,15 @@ def curve_inverse(psi, log_a, k_inverse):
         if abs(change) <= 4 * _EPS * b:
             break
     return math.copysign(b, psi)
+
+
+@register_jitable
+def curve_inverses(psi, log_a, k_inverse):
+    """b at ψ for every coordinate, shape (n,)."""
+    b = np.empty_like(psi)
+    for i in range(psi.size):
+        b[i] = curve_inverse(psi[i], log_a[i], k_inverse)
+    return b
 
 
 @register_jitable

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlntorch.model.potentials import log_cosh
 
-__all__ = ["advance", "curve_value", "dual", "dual_variables", "root_slopes"]
+__all__ = ["advance", "change_of_t", "curve_inverse", "curve_value", "dual", "dual_variables", "root_slopes"]
 
 _EPS = float(torch.finfo(torch.float64).eps)
 _LOG2 = 0.6931471805599453
@@ -36,7 +36,7 @@ def curve_value(b: Tensor, log_a: Tensor, k_inverse: float) -> Tensor:
     return torch.where(size < 1, near, far)
 
 
-def _curve_inverse(psi: Tensor, guess: Tensor, log_a: Tensor, k_inverse: float) -> Tensor:
+def curve_inverse(psi: Tensor, guess: Tensor, log_a: Tensor, k_inverse: float) -> Tensor:
     """b at ψ, to relative accuracy: Newton on asinh(h/2), whose slope in b lies between 1 and 2, from ``guess``."""
     log_x = torch.log(psi.abs()) - log_a  # −∞ at ψ = 0, where b = 0
     target = torch.where(log_x < 50, torch.asinh(0.5 * torch.exp(log_x.clamp(max=50.0))), log_x)
@@ -78,7 +78,7 @@ def _change_of_b(b: Tensor, dt: Tensor, k_inverse: float) -> Tensor:
     return torch.where((up <= -1) | (down >= 1), torch.full_like(moved, torch.nan), moved)
 
 
-def _change_of_t(b: Tensor, db: Tensor, k_inverse: float) -> Tensor:
+def change_of_t(b: Tensor, db: Tensor, k_inverse: float) -> Tensor:
     """The change of t when b moves by db: k tanh(db/k)(1 − τ²)/(1 + τ tanh(db/k)), without cancellation."""
     if k_inverse == 0:
         return db
@@ -152,11 +152,11 @@ def advance(
     # ... and in ψ, which is dearer and taken by a part of the coordinates.
     in_psi = torch.nonzero(~torch.isnan(linear), as_tuple=True)
     new_psi[in_psi] = torch.minimum(torch.maximum(linear, -bound), bound)[in_psi]
-    new_b[in_psi] = _curve_inverse(new_psi[in_psi], b[in_psi], log_a[in_psi], k_inverse)
+    new_b[in_psi] = curve_inverse(new_psi[in_psi], b[in_psi], log_a[in_psi], k_inverse)
     db[in_psi] = new_b[in_psi] - b[in_psi]
     new_e = (1 - part) * e
     missed = torch.nonzero(db != whole, as_tuple=True)
-    new_e[missed] += _change_of_t(b[missed], db[missed], k_inverse) - step[missed]
+    new_e[missed] += change_of_t(b[missed], db[missed], k_inverse) - step[missed]
     pending = torch.where(new_e == 0, torch.zeros_like(new_e), new_e.abs() * torch.cosh(new_b * k_inverse) ** 2)
     change = torch.maximum(db.abs(), pending.clamp(max=1.0)).amax(-1)
     change = torch.where(part[:, 0] == 1, change, change.clamp(min=1.0))

@@ -1,147 +1,134 @@
-"""The limit t → ∞ of the gradient flow, ψ_α(∞), without integrating.
+"""The limit t → ∞ of the gradient flow, ψ(∞), without integrating.
 
-    ψ_α(∞) = α^p h_p(τ),  τ in range(Aᵀ),  Aψ_α(∞) = y
+    Aψ = y,   ψ_i = Ψ_i(ν_i),   ν ∈ range(Aᵀ),
 
-has exactly one solution (arXiv 2307.07410, section 3): the minimiser of Σ q_p(ψ_i/α^p) subject to Aψ = y.
+has at most one solution, Ψ being the increasing function that the flow moves a coordinate along from its start
+(:mod:`dlntorch.model.mirror`). For depth p and equal starts that is ψ_α(∞) = α^p h_p(τ), τ in range(Aᵀ), the minimiser of
+Σ q_p(ψ_i/α^p) subject to Aψ = y (arXiv 2307.07410, section 3).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.limit.answer import Answer, FlowLimit, collect, inconsistency, only, stack
+from dlntorch.limit.power_limit import limit_from, sweep
+from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, as_parametrization, check_start
 from dlntorch.numerics.threads import with_few_threads
-from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import InputError, check_count, check_depth, check_device, check_unmasked
+from dlntorch.numerics.validation import InputError, check_count, check_device, check_unmasked
 from dlntorch.problem import Problem
-from dlntorch.problem.equal_columns import EqualColumns
 
 if TYPE_CHECKING:
-    from dlntorch.limit.central_path import PathPoint
+    from dlntorch.limit.multiprecision import MultiprecisionLimit
 
-__all__ = ["FlowLimit", "flow_limit", "inconsistency", "judge", "paths"]
+__all__ = ["FlowLimit", "flow_limit"]
 
-_DIGITS_LOST = 1e-3  # relative error of some coordinate beyond which float64 has not decided the answer
-_RESIDUAL = 1e-10
-_UNRESOLVED = 1e-15  # 1 − |τ| that a rounding of A changes entirely
 _MULTIPRECISION_SIZE = 2000
-
-
-@dataclass(frozen=True)
-class FlowLimit:
-    """ψ_α(∞) and how well it is known. Shapes are for k values of α; the axis k is absent where ``alpha`` was scalar.
-
-    For a sequence of problems every tensor has a leading axis, and ``status``, ``reason`` and ``exact`` are tuples with
-    one entry per problem.
-
-    Attributes:
-        psi: ψ_α(∞), shape (k, n).
-        tau: τ = A^Tλ with ψ = α^p h_p(τ), shape (k, n). Close to ±1 it has too few digits to recompute ψ: see ``gap``.
-        gap: 1 − |τ|, shape (k, n), to full relative accuracy (p = 2 has no pole).
-        residual: ‖Aψ − y‖₂/‖y‖₂ of the reduced full-rank pair, shape (k,); 0 where y = 0.
-        dual_residual: Distance of kτ (τ at p = 2) from range(Aᵀ) in the largest entry, relative to its largest entry,
-            shape (k,); k = p/(p − 2).
-        uncertainty: Largest error of a coordinate that one rounding in every entry of A and y causes, relative to
-            max(|ψ_i|, min(2α^p, ‖ψ‖_∞)), shape (k,): first-order analysis. Above 1e-3 the status is
-            ``below_input_precision``.
-        status: ``converged``, ``below_input_precision`` or ``failed``; a tuple of them for a sequence of α.
-        reason: One line, empty for a plain ``converged``; a tuple for a sequence of α.
-        steps: Linear systems solved, in all.
-        exact: With ``precision``: ψ as decimal strings with up to that many digits (a list of n, or k lists of n); else None.
-    """
-
-    psi: Tensor
-    tau: Tensor
-    gap: Tensor
-    residual: Tensor
-    dual_residual: Tensor
-    uncertainty: Tensor
-    status: Any
-    reason: Any
-    steps: int
-    exact: Any = None
-
-    __repr__ = short_repr
-
-
-@dataclass
-class _Answer:
-    """One α of one problem."""
-
-    psi: np.ndarray
-    tau: np.ndarray
-    gap: np.ndarray
-    residual: float = 0.0
-    dual_residual: float = 0.0
-    uncertainty: float = 0.0
-    status: Status = Status.CONVERGED
-    reasons: list[str] = field(default_factory=list)
-    steps: int = 0
-    exact: list[str] | None = None
 
 
 @with_few_threads
 def flow_limit(
     problem: Problem | Sequence[Problem],
-    p: float,
+    p: float | Parametrization,
     alpha: Any,
     *,
     per_coordinate: bool = False,
     precision: int | None = None,
     device: Any = None,
 ) -> FlowLimit:
-    """ψ_α(∞) = argmin Σ q_p(ψ_i/α^p) subject to Aψ = y, by following the path in α^p downwards.
+    """ψ(∞), the point where the gradient flow from a given start ends, by following a path of starts or data to it.
 
     Args:
         problem: (A, y), or a sequence of problems of one shape. Where rank(A) < m the equivalent full-rank pair is
             used; where y is not in range(A) that is the projection of y, and ``reason`` says so.
-        p: Depth, any real number >= 2.
-        alpha: θ at t = 0: a number > 0, or a nonempty sequence of k of them in any order, repeats allowed: one sweep
-            gives them all.
+        p: Depth, any real number >= 2, or a :class:`~dlntorch.Parametrization`.
+        alpha: θ at t = 0: a number > 0; a nonempty sequence of k of them in any order, repeats allowed (for a depth, one
+            sweep gives them all); an :class:`~dlntorch.Initialization`, or a sequence of k of them.
         per_coordinate: ``alpha`` has one entry for each coordinate: shape (n,), or (k, n) for a sequence of them. The
-            flow then starts from θ₊ = θ₋ = alpha, elementwise.
-        precision: Decimal digits: computed in multiprecision arithmetic from the float64 entries of A and y taken as
-            exact. For problems with m·n <= 2000, scalar α.
+            flow of a depth then starts from θ₊ = θ₋ = alpha, elementwise.
+        precision: Decimal digits: computed in multiprecision arithmetic from the float64 entries of A, y and the start
+            taken as exact. For problems with m·n <= 2000, and parametrizations with closed forms.
         device: Where the result lives; None keeps the problem's device.
 
-    Several problems on CUDA, or a large one, are solved there in one batch; on the CPU, a batch is a compiled loop
-    except for many tiny problems (:func:`dlntorch.limit.batch.pays`). The answers agree to ``uncertainty``.
+    Several problems on CUDA, or a large one, are solved there in one batch where p is a depth; on the CPU, a batch is a
+    compiled loop except for many tiny problems (:func:`dlntorch.limit.batch.pays`). The answers agree to
+    ``uncertainty``. Other parametrizations are solved one by one, on the CPU.
+
+    ``Nonnegative(p)``: where no ψ >= 0 has Aψ = y, the flow's limit among the nonnegative least-squares solutions is
+    returned, and ``reason`` says so; coordinates that only tend to 0 are 0.
 
     Returns:
         :class:`FlowLimit`. Each coordinate is right to a relative accuracy of about ``uncertainty``.
 
     Raises:
-        InputError: p < 2; α not finite, not positive or empty; shapes that do not match; precision out of range.
+        InputError: p < 2; α not finite, not positive, empty, or not what the parametrization starts from; shapes that
+            do not match; precision out of range or without closed forms.
+
+    Example:
+        >>> import dlntorch as dln
+        >>> problem = dln.Problem([[1.0, 2.0]], [2.0])
+        >>> dln.flow_limit(problem, 3, 1e-3).psi.round(decimals=4)
+        tensor([0., 1.], dtype=torch.float64)
+        >>> warm = dln.Initialization.warm([1.0, 0.0], alpha=1e-3, p=3)
+        >>> dln.flow_limit(problem, 3, warm).psi.round(decimals=4)
+        tensor([2., 0.], dtype=torch.float64)
     """
-    depth = check_depth(p)
+    parametrization = as_parametrization(p)
     problems = _as_problems(problem)
-    alphas, scalar = _as_alphas(alpha, per_coordinate, problems[0].n)
+    n = problems[0].n
     digits = None if precision is None else check_count("precision", precision, at_least=15, at_most=10_000)
+    given = _as_initializations(alpha)
+    alphas, scalar = _as_alphas(alpha, per_coordinate, n) if given is None else (np.zeros((0, 1)), given[1])
     if digits is not None:
-        size = problems[0].m * problems[0].n
+        size = problems[0].m * n
         if size > _MULTIPRECISION_SIZE:
             raise InputError(f"precision must be left out for m n > {_MULTIPRECISION_SIZE}, got m n = {size}")
-        if per_coordinate:
-            raise InputError("precision must be left out with per_coordinate=True, got both")
     place = problems[0].device if device is None else check_device(device)
-    if digits is None and (len(problems) > 1 or problems[0].device.type != "cpu"):
-        from dlntorch.limit import batch as limit_batch  # which needs this module
+    depth = parametrization if isinstance(parametrization, Power) else None
+    if depth is not None and given is None and not (digits is not None and per_coordinate):
+        if digits is None and _in_one_batch(problems):
+            from dlntorch.limit import batch
 
-        if limit_batch.pays(problems):
-            many = limit_batch.limits(problems, depth, alphas, scalar, place)
-            return _only(many) if isinstance(problem, Problem) else many
-    if digits is None:
-        solved = [_sweep(one, depth, alphas) for one in problems]
+            many = batch.limits(problems, depth.p, alphas, scalar, place)
+            return only(many) if isinstance(problem, Problem) else many
+        if digits is None:
+            solved = [sweep(one, depth.p, alphas) for one in problems]
+        else:
+            solved = [_multiprecision(one, depth.p, alphas, digits) for one in problems]
     else:
-        solved = [_multiprecision(one, depth, alphas, digits) for one in problems]
-    results = [_collect(answers, scalar, place) for answers in solved]
-    return results[0] if isinstance(problem, Problem) else _stack(results)
+        starts = _starts(parametrization, alphas if given is None else given[0], n)
+        if depth is not None and digits is None and given is not None and scalar and _in_one_batch(problems):
+            from dlntorch.limit import batch
+
+            many = batch.limits_from(problems, depth.p, starts[0].numpy(), place)
+            return only(many) if isinstance(problem, Problem) else many
+        solved = [[_limit(one, parametrization, start, digits) for start in starts] for one in problems]
+    results = [collect(answers, scalar, place) for answers in solved]
+    return results[0] if isinstance(problem, Problem) else stack(results)
+
+
+def _in_one_batch(problems: list[Problem]) -> bool:
+    if len(problems) == 1 and problems[0].device.type == "cpu":
+        return False
+    from dlntorch.limit import batch
+
+    return batch.pays(problems)
+
+
+def _limit(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int | None) -> Answer:
+    """From θ(0) = ``start``, shape (width, n)."""
+    if digits is not None:
+        return _multiprecision_from(problem, parametrization, start, digits)
+    if isinstance(parametrization, Power):
+        return limit_from(problem, parametrization.p, start.numpy())
+    from dlntorch.limit.mirror_limit import mirror_limit
+
+    return mirror_limit(problem, parametrization, start)
 
 
 # -- input --------------------------------------------------------------------------------------------------------
@@ -155,6 +142,29 @@ def _as_problems(problem: Any) -> list[Problem]:
     if len(shapes) > 1:
         raise InputError(f"problem must be a sequence of problems of one shape, got shapes {sorted(shapes)}")
     return problems
+
+
+def _as_initializations(alpha: Any) -> tuple[list[Initialization], bool] | None:
+    """The starts that ``alpha`` is made of, and whether it is one; None where it is numbers."""
+    if isinstance(alpha, Initialization):
+        return [alpha], True
+    if isinstance(alpha, (list, tuple)) and alpha and isinstance(alpha[0], Initialization):
+        if not all(isinstance(one, Initialization) for one in alpha):
+            raise InputError("alpha must be a sequence of numbers or of Initializations, got both")
+        return list(alpha), False
+    return None
+
+
+def _starts(parametrization: Parametrization, alphas: Sequence[Any] | np.ndarray, n: int) -> list[Tensor]:
+    """θ(0) of every limit asked for, (width, n) each."""
+    starts = []
+    for alpha in alphas:
+        if isinstance(alpha, Initialization):
+            theta = parametrization.start_from(alpha, n)
+        else:
+            theta = parametrization.start(float(alpha[0]) if len(alpha) == 1 else torch.from_numpy(alpha.copy()), n)
+        starts.append(check_start(parametrization, theta, n))
+    return starts
 
 
 def _as_alphas(alpha: Any, per_coordinate: bool, n: int) -> tuple[np.ndarray, bool]:
@@ -180,202 +190,49 @@ def _as_alphas(alpha: Any, per_coordinate: bool, n: int) -> tuple[np.ndarray, bo
     return (values if per_coordinate else values[:, None]), scalar
 
 
-# -- float64 ------------------------------------------------------------------------------------------------------
-
-
-def _sweep(problem: Problem, p: float, alphas: np.ndarray) -> list[_Answer]:
-    """All α of one problem, in the caller's order."""
-    reduced = problem.reduced().to("cpu", torch.float64)
-    A, y = reduced.A.detach().numpy(), reduced.y.detach().numpy()
-    given = A if reduced is problem else problem.A.detach().to("cpu", torch.float64).numpy()
-    prefix = [] if problem.consistent else [inconsistency(problem)]
-    log_alphas = np.log(alphas)
-    if not np.any(y):  # y = 0, or its projection is
-        zero = np.zeros(problem.n)
-        return [_Answer(zero, zero, np.ones(problem.n), reasons=list(prefix)) for _ in alphas]
-    answers: list[_Answer | None] = [None] * len(alphas)
-    for rows, offset in paths(log_alphas):
-        order = sorted(rows, key=lambda row: -log_alphas[row, 0])
-        equal = EqualColumns.of(given, offset)
-        for group, answer in _follow(A, y, p, log_alphas[:, 0], order, offset, equal):
-            answer.reasons[:0] = prefix
-            for row in group:
-                answers[row] = answer
-    return [answer for answer in answers if answer is not None]
-
-
-def inconsistency(problem: Problem) -> str:
-    return (
-        f"y is not in range(A): its distance is {problem.inconsistency:.3g}, no interpolating vector exists, "
-        "and psi fits the projection of y"
-    )
-
-
-def paths(log_alphas: np.ndarray) -> list[tuple[list[int], np.ndarray | None]]:
-    """Rows of α that lie on one path (all of them for scalar α), with log(α_i/α_0)."""
-    if log_alphas.shape[1] == 1:
-        return [(list(range(len(log_alphas))), None)]
-    return [([row], log_alpha - log_alpha[0]) for row, log_alpha in enumerate(log_alphas)]
-
-
-def _follow(
-    A: np.ndarray,
-    y: np.ndarray,
-    p: float,
-    log_alpha: np.ndarray,
-    order: list[int],
-    offset: np.ndarray | None,
-    equal: EqualColumns,
-) -> list[tuple[list[int], _Answer]]:
-    """The path through α in decreasing order; equal α share an answer."""
-    from dlntorch.limit.central_path import CentralPath  # compiles its kernels when first used
-
-    groups: list[list[int]] = []
-    for row in order:
-        if groups and log_alpha[groups[-1][0]] == log_alpha[row]:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    targets = [p * float(log_alpha[group[0]]) for group in groups]
-    path = CentralPath(A, y, p, None if offset is None else p * offset, equal)
-    # where α_i are hundreds of decades apart numpy warns and LAPACK gives up; what comes of it is judged below
-    quiet = np.errstate() if offset is None else np.errstate(over="ignore", invalid="ignore")
-    try:
-        with quiet:
-            points = list(path.points(targets))
-    except np.linalg.LinAlgError:
-        if offset is None:
-            raise
-        return [(group, _out_of_range(path.minimum_norm, 0)) for group in groups]
-    found = []
-    for group, target, point in zip(groups, targets, points, strict=True):
-        status, reason = judge(point, target)
-        answer = _Answer(
-            point.psi,
-            point.tau,
-            point.gap,
-            point.residual,
-            point.dual_residual,
-            point.uncertainty,
-            status,
-            [reason] if reason else [],
-            point.steps,
-        )
-        found.append((group, _finite(answer, path.minimum_norm)))
-    return found
-
-
-def _finite(answer: _Answer, minimum_norm: np.ndarray) -> _Answer:
-    """The answer, where float64 holds it."""
-    numbers = (answer.residual, answer.dual_residual, answer.uncertainty)
-    finite = all(map(math.isfinite, numbers)) and all(
-        np.isfinite(value).all() for value in (answer.psi, answer.tau, answer.gap)
-    )
-    return answer if finite else _out_of_range(minimum_norm, answer.steps)
-
-
-def _out_of_range(minimum_norm: np.ndarray, steps: int) -> _Answer:
-    """A failure, at the point where every path starts."""
-    return _Answer(
-        minimum_norm,
-        np.zeros_like(minimum_norm),
-        np.ones_like(minimum_norm),
-        dual_residual=1.0,
-        uncertainty=1.0,
-        status=Status.FAILED,
-        reasons=["the path left the range of float64; psi is given for alpha = inf, the least ||psi||_2"],
-        steps=steps,
-    )
-
-
-def judge(point: PathPoint, target: float) -> tuple[Status, str]:
-    """What float64 could tell at log(α^p) = ``target``."""
-    short = abs(point.log_a - target) > 1e-9 * abs(target)
-    rounding = max(point.residual, point.dual_residual)
-    if point.converged and not short and point.uncertainty <= _DIGITS_LOST and rounding <= _RESIDUAL:
-        return Status.CONVERGED, ""
-    wanted, reached = (f"10^{value / math.log(10):.6g}" for value in (target, point.log_a))
-    given = f"; psi is given for alpha^p = {reached} instead of {wanted}" if short else ""
-    if point.uncertainty > _DIGITS_LOST:
-        return Status.BELOW_INPUT_PRECISION, (
-            f"rounding of A and y changes a coordinate of psi by a relative {point.uncertainty:.1e} (1 is no digit): "
-            f"float64 cannot tell it, precision=… can{given}"
-        )
-    if not point.converged:
-        smallest = float(point.gap.min())
-        if smallest <= _UNRESOLVED:
-            return Status.BELOW_INPUT_PRECISION, (
-                f"1 - |tau| is {smallest:.1e}, below the rounding of A: the path cannot be followed in float64{given}"
-            )
-        return Status.FAILED, f"Newton's method stalled{given}"
-    if rounding > _RESIDUAL:
-        return Status.BELOW_INPUT_PRECISION, (
-            f"the equations hold to {rounding:.1e} only, the rounding level of their terms{given}"
-        )
-    return Status.BELOW_INPUT_PRECISION, f"alpha^p = {wanted} is out of the range of float64{given}"
-
-
 # -- multiprecision -----------------------------------------------------------------------------------------------
 
 
-def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int) -> list[_Answer]:
+def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int) -> list[Answer]:
     from dlntorch.limit.multiprecision import limits_mp
 
     found = limits_mp(problem.A, problem.y, p, alphas[:, 0].tolist(), dps=digits)
-    prefix = [] if problem.consistent else [inconsistency(problem)]
-    return [
-        _Answer(
-            np.array([float(value) for value in one.psi]),
-            np.array([float(value) for value in one.tau]),
-            np.array([float(value) for value in one.gap]),
-            residual=float(one.residual),
-            status=one.status,
-            reasons=prefix + ([one.reason] if one.reason else []),
-            steps=one.steps,
-            exact=one.decimals(),
+    return [_answer(problem, one) for one in found]
+
+
+def _multiprecision_from(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int) -> Answer:
+    from dlntorch.limit.multiprecision_starts import closed_form
+
+    theta = start.numpy()
+    if not closed_form(parametrization, theta):
+        raise InputError(f"precision must be left out with {parametrization!r}, which has no closed form, got {digits}")
+    if isinstance(parametrization, Nonnegative):
+        from dlntorch.limit.mirror_limit import within_nonnegative
+
+        return within_nonnegative(
+            problem, parametrization, start, lambda one, theta: _multiprecision_of(one, parametrization, theta, digits)
         )
-        for one in found
-    ]
+    return _multiprecision_of(problem, parametrization, start, digits)
 
 
-# -- output -------------------------------------------------------------------------------------------------------
+def _multiprecision_of(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int) -> Answer:
+    from dlntorch.limit.mirror_limit import no_tau
+    from dlntorch.limit.multiprecision_starts import limit_mp_from
+
+    answer = _answer(problem, limit_mp_from(problem.A, problem.y, parametrization, start.numpy(), dps=digits))
+    answer.tau_reason = "" if answer.tau is not None else no_tau(parametrization)
+    return answer
 
 
-def _collect(answers: list[_Answer], scalar: bool, device: torch.device) -> FlowLimit:
-    def tensor(values: list[Any]) -> Tensor:
-        stacked = torch.from_numpy(np.array(values[0] if scalar else values, dtype=np.float64))
-        return stacked if device.type == "cpu" else stacked.to(device)
-
-    exact = [answer.exact for answer in answers]
-    return FlowLimit(
-        psi=tensor([answer.psi for answer in answers]),
-        tau=tensor([answer.tau for answer in answers]),
-        gap=tensor([answer.gap for answer in answers]),
-        residual=tensor([answer.residual for answer in answers]),
-        dual_residual=tensor([answer.dual_residual for answer in answers]),
-        uncertainty=tensor([answer.uncertainty for answer in answers]),
-        status=answers[0].status if scalar else tuple(answer.status for answer in answers),
-        reason="; ".join(answers[0].reasons) if scalar else tuple("; ".join(answer.reasons) for answer in answers),
-        steps=sum({id(answer): answer.steps for answer in answers}.values()),
-        exact=None if exact[0] is None else exact[0] if scalar else exact,
-    )
-
-
-def _only(many: FlowLimit) -> FlowLimit:
-    """The one problem's limit, without the axis for problems."""
-    names = ("psi", "tau", "gap", "residual", "dual_residual", "uncertainty", "status", "reason")
-    return FlowLimit(**{name: getattr(many, name)[0] for name in names}, steps=many.steps)
-
-
-def _stack(results: list[FlowLimit]) -> FlowLimit:
-    def tensor(name: str) -> Tensor:
-        return torch.stack([getattr(result, name) for result in results])
-
-    names = ("psi", "tau", "gap", "residual", "dual_residual", "uncertainty")
-    return FlowLimit(
-        **{name: tensor(name) for name in names},
-        status=tuple(result.status for result in results),
-        reason=tuple(result.reason for result in results),
-        steps=sum(result.steps for result in results),
-        exact=None if results[0].exact is None else tuple(result.exact for result in results),
+def _answer(problem: Problem, found: MultiprecisionLimit) -> Answer:
+    prefix = [] if problem.consistent else [inconsistency(problem)]
+    return Answer(
+        np.array([float(value) for value in found.psi]),
+        np.array([float(value) for value in found.tau]) if found.tau else None,
+        np.array([float(value) for value in found.gap]) if found.gap else None,
+        residual=float(found.residual),
+        status=found.status,
+        reasons=prefix + ([found.reason] if found.reason else []),
+        steps=found.steps,
+        exact=found.decimals(),
     )

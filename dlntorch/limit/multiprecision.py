@@ -20,7 +20,16 @@ import mpmath as mp
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_count, check_depth
 
-__all__ = ["MultiprecisionLimit", "limit_mp", "limits_mp"]
+__all__ = [
+    "MultiprecisionLimit",
+    "as_exact",
+    "factor",
+    "independent_rows",
+    "inverse_height",
+    "limit_mp",
+    "limits_mp",
+    "substitute",
+]
 
 _FIRST_STEP = math.log(20)
 _LARGEST_STEP = math.log(1e40)
@@ -89,12 +98,12 @@ def limits_mp(
         powers = [mp.mpf(value) if are_powers else mp.mpf(value) ** mp.mpf(depth) for value in alphas]
         if not all(mp.isfinite(a) and a > 0 for a in powers):
             raise InputError(f"alpha must be finite and > 0, got {alphas}")
-        matrix, vector = _as_mp(A, 2), _as_mp(y, 1)
+        matrix, vector = as_exact(A, 2), as_exact(y, 1)
         lowest = min(powers)
         scale = max(max(abs(v) for v in vector), mp.mpf(1))
         lost = 2 * max(0.0, float(mp.log10(scale) - mp.log10(lowest)))
     with mp.workdps(digits + 40 + int(lost)):
-        rows, right = _independent(matrix, vector)
+        rows, right = independent_rows(matrix, vector)
         if not any(right):
             zero = [mp.mpf(0)] * len(matrix[0])
             one = [mp.mpf(1)] * len(zero)
@@ -105,13 +114,14 @@ def limits_mp(
     return [found[a] for a in powers]
 
 
-def _as_mp(values: Any, ndim: int) -> list[Any]:
+def as_exact(values: Any, ndim: int) -> list[Any]:
+    """Nested lists of the numbers as they are."""
     if hasattr(values, "tolist"):
         values = values.tolist()
-    return [_as_mp(row, 1) for row in values] if ndim == 2 else [mp.mpf(value) for value in values]
+    return [as_exact(row, 1) for row in values] if ndim == 2 else [mp.mpf(value) for value in values]
 
 
-def _independent(A: list[list[Any]], y: list[Any]) -> tuple[list[list[Any]], list[Any]]:
+def independent_rows(A: list[list[Any]], y: list[Any]) -> tuple[list[list[Any]], list[Any]]:
     """Rows of A that span its row space, and what Aψ must be there for Aψ to be the projection of y on range(A)."""
     m, n = len(A), len(A[0])
     # Small rows are as exact as large ones: rank is decided between rows whose largest entry is 1.
@@ -141,7 +151,7 @@ def _independent(A: list[list[Any]], y: list[Any]) -> tuple[list[list[Any]], lis
     return basis, _solve(normal, [mp.fdot(column, y) for column in columns])
 
 
-def _factor(M: list[list[Any]]) -> tuple[list[list[Any]], list[Any]]:
+def factor(M: list[list[Any]]) -> tuple[list[list[Any]], list[Any]]:
     """L and D of a symmetric positive definite M = LDLᵀ; raises ``ZeroDivisionError`` where it is not."""
     L: list[list[Any]] = []
     D: list[Any] = []
@@ -158,7 +168,7 @@ def _factor(M: list[list[Any]]) -> tuple[list[list[Any]], list[Any]]:
     return L, D
 
 
-def _substitute(factor: tuple[list[list[Any]], list[Any]], rhs: list[Any]) -> list[Any]:
+def substitute(factor: tuple[list[list[Any]], list[Any]], rhs: list[Any]) -> list[Any]:
     """The solution of LDLᵀx = rhs."""
     L, D = factor
     z: list[Any] = []
@@ -172,7 +182,41 @@ def _substitute(factor: tuple[list[list[Any]], list[Any]], rhs: list[Any]) -> li
 
 def _solve(M: list[list[Any]], rhs: list[Any]) -> list[Any]:
     """The solution of a symmetric positive definite system; raises ``ZeroDivisionError`` where it is not."""
-    return _substitute(_factor(M), rhs)
+    return substitute(factor(M), rhs)
+
+
+def inverse_height(x: Any, k: Any) -> Any:
+    """τ with h_p(τ) = x, k = p/(p − 2) or None at p = 2."""
+    if k is None:
+        return mp.asinh(x / 2)
+    if abs(x) < 1:
+        return _near_inverse(x, k)
+    log_x = mp.log(abs(x))
+    # h_p(1 − u) < u^{−k} and h_p(1 − u) > u^{−k} − 1: the root lies between.
+    w = -mp.log(abs(x) + 1) / k
+    for _ in range(200):
+        u = mp.exp(w)
+        ratio = (u / (2 - u)) ** k
+        value = -k * w + mp.log1p(-ratio) - log_x
+        slope = -k - k * ratio / (1 - ratio) * (1 + u / (2 - u))
+        change = value / slope
+        w -= change
+        if abs(change) <= abs(w) * mp.mpf(10) ** (-mp.mp.dps + 3):
+            break
+    return mp.sign(x) * (1 - mp.exp(w))
+
+
+def _near_inverse(x: Any, k: Any) -> Any:
+    """The same for |x| < 1, by Newton in τ: h_p is convex for x > 0 and at least as steep as at 0."""
+    size = abs(x)
+    t = min(size / (2 * k), mp.mpf(1) / 2)
+    for _ in range(200):
+        error = (1 - t) ** -k - (1 + t) ** -k - size
+        change = error / (k * ((1 - t) ** (-k - 1) + (1 + t) ** (-k - 1)))
+        t -= change
+        if abs(change) <= max(abs(t), mp.mpf(10) ** -3) * mp.mpf(10) ** (-mp.mp.dps + 5):
+            break
+    return mp.sign(x) * t
 
 
 class _Path:
@@ -247,22 +291,7 @@ class _Path:
         return self.k * ((1 - t) ** (-self.k - 1) + (1 + t) ** (-self.k - 1))
 
     def _inverse(self, x: Any) -> Any:
-        """τ with h_p(τ) = x, |x| >= 1, by Newton in log(1 − |τ|)."""
-        if self.k is None:
-            return mp.asinh(x / 2)
-        k, log_x = self.k, mp.log(abs(x))
-        # h_p(1 − u) < u^{−k} and h_p(1 − u) > u^{−k} − 1: the root lies between.
-        w = -mp.log(abs(x) + 1) / k
-        for _ in range(200):
-            u = mp.exp(w)
-            ratio = (u / (2 - u)) ** k
-            value = -k * w + mp.log1p(-ratio) - log_x
-            slope = -k - k * ratio / (1 - ratio) * (1 + u / (2 - u))
-            change = value / slope
-            w -= change
-            if abs(change) <= abs(w) * mp.mpf(10) ** (-mp.mp.dps + 3):
-                break
-        return mp.sign(x) * (1 - mp.exp(w))
+        return inverse_height(x, self.k)
 
     def _residual(self) -> list[Any]:
         return [target - mp.fdot(row, self.psi) for row, target in zip(self.A, self.y, strict=True)]
@@ -292,10 +321,10 @@ class _Path:
         rhs = [s - (v - s) * dl + mp.fdot(row, self.e) for s, v, row in zip(r, self.y, weighted, strict=True)]
         size = len(rhs)
         M: list[list[Any]] = [[mp.fdot(weighted[i], self.A[j]) for j in range(i + 1)] for i in range(size)]
-        factor = _factor(M)
-        multiplier = _substitute(factor, rhs)
+        factors = factor(M)
+        multiplier = substitute(factors, rhs)
         if tight and dl == 0:
-            self.noise = self._rounding(factor, weighted)
+            self.noise = self._rounding(factors, weighted)
         self.log_a, new_a = goal, mp.exp(goal)
         biggest = mp.mpf(0)
         for i, column in enumerate(self.columns):
@@ -307,7 +336,7 @@ class _Path:
             biggest = max(biggest, abs(self.psi[i] - before) / scale if scale else 0)
         return biggest
 
-    def _rounding(self, factor: tuple[list[list[Any]], list[Any]], weighted: list[list[Any]]) -> list[Any]:
+    def _rounding(self, factors: tuple[list[list[Any]], list[Any]], weighted: list[list[Any]]) -> list[Any]:
         """A bound on what rounding of the terms of A(ψ + De) = y makes of every τ_i: |Aᵀ||(ADAᵀ)⁻¹| times those."""
         sizes = [
             abs(y)
@@ -317,7 +346,7 @@ class _Path:
         change = [mp.mpf(0)] * len(sizes)
         for i, size in enumerate(sizes):
             unit = [mp.eps * size if j == i else mp.mpf(0) for j in range(len(sizes))]
-            change = [total + abs(value) for total, value in zip(change, _substitute(factor, unit), strict=True)]
+            change = [total + abs(value) for total, value in zip(change, substitute(factors, unit), strict=True)]
         return [mp.fsum(abs(a) * c for a, c in zip(column, change, strict=True)) for column in self.columns]
 
     def _moved(self, psi: Any, t: Any, dt: Any, slope: Any, dl: Any, a: Any, new_a: Any) -> tuple[Any, Any, Any]:

@@ -2,6 +2,7 @@
 
 from dlntorch.model.curve_mirror import CurveMirror
 from dlntorch.model.initialization import Initialization
+from dlntorch.model.linear import DiagonalLinear
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization, as_parametrization, check_start
 from dlntorch.model.power import Entropy, Nonnegative, Power
@@ -10,6 +11,7 @@ from dlntorch.model.selector import Selector
 
 __all__ = [
     "CurveMirror",
+    "DiagonalLinear",
     "Entropy",
     "Initialization",
     "Mirror",

@@ -40,6 +40,18 @@ class CurveMirror(Mirror):
             out[mine] = table.psi_of_nu(nu.numpy()[mine])
         return torch.from_numpy(out)
 
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        out = np.empty(before.numel())
+        for mine, table in self._groups():
+            out[mine] = table.nu_difference(before.numpy()[mine], after.numpy()[mine])
+        return torch.from_numpy(out)
+
+    def after(self, psi: Tensor, step: Tensor) -> Tensor:
+        out = np.empty(psi.numel())
+        for mine, table in self._groups():
+            out[mine] = table.psi_after(psi.numpy()[mine], step.numpy()[mine])
+        return torch.from_numpy(out)
+
     def range(self) -> tuple[Tensor, Tensor]:
         above, below = (torch.tensor([table.end(side) for table in self._tables])[self._which] for side in (0, 1))
         return below.double(), above.double()

@@ -65,6 +65,40 @@ class CurveTable:
                 out[mine] = arm.invert(nu[mine])
         return out
 
+    def nu_difference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """ν at ``after`` less ν at ``before``, (k,), to a rounding of their distance to the far end of the arm."""
+        old, new = self.rows(before)[-2], self.rows(after)[-2]
+        out = new - old
+        for arm in self._arms:
+            mine = np.minimum(arm.sign * (before - self.center), arm.sign * (after - self.center)) > 0
+            if mine.any():
+                left, still = arm.remaining(before[mine]), arm.remaining(after[mine])
+                close = np.maximum(left, still) < np.maximum(np.abs(old[mine]), np.abs(new[mine]))
+                out[mine] = np.where(close, arm.sign * (left - still), out[mine])
+        return out
+
+    def psi_after(self, psi: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """ψ after a step in ν, (k,); not a number beyond the curve's ends."""
+        nu = self.rows(psi)[-2] + step
+        out = np.full(psi.size, np.nan)
+        for arm in self._arms:
+            mine = (arm.sign * nu > 0) & (arm.sign * (psi - self.center) > 0)
+            while mine.any() and not arm.ended:
+                left = arm.remaining(psi[mine]) - arm.sign * step[mine]
+                if left.min() >= 0:
+                    break
+                self._append_panel(arm)
+            if mine.any():
+                out[mine] = arm.at_remaining(arm.remaining(psi[mine]) - arm.sign * step[mine])
+        # Where more of ν remains than lies behind, ν itself has the digits.
+        rest = (nu == 0) | (np.sign(nu) != np.sign(psi - self.center))
+        for arm in self._arms:
+            if arm.panels:
+                rest |= (arm.sign * nu > 0) & (np.abs(nu) < max(arm.first_nu, arm.length_nu / 2))
+        if rest.any():
+            out[rest] = self.psi_of_nu(nu[rest])
+        return out
+
     def end(self, side: int) -> float:
         """Where ψ ends above (side 0) or below (side 1): infinite where the table could be continued to 1e30."""
         arm = self._arms[side]
@@ -127,13 +161,14 @@ class CurveTable:
             ):
                 return None
         panel = half * (coefficients @ _INTEGRATED.T)
+        increment = panel[-1:].copy()
         panel[:-1, 0] += arm.theta
         panel[-1, 0] += arm.nu
         # Q = ∫ν dψ from ν's polynomial, cut at the panel's degree.
         nu = chebyshev.chebval(_POINTS, panel[-1])
         potential = half * (_INTEGRATED @ (_TO_COEFFICIENTS @ nu))
         potential[0] += arm.potential
-        return np.concatenate([panel, potential[None]])
+        return np.concatenate([panel, potential[None], increment])
 
     def _value(self, theta: np.ndarray) -> np.ndarray:
         return self.parametrization.value(torch.from_numpy(theta)).detach().numpy()
@@ -154,6 +189,8 @@ class _Arm:
         self.sign = sign
         self.edges = [center]
         self.panels: list[np.ndarray] = []
+        self.increments: list[np.ndarray] = []
+        self._tails: tuple[np.ndarray, np.ndarray] | None = None
         self.theta = start.copy()
         self.nu = self.potential = 0.0
         self.length = 0.0
@@ -167,7 +204,20 @@ class _Arm:
         """|ν| at the far end."""
         return abs(self.nu)
 
+    @property
+    def first_nu(self) -> float:
+        """|ν| over the first panel."""
+        return float(abs(self.increments[0].sum()))
+
+    @property
+    def length_nu(self) -> float:
+        """|ν| from the start to the far end."""
+        return float(self._tail()[0][0])
+
     def append(self, panel: np.ndarray) -> None:
+        """``panel`` has a row more than is kept: ν less its value at the panel's near end."""
+        self.increments.append(panel[-1])
+        panel = panel[:-1]
         if not self.panels:
             # Differences from the start over ψ − ψ(0) (Q: over its square) keep their digits where both are tiny.
             distance = self.sign * 0.5 * (_POINTS + 1) * self.length
@@ -178,7 +228,46 @@ class _Arm:
         ends = panel.sum(axis=1)  # every Chebyshev polynomial is 1 at 1
         self.theta, self.nu, self.potential = ends[:-2], float(ends[-2]), float(ends[-1])
         self.length *= _GROWTH
-        self._stacked = None
+        self._stacked = self._tails = None
+
+    def _tail(self) -> tuple[np.ndarray, np.ndarray]:
+        """|ν| from every edge to the far end, (panels + 1,), summed from there; and the panels' increments."""
+        if self._tails is None:
+            increments = np.stack(self.increments)
+            sizes = np.abs(increments.sum(axis=1))
+            self._tails = np.concatenate([np.cumsum(sizes[::-1])[::-1], [0.0]]), increments
+        return self._tails
+
+    def remaining(self, psi: np.ndarray) -> np.ndarray:
+        """|ν| from ψ to the arm's far end, (k,): where there is a pole beyond, to a rounding of the distance to it."""
+        edges, _, _ = self._stack()
+        tails, increments = self._tail()
+        distance = self.sign * (psi - self.edges[0])
+        which = np.clip(np.searchsorted(edges, distance, side="right") - 1, 0, len(increments) - 1)
+        x = 2 * (distance - edges[which]) / (edges[which + 1] - edges[which]) - 1
+        return tails[which] - np.abs(_clenshaw(increments[which][:, None], np.clip(x, -1, 1))[0])
+
+    def at_remaining(self, left: np.ndarray) -> np.ndarray:
+        """ψ where ``left`` of |ν| remains, (k,): Newton with bisection inside the panel; not a number beyond the end."""
+        edges, _, _ = self._stack()
+        tails, increments = self._tail()
+        which = np.clip(np.searchsorted(-tails, -left, side="right") - 1, 0, len(increments) - 1)
+        mine, target = self.sign * increments[which][:, None], tails[which] - left
+        slopes = np.moveaxis(chebyshev.chebder(np.moveaxis(mine[:, 0], 1, 0)), 0, 1)[:, None]
+        low, high = -np.ones(left.size), np.ones(left.size)
+        x = np.clip(2 * target / (tails[which] - tails[which + 1]) - 1, -1, 1)
+        for _ in range(60):
+            error = _clenshaw(mine, x)[0] - target
+            low, high = np.where(error <= 0, x, low), np.where(error >= 0, x, high)
+            slope = _clenshaw(slopes, x)[0]
+            new = x - error / np.where(slope > 0, slope, 1)
+            new = np.where((new > low) & (new < high), new, 0.5 * (low + high))
+            done = np.abs(new - x) < 1e-15
+            x = new
+            if done.all():
+                break
+        psi = self.edges[0] + self.sign * (edges[which] + 0.5 * (x + 1) * (edges[which + 1] - edges[which]))
+        return np.where((left >= 0) & (left <= tails[0] * (1 + 1e-14)), psi, np.nan)
 
     def _orders(self) -> np.ndarray:
         """Powers of ψ − ψ(0) that θ, ν and Q differ from their values at the start by, (width + 2, 1)."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dlntorch.problem.operators import Operator, as_operator
+from dlntorch.problem.operators import Operator
 from dlntorch.problem.problem import Problem, norm
 
-__all__ = ["distance", "hessian_vector", "l1_gap", "power_iteration", "sharpness", "spread_norm", "starting_direction"]
+__all__ = ["distance", "l1_gap", "sharpness", "spread_norm", "starting_direction"]
 
 #: Up to so many entries of A the Lanczos method is compiled; above, torch's matrix products are faster.
 COMPILED_ENTRIES = 40_000
@@ -27,47 +27,6 @@ def l1_gap(psi: Tensor, value: float) -> Tensor:
     return psi.abs().sum(dim=-1) - value
 
 
-def hessian_vector(
-    A: Tensor | Operator, g: Tensor, theta: tuple[Tensor, Tensor], p: float, v: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """∇²L(θ)v for θ = (θ₊, θ₋), by hand.
-
-    With g = Aᵀ(y − Aψ) and J± = ±p θ±^{p−1}: (∇²L v)± = J± ∘ AᵀA(J₊v₊ + J₋v₋) ∓ p(p−1)θ±^{p−2} ∘ g ∘ v±.
-
-    Args:
-        A: The matrix (m, n) that the loss is made with, or its operator.
-        g: Aᵀ(y − Aψ), shape (..., n).
-        theta: (θ₊, θ₋), each of shape (..., n).
-        p: Depth.
-        v: Directions, shaped like ``theta``.
-    """
-    plus, minus = theta
-    slope_plus, slope_minus = p * plus ** (p - 1), -p * minus ** (p - 1)
-    operator = as_operator(A)
-    image = operator.rmatvec(operator.matvec(slope_plus * v[0] + slope_minus * v[1]))
-    bend = p * (p - 1) * g
-    return (
-        slope_plus * image - bend * plus ** (p - 2) * v[0],
-        slope_minus * image + bend * minus ** (p - 2) * v[1],
-    )
-
-
-def power_iteration(
-    A: Tensor | Operator, g: Tensor, theta: tuple[Tensor, Tensor], p: float, v: Tensor, iterations: int
-) -> tuple[float, Tensor]:
-    """Estimate ‖∇²L(θ)‖₂ from below by ``iterations`` steps from the unit vector v of shape (2n,); returns it and v."""
-    n = theta[0].shape[-1]
-    operator = as_operator(A)
-    norm = 0.0
-    for _ in range(iterations):
-        image = torch.cat(hessian_vector(operator, g, theta, p, (v[:n], v[n:])))
-        norm = spread_norm(operator, image)
-        if norm == 0.0:
-            return 0.0, v
-        v = image / norm
-    return norm, v
-
-
 def spread_norm(operator: Operator, v: Tensor) -> float:
     """‖v‖₂ of a vector whose entries lie where the operator's columns do."""
     norm = torch.linalg.vector_norm(v)
@@ -75,9 +34,11 @@ def spread_norm(operator: Operator, v: Tensor) -> float:
     return float(norm if (first, end) == (0, every) else operator.total((norm * norm)[None]).sqrt())
 
 
-def starting_direction(n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
-    """A fixed unit vector (2n,) with no special alignment, ∝ frac(k√2) + 0.1, k = 1 … 2n, the same on every machine."""
-    grid = torch.arange(1, 2 * n + 1, dtype=torch.float64, device=device)
+def starting_direction(
+    n: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None, width: int = 2
+) -> Tensor:
+    """A fixed unit vector (width·n,) with no special alignment, ∝ frac(k√2) + 0.1, the same on every machine."""
+    grid = torch.arange(1, width * n + 1, dtype=torch.float64, device=device)
     v = torch.frac(grid * 2**0.5) + 0.1
     return (v / torch.linalg.vector_norm(v)).to(dtype)
 

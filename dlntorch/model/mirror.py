@@ -13,6 +13,7 @@ in ν (:meth:`Mirror.after`), and ask what a step in ψ is in ν (:meth:`Mirror.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -24,6 +25,8 @@ from dlntorch.model.parametrization import Parametrization
 __all__ = ["Mirror"]
 
 _NODES, _WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(12))
+_RATIO = 4.0  # of distances from the start over one panel of the quadrature
+_PANELS = 400
 _DIRECT = 0.1  # a step below this part of |ν| is integrated: the difference of two ν would cancel
 _NEWTON = 50
 
@@ -84,10 +87,29 @@ class Mirror(ABC):
         near = difference.abs() < _DIRECT * torch.maximum(before.abs(), after.abs())
         if not bool(near.any()):
             return difference
+        return torch.where(near, self._integrated(psi, step), difference)
+
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        """ν at ``after`` less ν at ``before``, (n,), to a rounding of the distances to a pole where there is one."""
+        return self.nu_step(before, after - before)
+
+    def _integrated(self, psi: Tensor, step: Tensor) -> Tensor:
+        """∫ dψ/D over the step, by panels that grow with the distance from ψ(0), on which D changes by a factor or so."""
+        start, end = psi - self.origin, psi + step - self.origin
+        outwards = start.abs() < end.abs()
+        near, far = torch.where(outwards, start, end), torch.where(outwards, end, start)
+        ratio = far / near
+        wide = (ratio > _RATIO) & torch.isfinite(ratio)
+        ratio = torch.where(wide, ratio, torch.ones_like(ratio))
+        panels = min(int(math.log(float(ratio.max())) / math.log(_RATIO)) + 1, _PANELS)
         total = torch.zeros_like(psi)
-        for x, w in zip(_NODES, _WEIGHTS, strict=True):
-            total += 0.5 * w * step / self.slope(psi + 0.5 * (x + 1) * step)
-        return torch.where(near, total, difference)
+        for j in range(panels):
+            low, high = (
+                torch.where(wide, near * ratio ** ((j + i) / panels) - start, step * ((j + i) / panels)) for i in (0, 1)
+            )
+            for x, w in zip(_NODES, _WEIGHTS, strict=True):
+                total += 0.5 * w * (high - low) / self.slope(psi + (low + 0.5 * (x + 1) * (high - low)))
+        return torch.where(wide & ~outwards, -total, total)
 
     def after(self, psi: Tensor, step: Tensor) -> Tensor:
         """ψ after a step in ν, to relative accuracy of the change; not a number beyond the curve's ends.

@@ -1,4 +1,4 @@
-"""The diagonal linear network ψ_θ = θ₊^p − θ₋^p as a torch module (arXiv 2307.07410, section 1)."""
+"""The diagonal linear network as a torch module: ψ_θ = θ₊^p − θ₋^p (arXiv 2307.07410, section 1), or any ψ = G(θ)."""
 
 from __future__ import annotations
 
@@ -7,33 +7,40 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlntorch.numerics.validation import InputError, check_count, check_depth, check_device, check_dtype, check_unmasked
+from dlntorch.model.initialization import Initialization
+from dlntorch.model.parametrization import as_parametrization, check_start
+from dlntorch.numerics.validation import InputError, check_count, check_device, check_dtype, check_unmasked
 
 __all__ = ["DiagonalLinearNetwork"]
 
 
 class DiagonalLinearNetwork(nn.Module):
-    """A diagonal linear network of depth p with parameters θ₊, θ₋ of shape (*batch, n), all equal to α at the start.
+    """A diagonal linear network: of depth p with parameters θ₊, θ₋ of shape (*batch, n), or of any parametrization.
 
-    ψ_θ = θ₊^p − θ₋^p elementwise, and the prediction for a row x is ⟨x, ψ_θ⟩, so at the start the network is zero.
+    ψ_θ = θ₊^p − θ₋^p elementwise, and the prediction for a row x is ⟨x, ψ_θ⟩. With θ₊ = θ₋ = α at the start the network
+    is zero there. A parametrization other than a depth has one parameter ``theta`` of shape (width, *batch, n).
 
     Args:
         n: Number of coordinates.
-        p: Depth, any real number >= 2.
-        alpha: Initialization α > 0: a number, or an array or tensor that broadcasts to (*batch, n), for
-            per-coordinate or per-network initializations.
+        p: Depth, any real number >= 2, or a :class:`~dlntorch.model.parametrization.Parametrization`.
+        alpha: Initialization α > 0: a number, or an array or tensor that broadcasts to (*batch, n), for per-coordinate or
+            per-network initializations; or an :class:`~dlntorch.model.initialization.Initialization` with θ₊ ≠ θ₋.
         batch: Shape of a batch of independent networks, () for one network.
         dtype: float64 (default) or float32.
         device: Where the parameters live.
 
     Raises:
         InputError: (a ``ValueError``) naming the argument, the rule and the value.
+
+    Example:
+        >>> DiagonalLinearNetwork(3, p=2, alpha=0.1).psi.tolist()
+        [0.0, 0.0, 0.0]
     """
 
     def __init__(
         self,
         n: int,
-        p: float,
+        p: Any,
         alpha: Any,
         batch: int | tuple[int, ...] = (),
         *,
@@ -42,20 +49,54 @@ class DiagonalLinearNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.n = check_count("n", n)
-        self.p = check_depth(p)
+        self.parametrization = as_parametrization(p)
+        #: The depth, None where ψ is not θ₊^p − θ₋^p.
+        self.p = self.parametrization.depth
         try:
             sizes = tuple(batch)  # type: ignore[arg-type]
         except TypeError:
             sizes = (batch,)
         self.batch = tuple(check_count("batch", size) for size in sizes)
-        start = _initial(alpha, (*self.batch, self.n), check_dtype(dtype), check_device(device))
-        self.register_buffer("alpha", start.clone())
-        self.theta_plus = nn.Parameter(start.clone())
-        self.theta_minus = nn.Parameter(start.clone())
+        kind, place = check_dtype(dtype), check_device(device)
+        if self.p is None:
+            self._start_theta(alpha, kind, place)
+            return
+        shape = (*self.batch, self.n)
+        unequal = isinstance(alpha, Initialization)
+        plus = _initial(alpha.expanded(self.n)[0] if unequal else alpha, shape, kind, place)
+        self.register_buffer("alpha", plus.clone())
+        self.theta_plus = nn.Parameter(plus.clone())
+        minus = plus
+        if unequal and not torch.equal(*alpha.expanded(self.n)):
+            minus = _initial(alpha.expanded(self.n)[1], shape, kind, place)
+            self.register_buffer("alpha_minus", minus.clone())
+        self.theta_minus = nn.Parameter(minus.clone())
+
+    def _start_theta(self, alpha: Any, dtype: torch.dtype, device: torch.device) -> None:
+        """The parameter ``theta`` of a parametrization, at its start."""
+        law = self.parametrization
+        start = law.start_from(alpha, self.n) if isinstance(alpha, Initialization) else law.start(alpha, self.n)
+        theta = check_start(law, start, self.n).to(device, dtype)
+        theta = theta.reshape(law.width, *[1] * len(self.batch), self.n).expand(law.width, *self.batch, self.n)
+        self.register_buffer("start", theta.clone())
+        self.theta = nn.Parameter(theta.clone())
+
+    @property
+    def rows(self) -> tuple[Tensor, ...]:
+        """The parameters of a coordinate, one tensor (*batch, n) each: (θ₊, θ₋) at depth p. Views, outside autograd."""
+        if self.p is None:
+            return self.theta.data.unbind(0)
+        return self.theta_plus.data, self.theta_minus.data
+
+    def whole_theta(self) -> Tensor:
+        """θ as one tensor (width, *batch, n), a copy."""
+        return torch.stack(self.rows)
 
     @property
     def psi(self) -> Tensor:
         """ψ_θ = θ₊^p − θ₋^p, shape (*batch, n); differentiable in θ."""
+        if self.p is None:
+            return self.parametrization.value(self.theta)
         return self.theta_plus**self.p - self.theta_minus**self.p
 
     @property
@@ -69,16 +110,20 @@ class DiagonalLinearNetwork(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Set θ₊ = θ₋ = α again."""
+        """Set θ where it started."""
+        if self.p is None:
+            self.theta.copy_(self.get_buffer("start"))
+            return
         self.theta_plus.copy_(self.get_buffer("alpha"))
-        self.theta_minus.copy_(self.get_buffer("alpha"))
+        self.theta_minus.copy_(self.get_buffer("alpha_minus" if "alpha_minus" in self._buffers else "alpha"))
 
     def smallest_parameter(self) -> float:
-        """The smallest entry of θ: positive along the flow, and along every run that has not left the orthant."""
-        return float(torch.minimum(self.theta_plus.detach().min(), self.theta_minus.detach().min()))
+        """The smallest entry of θ: at depth p positive along the flow, and along runs that have not left the orthant."""
+        return min(float(row.min()) for row in self.rows)
 
     def extra_repr(self) -> str:
-        return f"n={self.n}, p={self.p:g}, batch={self.batch}"
+        what = f"p={self.p:g}" if self.p is not None else repr(self.parametrization)
+        return f"n={self.n}, {what}, batch={self.batch}"
 
 
 def _initial(alpha: Any, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

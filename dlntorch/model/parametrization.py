@@ -10,7 +10,7 @@ the flow ends, which ℓ1-minimiser it selects) follows from G and that curve, i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from numbers import Real
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class Parametrization(ABC):
     width: int
     #: Whether the flow keeps every parameter positive, and a step that does not is an error of the step size.
     positive: bool = False
+    #: Whether a parameter may change its sign along a run; where ``positive`` is true and this is false, that ends it.
+    signed: bool = True
     #: The power p where ψ = θ₊^p − θ₋^p, which has closed forms of everything; None for any other parametrization.
     depth: float | None = None
 
@@ -89,6 +91,20 @@ class Parametrization(ABC):
                 rows.append(torch.zeros_like(theta) if row is None else row)
         return torch.stack(rows)
 
+    def values(self, theta: Tensor) -> Tensor:
+        """ψ of many states, shape (k, n), for θ of shape (k, width, n)."""
+        flat = theta.movedim(1, 0).reshape(theta.shape[1], -1)
+        return self.value(flat).reshape(theta.shape[0], theta.shape[2])
+
+    def slopes(self, theta: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The rows of :meth:`slope` from the rows of θ."""
+        return tuple(self.slope(torch.stack(tuple(theta))).unbind(0))
+
+    def bend(self, theta: Sequence[Tensor], g: Tensor, v: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """g ∘ (∇²G v), one row for each row of θ."""
+        curvature = self.curvature(torch.stack(tuple(theta)))
+        return tuple((g * torch.einsum("jkn,kn->jn", curvature, torch.stack(tuple(v)))).unbind(0))
+
     def mirror(self, start: Tensor) -> Mirror:
         """The curve Θ(ν) of every coordinate from ``start`` (width, n); the default integrates it to 1e-12."""
         from dlntorch.model.curve_mirror import CurveMirror
@@ -117,12 +133,13 @@ class Parametrization(ABC):
 
     # -- the relative rule ------------------------------------------------------------------------------------------
 
-    def extremes(self, theta: Tensor, g: Tensor) -> Tensor:
+    def extremes(self, theta: Tensor | Sequence[Tensor], g: Tensor) -> Tensor:
         """Maxima over the coordinates that :meth:`limits` is made of, shape (3,).
 
         The largest change of a parameter per unit of η, relative to the largest parameter of its coordinate; the
         largest D = ‖∇G‖²; the largest ‖∇²G‖|g|.
         """
+        theta = theta if isinstance(theta, Tensor) else torch.stack(tuple(theta))
         slope = self.slope(theta)
         size = theta.abs() if self.positive else theta.abs().amax(dim=0, keepdim=True).expand_as(theta)
         change = (slope * g).abs() / size
@@ -150,8 +167,6 @@ def as_parametrization(p: Any, name: str = "p") -> Parametrization:
         return p
     if isinstance(p, type) and issubclass(p, Parametrization):
         raise InputError(f"{name} must be an object, got the class {p.__name__}: pass {p.__name__}()")
-    if isinstance(p, bool) or not isinstance(p, Real):
-        raise InputError(f"{name} must be a real number >= 2 or a Parametrization, got {p!r}")
     from dlntorch.model.power import Power
 
     return Power(check_number(name, p, at_least=2))

@@ -9,6 +9,7 @@ Every start is an equal start of another scale somewhere along its curve: with �
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -84,13 +85,26 @@ class Power(Parametrization):
     def selector_reason(self) -> str:
         return ""
 
+    @property
+    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """θ^p has a value and a slope for θ < 0 where p is an even integer: a sign change is then counted, not an end."""
+        return self.p % 2 == 0
+
+    def slopes(self, theta: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        plus, minus = theta
+        return self.p * plus ** (self.p - 1), -self.p * minus ** (self.p - 1)
+
+    def bend(self, theta: Sequence[Tensor], g: Tensor, v: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        bend = self.p * (self.p - 1) * g
+        return bend * theta[0] ** (self.p - 2) * v[0], -bend * theta[1] ** (self.p - 2) * v[1]
+
     def _growth(self, theta: Tensor) -> Tensor:
         return theta ** (self.p - 2)
 
-    def extremes(self, theta: Tensor | tuple[Tensor, Tensor], g: Tensor) -> Tensor:
+    def extremes(self, theta: Tensor | Sequence[Tensor], g: Tensor) -> Tensor:
         """max of max(θ₊, θ₋)^{p−2}|g| and of θ₊^{2p−2} + θ₋^{2p−2}, shape (2,)."""
         plus, minus = theta
-        growth = self._growth(torch.maximum(plus, minus))
+        growth = self._growth(torch.maximum(plus.abs(), minus.abs()) if self.signed else torch.maximum(plus, minus))
         tops = (plus ** (self.p - 1)) ** 2 + (minus ** (self.p - 1)) ** 2
         return torch.stack([(growth * g.abs()).max(), tops.max()])
 
@@ -171,6 +185,11 @@ class _PowerMirror(_TwoSidedMirror):
         moved = self.rate * step
         return self._value(tau + moved, u - moved, v + moved)
 
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        (tau, u, v), (new_tau, new_u, new_v) = (h_inverse_uv(x / self.scale**self.p, self.p) for x in (before, after))
+        above, below = (before > 0) & (after > 0), (before < 0) & (after < 0)
+        return torch.where(above, u - new_u, torch.where(below, new_v - v, new_tau - tau)) / self.rate
+
     def _value(self, tau: Tensor, u: Tensor, v: Tensor) -> Tensor:
         inside = (u > 0) & (v > 0) & tau.isfinite()
         one = torch.ones_like(u)
@@ -198,6 +217,9 @@ class _EntropyMirror(_TwoSidedMirror):
     def psi(self, nu: Tensor) -> Tensor:
         return self.scale**2 * h(self.shift + 4 * nu, 2)
 
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        return (h_inverse_uv(after / self.scale**2, 2)[0] - h_inverse_uv(before / self.scale**2, 2)[0]) / self.rate
+
     def after(self, psi: Tensor, step: Tensor) -> Tensor:
         """2 sinh(τ + δ) from 2 sinh τ = x: x cosh δ + √(4 + x²) sinh δ, without a sum that cancels."""
         x = psi / self.scale**2
@@ -220,6 +242,11 @@ class Nonnegative(Parametrization):
 
     def __init__(self, p: Any) -> None:
         self.p = check_depth(p)
+
+    @property
+    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As for :class:`Power`: |θ|^p = θ^p where p is an even integer."""
+        return self.p % 2 == 0
 
     def value(self, theta: Tensor) -> Tensor:
         return theta[0] ** self.p
@@ -281,6 +308,14 @@ class _NonnegativeMirror(Mirror):
             return psi * torch.exp(scaled)
         left = 1 - self.fall * scaled
         return torch.where(left > 0, psi * torch.exp(-torch.log1p(-self.fall * scaled) / self.fall), torch.nan)
+
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        x = torch.log(after / before)
+        return before ** (2 / self.p - 1) / self.p**2 * _relative_expm1(-x, self.fall)
+
+    def nu_step(self, psi: Tensor, step: Tensor) -> Tensor:
+        x = torch.log1p(step / psi)
+        return psi ** (2 / self.p - 1) / self.p**2 * _relative_expm1(-x, self.fall)
 
     def potential(self, psi: Tensor) -> Tensor:
         """∫ν dψ, by parts: ψν − ∫ψ dν, with ψ dν = unit·ψ(0) e^{(1−fall)x} dx."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,15 @@ from scipy.special import betainc
 from torch import Tensor
 
 from dlntorch.model.initialization import Initialization
+from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
+from dlntorch.model.potentials import log_cosh
 from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_count
 
 __all__ = ["Product"]
+
+_NEWTON = 40
 
 
 class Product(Parametrization):
@@ -64,6 +69,12 @@ class Product(Parametrization):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(first.min())}")
         return torch.stack([first] * (self.width - 1) + [last])
 
+    def mirror(self, start: Tensor) -> Mirror:
+        """Closed forms for two, three and four layers, whose first L − 1 are equal and above the last."""
+        first, last = start[0], start[-1]
+        balanced = bool((start[:-1] == first).all() and (first > last.abs()).all())
+        return _ProductMirror(self, start) if balanced and self.layers in (2, 3, 4) else super().mirror(start)
+
     def selector(self, initialization: Initialization | None, n: int) -> Selector | None:
         """That of depth p = L, with a± from how far ν can move: w± = ∫ dq (q² + b²)^{(1−L)/2} from u_L to ±∞.
 
@@ -91,3 +102,98 @@ class Product(Parametrization):
 
     def __repr__(self) -> str:
         return f"Product({self.layers})"
+
+
+class _ProductMirror(Mirror):
+    """q = u_L = s sinh w, u = s cosh w with s² = u² − u_L², which the flow keeps.
+
+    ψ = s^L sinh w cosh^{L−1} w, and ν = w for L = 2, atan(q/s)/s for 3, tanh(w)/s² for 4, each less its value at the start.
+    """
+
+    def __init__(self, parametrization: Product, start: Tensor) -> None:
+        super().__init__(parametrization, start)
+        self.layers = parametrization.layers
+        first, last = self.start[0], self.start[-1]
+        self.scale = ((first - last) * (first + last)).sqrt()
+        self.first_q = last
+
+    def theta(self, psi: Tensor) -> Tensor:
+        q = self._q(psi)
+        return torch.stack([torch.hypot(q, self.scale)] * (self.layers - 1) + [q])
+
+    def nu(self, psi: Tensor) -> Tensor:
+        return self._nu_of(self._q(psi)) - self._nu_of(self.first_q)
+
+    def psi(self, nu: Tensor) -> Tensor:
+        return self.after(self.origin, nu)
+
+    def after(self, psi: Tensor, step: Tensor) -> Tensor:
+        q, s = self._q(psi), self.scale
+        if self.layers == 2:
+            x = 2 * psi / s**2
+            bend = 2 * x * torch.sinh(step) ** 2 + torch.hypot(x, torch.ones_like(x)) * torch.sinh(2 * step)
+            return psi + 0.5 * s**2 * bend
+        if self.layers == 3:
+            angle = torch.atan(q / s) + s * step
+            turned = torch.tan(s * step)
+            change = turned * (s**2 + q**2) / (s - q * turned)
+            new = q + change
+            moved = psi + change * (new**2 + new * q + q**2 + s**2)
+            return torch.where(angle.abs() < 0.5 * math.pi, moved, torch.nan)
+        u = torch.hypot(q, s)
+        below = s**2 / (u * (u + q.abs()))  # 1 − |tanh w|
+        up, down = torch.where(q > 0, below, 2 - below), torch.where(q > 0, 2 - below, below)
+        x, d = q / u, s**2 * step
+        up, down = up - d, down + d
+        inside = (up > 0) & (down > 0)
+        height = torch.where(inside, up * down, torch.ones_like(up))
+        return torch.where(inside, s**4 * (x + d) / height**2, torch.nan)
+
+    def difference(self, before: Tensor, after: Tensor) -> Tensor:
+        q, new = self._q(before), self._q(after)
+        plain = self._nu_of(new) - self._nu_of(q)
+        if self.layers == 2:
+            return plain
+        away = (q * new > 0) & (torch.minimum(q.abs(), new.abs()) > self.scale)
+        return torch.where(away, torch.sign(q) * (self._to_pole(q) - self._to_pole(new)), plain)
+
+    def _to_pole(self, q: Tensor) -> Tensor:
+        """The distance of |ν| from its pole, without the start's ν."""
+        if self.layers == 3:
+            return torch.atan2(self.scale, q.abs()) / self.scale
+        u = torch.hypot(q, self.scale)
+        return 1 / (u * (u + q.abs()))
+
+    def potential(self, psi: Tensor) -> Tensor:
+        """ψν − ∫ψ dν, and ψ dν = q dq."""
+        q = self._q(psi)
+        return psi * self.nu(psi) - 0.5 * (q - self.first_q) * (q + self.first_q)
+
+    def _nu_of(self, q: Tensor) -> Tensor:
+        if self.layers == 2:
+            return torch.asinh(q / self.scale)
+        if self.layers == 3:
+            return torch.atan(q / self.scale) / self.scale
+        return q / torch.hypot(q, self.scale) / self.scale**2
+
+    def _q(self, psi: Tensor) -> Tensor:
+        """The root of q (q² + s²)^{(L−1)/2} = ψ."""
+        s, x = self.scale, psi / self.scale**self.layers
+        if self.layers == 2:
+            return s * torch.sinh(0.5 * torch.asinh(2 * x))
+        if self.layers == 3:
+            return s * 2 / math.sqrt(3) * torch.sinh(torch.asinh(1.5 * math.sqrt(3) * x) / 3)
+        # cosh³w sinh w = x: asinh of the left-hand side has a slope between 1 and 4 in w.
+        target = torch.asinh(x.abs())
+        w = target / (1 + 3 * torch.tanh(target))
+        for _ in range(_NEWTON):
+            height = 3 * log_cosh(w)
+            value = torch.where(
+                w < 25, torch.asinh(torch.sinh(w.clamp(max=25.0)) * torch.exp(height.clamp(max=80.0))), height + w
+            )
+            ratio = torch.tanh(value) * (3 * torch.tanh(w) + 1 / torch.tanh(w.clamp(min=1e-300)))
+            change = (value - target) / torch.where(w < 1e-8, torch.ones_like(w), ratio)
+            w = torch.minimum(torch.maximum(w - change, 0.25 * target), target)
+            if bool((change.abs() <= 4e-16 * w).all()):
+                break
+        return torch.copysign(s * torch.sinh(w), psi)

@@ -24,7 +24,7 @@ def solve(transposed: Tensor, root: Tensor, share: Tensor, r: Tensor, e: Tensor)
     Args:
         transposed: Aᵀ, (B, n, m), of full column rank.
         root: The diagonal of D^{1/2}, (B, n).
-        share: The diagonal of W^{1/2}, (n,); ones for a scalar α.
+        share: The diagonal of W^{1/2}, (n,) or (B, n); ones for a scalar α.
         r: Right-hand side, (B, m).
         e: Dual infeasibility to be removed, (B, n).
     """
@@ -38,7 +38,9 @@ def solve(transposed: Tensor, root: Tensor, share: Tensor, r: Tensor, e: Tensor)
     dt = share**2 * (transposed @ lam)[..., 0] - e
     graded = torch.nonzero(~sound)[:, 0]
     if graded.numel():
-        dt[graded] = _by_qr(transposed[graded], root[graded], share, r[graded], e[graded])
+        dt[graded] = _by_qr(
+            transposed[graded], root[graded], share if share.ndim == 1 else share[graded], r[graded], e[graded]
+        )
     return dt
 
 

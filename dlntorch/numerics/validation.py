@@ -53,6 +53,7 @@ def check_number(
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    below: float | None = None,
 ) -> float:
     """Return ``value`` as a finite float within the bounds, or raise :class:`InputError`.
 
@@ -62,11 +63,13 @@ def check_number(
         above: Exclusive lower bound.
         at_least: Inclusive lower bound.
         at_most: Inclusive upper bound.
+        below: Exclusive upper bound.
     """
     bounds = [
         f"> {above:g}" if above is not None else "",
         f">= {at_least:g}" if at_least is not None else "",
         f"<= {at_most:g}" if at_most is not None else "",
+        f"< {below:g}" if below is not None else "",
     ]
     rule = f"{name} must be a finite real number {' and '.join(b for b in bounds if b)}".rstrip()
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -80,6 +83,7 @@ def check_number(
         and (above is None or number > above)
         and (at_least is None or number >= at_least)
         and (at_most is None or number <= at_most)
+        and (below is None or number < below)
     )
     if not within:
         raise InputError(f"{rule}, got {_shown(value)}")

@@ -11,21 +11,24 @@ factor 1 ± κ, so θ stays positive for κ < 1; c <= 1 keeps it below the stabi
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from dlntorch.model import Power
-from dlntorch.model.metrics import power_iteration, spread_norm, starting_direction
+from dlntorch.model.metrics import spread_norm, starting_direction
+from dlntorch.model.objective import power_iteration
+from dlntorch.model.parametrization import Parametrization, as_parametrization
 from dlntorch.numerics.validation import InputError, check_choice, check_number
 from dlntorch.problem.operators import Operator, as_operator
 
-__all__ = ["SCHEDULES", "Schedule", "StepRule", "make_schedule"]
+__all__ = ["OWN_RATE", "SCHEDULES", "Point", "Schedule", "StepRule", "StepSize", "make_schedule"]
 
-RULES = ("relative", "constant", "stable")
-SCHEDULES = ("relative", "certified", "theorem", "constant", "stable")
+SCHEDULES = ("relative", "certified", "selecting", "theorem", "constant", "stable")
+#: The schedule of a torch optimizer that keeps its own learning rate.
+OWN_RATE = "optimizer"
 #: Power iterations from a cold start, and per step afterwards, of the rule ``stable``.
 COLD_ITERATIONS, WARM_ITERATIONS = 50, 1
 #: Each step's power iteration starts from the last direction plus this much of the first one. A direction that is not
@@ -34,16 +37,74 @@ RESEED = 0.03
 
 
 @dataclass(frozen=True)
+class Point:
+    """What is known at θ_k when η_k is chosen.
+
+    Attributes:
+        theta: θ_k, shape (width, n): for depth p the rows θ₊ and θ₋.
+        psi: ψ(θ_k), shape (n,).
+        residual: y − Aψ, shape (m,) (of the mini-batch's rows, scaled by √(m/b); with the step's own label noise).
+        g: Aᵀ(y − Aψ) of the same data, shape (n,).
+        slope: ∂ψ/∂θ, shape (width, n), so that ∇L = −slope ∘ g.
+        step: k.
+        time: t_k = Σ_{j<k} η_j.
+    """
+
+    theta: Tensor
+    psi: Tensor
+    residual: Tensor
+    g: Tensor
+    slope: Tensor
+    step: int
+    time: float
+
+
+class StepSize(ABC):
+    """How long a step is: η_k > 0 from what is known at θ_k; subclass it, or pass any callable point -> float.
+
+    Example:
+        >>> class Decaying(StepSize):
+        ...     def eta(self, point):
+        ...         return 1e-2 / (1 + point.step) ** 0.5
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages, tables and files call it."""
+        return type(self).__name__
+
+    @abstractmethod
+    def eta(self, point: Point) -> float:
+        """η_k, a finite number > 0; anything else ends the run as ``failed``, which says so."""
+
+
+class _Function(StepSize):
+    """A plain function point -> float as a step size."""
+
+    def __init__(self, function: Callable[[Point], float]) -> None:
+        self._function = function
+
+    @property
+    def name(self) -> str:
+        return getattr(self._function, "__qualname__", type(self._function).__name__)
+
+    def eta(self, point: Point) -> float:
+        return self._function(point)
+
+
+@dataclass(frozen=True)
 class Schedule:
     """A step-size schedule with its numbers.
 
     Attributes:
-        name: One of ``relative``, ``certified``, ``theorem``, ``constant``, ``stable``.
-        kappa: Largest relative change of a parameter in one step, in (0, 0.3] (rule ``relative``).
+        name: One of ``relative``, ``certified``, ``selecting``, ``theorem``, ``constant``, ``stable``.
+        kappa: Largest relative change of a parameter in one step, in (0, 0.3] (rule ``relative``); of ``selecting``, with c,
+            once its threshold has been computed.
         c: Fraction of the stability limit, in (0, 1] (``relative``) or (0, 4] (``stable``).
         eta: The step of ``constant``, and of ``theorem`` once its bound has been computed.
         epsilon: The accuracy that ``certified`` and ``theorem`` are asked for.
         over: Where ``certified`` has to meet it: at the ``end`` or over ``all`` steps.
+        own: A step size of the user's, which then is the rule.
     """
 
     name: str = "relative"
@@ -52,11 +113,14 @@ class Schedule:
     eta: float | None = None
     epsilon: float | None = None
     over: str = "end"
+    own: StepSize | None = None
 
     @property
     def rule(self) -> str:
-        """Which of the three step rules gives η_k: ``relative``, ``constant`` or ``stable``."""
-        return {"certified": "relative", "theorem": "constant"}.get(self.name, self.name)
+        """Which step rule gives η_k: ``relative``, ``constant``, ``stable``, or ``own``."""
+        if self.own is not None:
+            return "own"
+        return {"certified": "relative", "selecting": "relative", "theorem": "constant"}.get(self.name, self.name)
 
     def with_steps(self, *, kappa: float | None = None, c: float | None = None, eta: float | None = None) -> Schedule:
         """The same schedule with other numbers, as chosen by a coarse pass or by the theorem."""
@@ -82,11 +146,14 @@ def make_schedule(
     Raises:
         InputError: naming the argument (as ``schedule.kappa`` and so on), the rule and the value.
     """
+    if not isinstance(name, str):
+        return _own_schedule(name, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=None if over == "end" else over)
     check_choice("schedule", name, SCHEDULES)
     check_choice("schedule.over", over, ("end", "all"))
     uses = {
         "relative": ("kappa", "c"),
         "certified": ("epsilon", "kappa", "c"),
+        "selecting": (),
         "theorem": ("epsilon",),
         "constant": ("eta",),
         "stable": ("c",),
@@ -95,7 +162,7 @@ def make_schedule(
     for key, value in given.items():
         if value is not None and key not in uses:
             raise InputError(
-                f"schedule.{key} must be left out with schedule={name}, which uses {', '.join(uses)}; got {value!r}"
+                f"schedule.{key} must be left out with schedule={name}, which uses {', '.join(uses) or 'none'}; got {value!r}"
             )
     if over != "end" and name != "certified":
         raise InputError(f"schedule.over must be end with schedule={name}, which proves no bound, got {over!r}")
@@ -106,6 +173,8 @@ def make_schedule(
     if name == "stable":
         c = check_number("schedule.c", 1.0 if c is None else c, above=0, at_most=4)
         return Schedule(name, kappa=None, c=c)
+    if name == "selecting":  # kappa and c are those of step_size_threshold
+        return Schedule(name, kappa=None)
     if name in ("certified", "theorem"):
         epsilon = check_number("schedule.epsilon", 1e-2 if epsilon is None else epsilon, above=0)
     if name == "theorem":
@@ -116,34 +185,61 @@ def make_schedule(
     return Schedule(name, kappa=kappa, c=c, epsilon=epsilon, over=over)
 
 
+def _own_schedule(step_size: Any, **given: Any) -> Schedule:
+    """The schedule of a :class:`StepSize`, or of a callable point -> float."""
+    if isinstance(step_size, type) and issubclass(step_size, StepSize):
+        raise InputError(f"schedule must be an object, got the class {step_size.__name__}: pass {step_size.__name__}()")
+    if not isinstance(step_size, StepSize):
+        if not callable(step_size):
+            raise InputError(f"schedule must be a name, a StepSize or a callable point -> eta, got {step_size!r}")
+        step_size = _Function(step_size)
+    for key, value in given.items():
+        if value is not None:
+            raise InputError(f"schedule.{key} must be left out with a step size of your own, got {value!r}")
+    return Schedule(step_size.name, kappa=None, own=step_size)
+
+
 class StepRule:
     """The rule of a schedule, in torch: the reference that compiled engines equal.
 
     Args:
         schedule: Which rule, and its numbers.
-        p: Depth.
+        p: Depth, or a parametrization.
         A: The matrix (m, n) or its operator; only its shape and, for ``stable``, products with it are used.
         spectral_norm: ‖A‖₂.
 
     The rule ``stable`` keeps a direction for its power iteration between steps (``direction``, a state to be saved).
     """
 
-    def __init__(self, schedule: Schedule, p: float, A: Tensor | Operator, spectral_norm: float) -> None:
+    def __init__(
+        self, schedule: Schedule, p: float | Parametrization, A: Tensor | Operator, spectral_norm: float
+    ) -> None:
         self.schedule = schedule
-        self.parametrization = Power(p)
+        self.parametrization = as_parametrization(p)
         self.operator = as_operator(A)
         self.spectral_norm = spectral_norm
         self.direction: Tensor | None = None
 
-    def eta(self, theta: tuple[Tensor, Tensor], g: Tensor, rows: Tensor | Operator | None = None) -> float:
-        """η for a step from θ = (θ₊, θ₋) where g = Aᵀ(y − Aψ) (that of the mini-batch, scaled, for mini-batches).
+    def eta(
+        self,
+        theta: tuple[Tensor, ...],
+        g: Tensor,
+        rows: Tensor | Operator | None = None,
+        point: Callable[[], Point] | None = None,
+    ) -> float:
+        """η for a step from θ where g = Aᵀ(y − Aψ) (that of the mini-batch, scaled, for mini-batches).
 
         Args:
-            theta: (θ₊, θ₋), each of shape (n,).
+            theta: The rows of θ, each of shape (n,): (θ₊, θ₋) at depth p.
             g: Shape (n,).
             rows: For a mini-batch, its rows of A times √(m/b), shape (b, n), so that its loss is ½‖rows ψ − …‖²; a
                 matrix or an operator.
+            point: Makes what a step size of the user's is given; without it such a schedule has no η.
         """
+        if self.schedule.own is not None:
+            if point is None:
+                raise RuntimeError("a step size of the user's needs its point")
+            return _number(self.schedule.own, self.schedule.own.eta(point()))
         if self.schedule.rule == "constant":
             return _given(self.schedule.eta)
         if self.schedule.rule == "stable":
@@ -157,18 +253,18 @@ class StepRule:
             return self.schedule.c / limit if limit > 0 else math.inf
         return min(self.schedule.c / limit, kappa / rho)
 
-    def _stable(self, theta: tuple[Tensor, Tensor], g: Tensor, A: Operator) -> float:
+    def _stable(self, theta: tuple[Tensor, ...], g: Tensor, A: Operator) -> float:
         """c / ‖∇²L(θ)‖₂ with the norm from one warm power iteration (50 at the first step)."""
         cold = self.direction is None
         first, end, every = A.columns
-        whole = starting_direction(every, g.dtype, g.device)
-        v = start = torch.cat([whole[first:end], whole[every + first : every + end]])
+        width = len(theta)
+        whole = starting_direction(every, g.dtype, g.device, width)
+        v = start = whole.reshape(width, every)[:, first:end].reshape(-1)
         if self.direction is not None:
             v = self.direction + RESEED * start
             v = v / spread_norm(A, v)
-        norm, self.direction = power_iteration(
-            A, g, theta, self.parametrization.p, v, COLD_ITERATIONS if cold else WARM_ITERATIONS
-        )
+        iterations = COLD_ITERATIONS if cold else WARM_ITERATIONS
+        norm, self.direction = power_iteration(A, g, theta, self.parametrization, v, iterations)
         return self.schedule.c / norm if norm > 0 else math.inf
 
 
@@ -176,3 +272,11 @@ def _given(value: float | None) -> float:
     if value is None:
         raise RuntimeError("the schedule's numbers have not been chosen yet")
     return value
+
+
+def _number(step_size: StepSize, value: Any) -> float:
+    """η as a float; what is no number is the user's mistake, what is not in (0, ∞) the run's end."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"schedule must return a number, got {value!r} from {step_size.name}") from None

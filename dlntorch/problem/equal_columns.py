@@ -28,8 +28,11 @@ class EqualColumns:
     some: bool
 
     @classmethod
-    def of(cls, A: np.ndarray, key: np.ndarray | None = None) -> EqualColumns:
-        """The groups of the columns of A, shape (m, n), whose entry in ``key`` (n,), where given, is equal too."""
+    def of(cls, A: np.ndarray, key: np.ndarray | None = None, opposite_key: np.ndarray | None = None) -> EqualColumns:
+        """The groups of the columns of A, shape (m, n), whose entry in ``key`` (n, …), where given, is equal too.
+
+        ``opposite_key`` is what the key of −A_i would be, where that is not the key of A_i.
+        """
         m, n = A.shape
         first, sign = np.arange(n), np.ones(n)
         # Rows are added one by one to all columns: equal columns have equal sums, and few others do.
@@ -41,7 +44,13 @@ class EqualColumns:
         close = np.flatnonzero(~(ordered[1:] != ordered[:-1]))
         if close.size:
             for run in np.split(close, np.flatnonzero(np.diff(close) > 1) + 1):
-                _group(A, key, np.sort(order[run[0] : run[-1] + 2]), first, sign)
+                _group(
+                    A,
+                    (key, key if opposite_key is None else opposite_key),
+                    np.sort(order[run[0] : run[-1] + 2]),
+                    first,
+                    sign,
+                )
         return cls(first, sign, close.size > 0 and bool(np.any(first != np.arange(n))))
 
     def mean(self, x: np.ndarray) -> np.ndarray:
@@ -54,14 +63,21 @@ class EqualColumns:
         return self.sign * (total / np.maximum(count, 1))[self.first]
 
 
-def _group(A: np.ndarray, key: np.ndarray | None, columns: np.ndarray, first: np.ndarray, sign: np.ndarray) -> None:
+def _group(
+    A: np.ndarray,
+    keys: tuple[np.ndarray | None, np.ndarray | None],
+    columns: np.ndarray,
+    first: np.ndarray,
+    sign: np.ndarray,
+) -> None:
     """Find the groups among ``columns``, and write them into ``first`` and ``sign``."""
     seen: dict[bytes, int] = {}
     for i in columns:
         column = A[:, i] + 0.0  # −0 + 0 = 0
-        label = b"" if key is None else key[i].tobytes()
+        label, opposite_label = (b"" if key is None else key[i].tobytes() for key in keys)
         other = seen.setdefault(column.tobytes() + label, i)
-        if other == i and (opposite := seen.get((0.0 - column).tobytes() + label)) is not None and opposite != i:
+        turned = (0.0 - column).tobytes() + opposite_label
+        if other == i and (opposite := seen.get(turned)) is not None and opposite != i:
             first[i], sign[i] = first[opposite], -sign[opposite]
         else:
             first[i], sign[i] = first[other], sign[other]

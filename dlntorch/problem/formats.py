@@ -21,7 +21,16 @@ import torch
 from dlntorch.problem.matlab import MatError, read_variables
 from dlntorch.problem.operators.convert import FILE_KEYS
 
-__all__ = ["MAX_BYTES", "FileProblem", "check_bytes", "check_regular_file", "one_line", "pair_name", "read_arrays"]
+__all__ = [
+    "KEPT_KEYS",
+    "MAX_BYTES",
+    "FileProblem",
+    "check_bytes",
+    "check_regular_file",
+    "one_line",
+    "pair_name",
+    "read_arrays",
+]
 
 MAX_BYTES = 2**31
 """Default limit on the arrays of one file, unpacked, in bytes (2 GiB)."""
@@ -29,6 +38,8 @@ MAX_BYTES = 2**31
 _CHUNK = 2**24  # bytes read at a time, so that reading A takes no second A
 _REQUIRED = ("A", "y")
 _KEYS = ("A", "y", "truth")
+#: What the .npz of a run folder has besides: the problem's name, in UTF-8, and the precision that its data had.
+KEPT_KEYS = ("dlntorch_name", "dlntorch_precision")
 _NUMBER_KINDS = "fiub"
 
 
@@ -129,7 +140,11 @@ def _check_zip(archive: zipfile.ZipFile, limit: int) -> None:
 
 def read_npz(file: Path, limit: int) -> Mapping[str, Any]:
     """A, y and truth of a .npz."""
-    found = read_arrays(file, limit, lambda members: _operator_keys(members) or _check_keys(members))
+
+    def chosen(members: Mapping[str, Any]) -> list[str]:
+        return (_operator_keys(members) or _check_keys(members)) + [key for key in KEPT_KEYS if key in members]
+
+    found = read_arrays(file, limit, chosen)
     for key in found:
         if key.endswith(("_n", "_shape")):  # an operator's, which needs vectors of that size
             for size in found[key].reshape(-1):

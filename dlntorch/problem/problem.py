@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from copy import copy as shallow_copy
 from functools import cached_property
 from typing import Any
 
@@ -56,9 +57,10 @@ class Problem:
             :class:`~dlntorch.problem.operators.Operator`, a sparse matrix (``scipy.sparse``, or torch's ``sparse_csr``), or an
             object with ``shape``, ``matvec``, ``rmatvec`` and perhaps ``column_norms``, whose ``rmatvec`` is checked to
             be the adjoint. m >= n only warns: the theory is about under-determined systems.
-        y: Vector of shape (m,), real and finite.
+        y: Vector of shape (m,), real and finite; or a matrix (m, k), k >= 2, of k right-hand sides: :attr:`outputs` has a
+            problem for each of them, and :func:`dlntorch.train` trains one network for each.
         name: What messages, tables and files call the problem.
-        truth: A planted signal of shape (n,), where there is one.
+        truth: A planted signal of shape (n,), where there is one; (n, k) for k right-hand sides.
         dtype: float64 (default) or float32.
         device: Where the tensors live; None keeps the device of ``A``.
         copy: Whether the tensors are copies, so that later changes of the caller's arrays do not reach the problem.
@@ -95,24 +97,27 @@ class Problem:
             self.operator = as_operator(A, kind, place)
         else:
             self.operator = DenseOperator(_as_real_tensor("A", A, 2, kind, place, copy))
-        self.y = _as_real_tensor("y", y, 1, kind, place, copy)
+        self._y = _as_real_tensor("y", y, 1, kind, place, copy)
         #: Relative precision that the data had, by their types: it decides on rank and consistency.
         self.precision = max(precision(A), precision(y), precision(kind))
         self._origin: Problem | None = None  # the problem of which this one holds the same numbers
         self._exact: Problem | None = None  # the pair in float64 of which this one is the rounding
+        self._whole: Problem | None = None  # the problem of which this one is an output
         self.name = str(name)
         m, n = self.operator.shape
         if m == 0 or n == 0:
             raise InputError(f"A must have at least one row and one column, got shape ({m}, {n})")
-        if self.y.shape[0] != m:
-            raise InputError(f"y must have one entry for each of the {m} rows of A, got shape ({self.y.shape[0]},)")
+        if self._y.shape[0] != m:
+            raise InputError(f"y must have one entry for each of the {m} rows of A, got shape {_shape(self._y)}")
         if not self.dense:
             check_adjoint(self.operator)
         elif not any(bool(torch.any(block != 0)) for block in _blocks(self.A)):
             raise InputError("A must have a nonzero entry, got a matrix of zeros")
-        self.truth = None if truth is None else _as_real_tensor("truth", truth, 1, kind, place, copy)
+        self.truth = None if truth is None else _as_real_tensor("truth", truth, self._y.ndim, kind, place, copy)
         if self.truth is not None and self.truth.shape[0] != n:
             raise InputError(f"truth must have one entry for each of the {n} columns of A, got {self.truth.shape[0]}")
+        if self.truth is not None and self.truth.shape[1:] != self._y.shape[1:]:
+            raise InputError(f"truth must have shape {(n, *self._y.shape[1:])}, as y has, got {_shape(self.truth)}")
         if m >= n:
             warnings.warn(
                 f"A has m = {m} rows and n = {n} columns: m >= n is not over-parameterised, "
@@ -133,6 +138,45 @@ class Problem:
         raise InputError(f"A must be a dense matrix here, got a {self.operator!r}; problem.to_dense() has its matrix")
 
     @property
+    def y(self) -> Tensor:
+        """The right-hand side, shape (m,).
+
+        Raises:
+            InputError: where there are several of them.
+        """
+        if self._y.ndim == 2:
+            raise InputError(
+                f"y must have shape (m,) here, got shape {_shape(self._y)}: problem.outputs has a problem for each column"
+            )
+        return self._y
+
+    @property
+    def outputs(self) -> tuple[Problem, ...]:
+        """A problem for each right-hand side, with the same A and what is known of it; itself alone where y is a vector."""
+        return (self,) if self._y.ndim == 1 else self._outputs  # a problem that kept itself would outlive its last user
+
+    @cached_property
+    def _outputs(self) -> tuple[Problem, ...]:
+        return tuple(self._output(j) for j in range(self._y.shape[1]))
+
+    def _output(self, j: int) -> Problem:
+        """The problem of column j of y. What is computed about A is computed once, by the whole problem."""
+        other = shallow_copy(self)
+        for name in ("_outputs", "side", "inconsistency", "_full_rank"):
+            other.__dict__.pop(name, None)
+        other._y = self._y[:, j].contiguous()
+        other.truth = None if self.truth is None else self.truth[:, j].contiguous()
+        other.name = f"{self.name}[{j}]"
+        other._whole = self
+        other._origin = None if self._origin is None else self._origin.outputs[j]
+        return other
+
+    @property
+    def _sides(self) -> Tensor:
+        """y as residuals are laid out: shape (m,), or (k, m) for k right-hand sides."""
+        return self._y if self._y.ndim == 1 else self._y.mT
+
+    @property
     def dense(self) -> bool:
         """Whether A is a matrix in memory, not an operator."""
         return isinstance(self.operator, DenseOperator)
@@ -141,7 +185,7 @@ class Problem:
         """The same problem with the matrix of its operator; itself where it is dense."""
         if self.dense:
             return self
-        return self._like(self.operator.to_dense(), self.y, self.name)
+        return self._like(self.operator.to_dense(), self._y, self.name)
 
     @property
     def m(self) -> int:
@@ -174,7 +218,7 @@ class Problem:
             return self
         if self._exact is not None and kind == torch.float64:
             return self._exact.to(place)
-        other = self._like(self.operator.to(place, kind) if not self.dense else self.A, self.y, self.name, kind, place)
+        other = self._like(self.operator.to(place, kind) if not self.dense else self.A, self._y, self.name, kind, place)
         if kind in (self.dtype, torch.float64):  # the same numbers
             other._origin = self if self._origin is None else self._origin
         return other
@@ -193,8 +237,8 @@ class Problem:
     # -- the one loss ---------------------------------------------------------------------------------------------
 
     def residual(self, psi: Tensor) -> Tensor:
-        """r = y − Aψ, shape (..., m), for ψ of shape (..., n)."""
-        return self.y - self.operator.matvec(psi)
+        """r = y − Aψ, shape (..., m), for ψ of shape (..., n); with k right-hand sides (..., k, m) for ψ (..., k, n)."""
+        return self._sides - self.operator.matvec(psi)
 
     def loss(self, psi: Tensor) -> Tensor:
         """L = ½‖Aψ − y‖₂² (no 1/m), shape (...), for ψ of shape (..., n); the paper's (2.1)."""
@@ -203,7 +247,7 @@ class Problem:
 
     def relative_residual(self, psi: Tensor) -> Tensor:
         """‖Aψ − y‖₂ / ‖y‖₂, shape (...); the norm itself where y = 0."""
-        scale = norm(self.y)
+        scale = norm(self._sides)
         return norm(self.residual(psi)) / torch.where(scale > 0, scale, torch.ones_like(scale))
 
     # -- what the data say about themselves ---------------------------------------------------------------------------
@@ -211,6 +255,8 @@ class Problem:
     @cached_property
     def _exponents(self) -> np.ndarray | None:
         """What the rows are scaled by before their rank is decided; None where they are alike as they are."""
+        if self._whole is not None:
+            return self._whole._exponents
         exponents, some = row_exponents(self.A)
         return exponents if int(np.ptp(exponents[some])) > ROW_SPREAD else None
 
@@ -227,7 +273,8 @@ class Problem:
     @cached_property
     def _svd(self) -> tuple[Tensor, Tensor]:
         """Left singular vectors and singular values of A."""
-        return self._decomposed(None) if self._origin is None else self._origin._svd
+        known = self._whole or self._origin
+        return self._decomposed(None) if known is None else known._svd
 
     @property
     def singular_values(self) -> Tensor:
@@ -257,8 +304,9 @@ class Problem:
     @cached_property
     def row_space(self) -> RowSpace:
         """A to its numerical rank, its rows scaled."""
-        if self._origin is not None:
-            return self._origin.row_space
+        known = self._whole or self._origin
+        if known is not None:
+            return known.row_space
         graded = self._exponents is not None
         U, S = (part.cpu().numpy() for part in (self._decomposed(self._exponents) if graded else self._svd))
         exponents = self._exponents if self._exponents is not None else np.zeros(self.m, dtype=np.intc)
@@ -336,7 +384,12 @@ class Problem:
         return rounded
 
     def __repr__(self) -> str:
-        return f"Problem(name={self.name!r}, m={self.m}, n={self.n}, dtype={self.dtype}, device={self.device})"
+        several = f", outputs={self._y.shape[1]}" if self._y.ndim == 2 else ""
+        return f"Problem(name={self.name!r}, m={self.m}, n={self.n}{several}, dtype={self.dtype}, device={self.device})"
+
+
+def _shape(values: Tensor) -> str:
+    return str(tuple(values.shape))
 
 
 def _blocks(A: Tensor) -> Iterator[Tensor]:
@@ -374,7 +427,8 @@ def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device
             fits = not copy and array.dtype == np.float64 and array.flags.c_contiguous and array.flags.writeable
             array = array if fits else np.array(array, dtype=np.float64, order="C")
         tensor = torch.from_numpy(array).to(dtype=dtype, device=device)
-    if tensor.ndim != ndim:
+    several = name == "y" and tensor.ndim == 2 and tensor.shape[1] > 1
+    if tensor.ndim != ndim and not several:
         raise InputError(f"{name} must have shape {shape_rule}, got shape {tuple(tensor.shape)}")
     for number, block in enumerate(_blocks(tensor)):
         finite = torch.isfinite(block)

@@ -25,7 +25,7 @@ from dlntorch.problem.problem import Problem
 from dlntorch.problem.table import read_csv
 from dlntorch.problem.table_columns import OptionError, TableOptions
 
-__all__ = ["load_problem", "save_problem"]
+__all__ = ["identifying_arrays", "load_problem", "save_problem"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,8 +118,10 @@ def load_problem(
             arrays = {key: _squeezed(key, value) for key, value in found.items() if key in ("A", "y", "truth")}
             if "A" not in found:
                 arrays["A"] = operator_from_arrays(found)
-        title = formats.pair_name(file) if file.suffix.lower() == ".npy" else file.stem
-        problem = Problem(**arrays, name=title if name is None else name, dtype=dtype, device=device, copy=False)
+        title = _title(file, found) if name is None else name
+        problem = Problem(**arrays, name=title, dtype=dtype, device=device, copy=False)
+        if "dlntorch_precision" in found:
+            problem.precision = max(problem.precision, float(found["dlntorch_precision"]))
     except OptionError:
         raise
     except (FileProblem, InputError) as error:
@@ -141,9 +143,23 @@ def load_problem(
     raise InputError(f"path must be {rule}, got {str(file)!r}: {reason}")
 
 
+def identifying_arrays(problem: Problem) -> dict[str, np.ndarray]:
+    """What a .npz needs beside A and y to give back the problem of that name, and of data of that precision."""
+    name = np.frombuffer(problem.name.encode("utf-8", "replace"), dtype=np.uint8)
+    return dict(zip(formats.KEPT_KEYS, (name, np.float64(problem.precision)), strict=True))  # type: ignore[arg-type]
+
+
+def _title(file: Path, found: Mapping[str, Any]) -> str:
+    """The name that a problem has by its file."""
+    if "dlntorch_name" in found:
+        return formats.one_line(found["dlntorch_name"].astype(np.uint8).tobytes().decode("utf-8", "replace"))
+    return formats.pair_name(file) if file.suffix.lower() == ".npy" else file.stem
+
+
 def _keys_read(file: Path, found: Mapping[str, Any]) -> str:
     """One line that says what was read under which name."""
-    shapes = (f"{key} {'x'.join(map(str, value.shape)) or 'number'}" for key, value in found.items())
+    data = {key: value for key, value in found.items() if key not in formats.KEPT_KEYS}
+    shapes = (f"{key} {'x'.join(map(str, value.shape)) or 'number'}" for key, value in data.items())
     return formats.one_line(f"read {file.name}: {', '.join(shapes)}", 400)
 
 

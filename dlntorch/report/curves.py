@@ -92,7 +92,7 @@ def draw_steps(title: str, data: RunData) -> Figure:
     _panel(top, data, rows, None, "step size  (units of t)", "step sizes were not recorded")
     rows = [(smallest, SERIES[1], "smallest parameter min θ")]
     reached = _panel(bottom, data, rows, "SGD step", "min θ", "smallest parameters were not recorded")
-    if reached and smallest is not None:
+    if reached and smallest is not None and data.summary["alpha"] is not None:
         draw_level(bottom, data.summary["alpha"], "start α", (0, (7, 3)), [smallest])
     finish_figure(figure, panels, heights)
     return figure

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlntorch.run.result import RunResult
+from dlntorch.run.result import RunResult, network_words
 
 __all__ = ["RunData", "coincide"]
 
@@ -45,9 +45,10 @@ class RunData:
         kappa = schedule.get("kappa")
         steps = "schedule " + schedule["name"] + ("" if kappa is None else f" (κ = {kappa:g})")
         batch = "" if summary.get("batch_size") is None else f", batches of {summary['batch_size']}"
+        network = network_words(summary).replace(", alpha", " · α")
         name = problem["name"] if len(problem["name"]) <= 24 else problem["name"][:23] + "…"
         shape = f"{problem['m']}×{problem['n']}"
-        return f"{name} {shape} · p = {summary['p']:g} · α = {summary['alpha']:g} · {steps}{batch}"
+        return f"{name} {shape} · {network} · {steps}{batch}"
 
     def column(self, name: str) -> np.ndarray | None:
         """A column of the history, as long as ``t``, with NaN where it is not a finite number; None without it."""

@@ -151,6 +151,7 @@ def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
         "<section>" + "".join(f"<p>{html.escape(one_line(text))}</p>" for text in words(summary)) + "</section>",
         section_html("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
         section_html("Error budget", table_html(("part", "norm", "meaning"), *budget_rows(summary))),
+        section_html("What the steps did", table_html(("what", "value", "meaning"), effective_rows(summary))),
         figures_html(RUN_FIGURES, data.heading, images),
         section_html("Prediction and references", table_html(("what", "value", "meaning"), reference_rows(summary))),
         section_html("Step sizes", table_html(("what", "value", "meaning"), schedule_rows(summary))),
@@ -176,6 +177,9 @@ def words(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"The error budget is incomplete: {budget.get('dominant_reason', 'not computed')}.")
     if summary.get("advice"):
         lines.append(f"{_capital(str(summary['advice']))}.")
+    cause = budget.get("cause")
+    if cause and cause not in str(summary.get("advice")):
+        lines.append(f"{_capital(str(cause))}.")
     lines += [f"{_capital(str(text))}." for text in summary.get("signatures", ())]
     return lines
 
@@ -208,6 +212,31 @@ def budget_rows(summary: Mapping[str, Any]) -> tuple[list[Row], str | None]:
     rows = _known(budget, _PARTS)
     dominant = budget.get("dominant")
     return rows, None if dominant is None else dominant.replace("_", " ")
+
+
+def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """The start that the steps amount to, and what it selects; none in a run folder of an earlier version."""
+    effective = summary.get("effective", {})
+    rows = _known(
+        effective,
+        {
+            "gain_min": "smallest −ln(α_eff²/α²) over the coordinates: what the steps took from α",
+            "gain_max": "largest −ln(α_eff²/α²)",
+            "tilt": "largest part of ν that the steps moved outside range(Aᵀ)",
+            "weight_min": "smallest weight that the steps gave the ℓ1 norm (1: none)",
+            "weight_max": "largest weight",
+            "weight_spread": "largest over smallest weight",
+            "distance_to_limit": "to the limit of the flow from the effective start",
+            "distance_to_weighted": "to the minimiser of the ℓ1 norm with these weights",
+            "kappa_threshold": "κ up to which the steps provably select the ℓ1-minimiser",
+        },
+    )
+    if "support_certified" in effective:
+        certified = effective["support_certified"]
+        word = "undecided" if certified is None else "yes" if certified else "no"
+        why = effective.get("support_certified_reason") or "the run’s own dual vector proves the support"
+        rows.append(("support certified", word, why))
+    return rows
 
 
 def reference_rows(summary: Mapping[str, Any]) -> list[Row]:

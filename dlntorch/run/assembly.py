@@ -22,7 +22,7 @@ def measurer_of(problem: Problem, settings: RunSettings, references: References)
     """What measures the snapshots of a run against its references."""
     value = None if references.l1 is None else float(references.l1.value)
     exact = problem.to("cpu", "float64")
-    return Measurer(exact.reduced(), settings.p, references.vectors(problem), value)
+    return Measurer(exact.reduced(), settings.law, references.vectors(problem), value)
 
 
 def run_result(
@@ -36,14 +36,11 @@ def run_result(
     exact = problem.to("cpu", "float64")
     flow, why = None, "references=false"
     if settings.references:
-        flow, why = flow_along(exact, settings.p, settings.alpha, descent.recorder.column("time"))
+        flow, why = flow_along(exact, settings.depth_or_law, settings.alpha, descent.recorder.column("time"))
     summary = build_summary(problem, settings, descent, references, None if flow is None else flow[-1], why)
-    plus, minus = (
-        t.detach().to("cpu", torch.float64).clone() for t in (descent.network.theta_plus, descent.network.theta_minus)
-    )
+    theta = descent.network.whole_theta().to("cpu", torch.float64)
     recorder = descent.recorder
-    path = torch.from_numpy(recorder.column("theta_plus")) ** settings.p
-    path = path - torch.from_numpy(recorder.column("theta_minus")) ** settings.p
+    path = descent.network.parametrization.values(torch.from_numpy(recorder.column("theta")))
     status = Status(summary["status"])
     trajectory = Trajectory(
         t=torch.from_numpy(recorder.column("time")),
@@ -58,4 +55,4 @@ def run_result(
         if references.limit is not None:
             history["flow_to_limit"] = distance(flow, references.limit.psi).numpy()
     psi = descent.network.psi.detach().to("cpu", torch.float64)
-    return RunResult(summary, plus, minus, psi, trajectory, status, problem, history)
+    return RunResult(summary, theta, psi, trajectory, status, problem, history)

@@ -15,24 +15,35 @@ from dlntorch.numerics.validation import InputError
 __all__ = [
     "check_complete",
     "check_keys",
+    "choose_own_nouns",
     "choose_problem_file",
     "config_directory",
     "group_options",
     "known_keys",
     "nearest",
+    "study_keys",
+    "unknown_key",
+    "upgraded",
 ]
 
 #: Groups whose keys are checked against the chosen file.
-GROUPS = ("problem", "schedule", "engine", "trainer", "callbacks", "logger")
+GROUPS = ("problem", "model", "optimizer", "schedule", "engine", "trainer", "callbacks", "logger")
+#: Groups in which ``_target_`` names an object of anybody's, with keys of its own.
+NOUNS = ("model", "optimizer", "schedule")
+#: What a configuration of version 0.1 does not say, and means.
+_SINCE_0_2: dict[str, Any] = {"model": {"name": "power"}, "optimizer": {"name": "sgd"}, "alpha_minus": None}
 #: The root key whose own keys are those of ``train.yaml``.
 ENSEMBLE = "ensemble"
 
 
 @cache
 def config_directory() -> Path:
-    """The folder ``conf/``: beside the package in a checkout, inside it where only the wheel is installed."""
+    """The folder ``conf/``: inside the package that a wheel installs, beside it in a checkout.
+
+    Inside comes first: beside an installed package, in site-packages, another package's ``conf/`` may lie.
+    """
     package = Path(__file__).resolve().parents[1]
-    for folder in (package.parent / "conf", package / "conf"):
+    for folder in (package / "conf", package.parent / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
     raise InputError(f"conf must be beside or inside the package, got neither at {str(package)!r}; install it again")
@@ -70,11 +81,50 @@ def known_keys() -> tuple[str, ...]:
 _OF_FILES = ("problem.y", "problem.columns", "problem.delimiter", "problem.header")
 
 
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as this version has it: what an older one did not say is what it meant."""
+    return {**_SINCE_0_2, **config}
+
+
+def choose_own_nouns(arguments: list[str]) -> None:
+    """Let ``optimizer._target_=…`` and its keys be written plainly: choose the group's ``own``, and append the keys."""
+    for group in NOUNS:
+        if not any(argument.startswith(f"{group}._target_=") for argument in arguments):
+            continue
+        if not any(argument.startswith(f"{group}=") for argument in arguments):
+            arguments.append(f"{group}=own")
+        for i, argument in enumerate(arguments):
+            if argument.startswith(f"{group}."):
+                arguments[i] = f"++{argument}"
+
+
 def choose_problem_file(arguments: list[str]) -> None:
     """Append ``problem=file`` to the command line's ``arguments`` where a key of that group alone is set."""
     keys = {argument.partition("=")[0] for argument in arguments}
     if keys.intersection(_OF_FILES) and "problem" not in keys:
         arguments.append("problem=file")
+
+
+@cache
+def study_keys() -> tuple[str, ...]:
+    """The keys of ``python -m dlntorch`` beside those of its studies."""
+    return (*_keys_of(config_directory() / "study.yaml"), "study", "sweep")
+
+
+def unknown_key(key: str, known: Iterable[str], others: Iterable[str], command: str) -> str:
+    """What is said of a key that a command does not have: the nearest one of its own, or the command that has it.
+
+    Args:
+        key: The unknown key.
+        known: Those that the command has.
+        others: Those of the other command.
+        command: That other command.
+    """
+    choices, root = list(known), key.split(".")[0]
+    own = any(choice.split(".")[-1] == key for choice in choices)  # a group was forgotten
+    if not own and (key in others or root in {other.split(".")[0] for other in others}):
+        return f"unknown key {key!r}: it belongs to the command {command}, see {command} --help"
+    return f"unknown key {key!r}{nearest(key, choices)}"
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
@@ -95,13 +145,13 @@ def check_keys(config: Mapping[str, Any]) -> None:
     roots = {key.split(".")[0] for key in known_keys()}
     for key, value in config.items():
         if key not in roots:
-            raise InputError(f"unknown key {key!r}{nearest(key, known_keys())}")
+            raise InputError(unknown_key(key, known_keys(), study_keys(), "python -m dlntorch"))
         if key == ENSEMBLE and not isinstance(value, Mapping):
             raise InputError(f"{key} must be a group of lists, such as {key}.alpha=[1e-1,1e-2], got {value!r}")
         if key in GROUPS and not isinstance(value, Mapping):
             raise InputError(f"{key} must be one of {', '.join(group_options(key))}, got {value!r}")
         if key in (*GROUPS, ENSEMBLE) and key != "problem":  # make_problem checks each generator's arguments itself
-            for inner in value:
+            for inner in () if value.get("_target_") else value:
                 if f"{key}.{inner}" not in known_keys():
                     raise InputError(f"unknown key '{key}.{inner}'{nearest(f'{key}.{inner}', known_keys())}")
 
@@ -113,6 +163,7 @@ def check_complete(config: Mapping[str, Any]) -> None:
         InputError: naming the key.
     """
     needed = [key for key in _keys_of(config_directory() / "train.yaml") if key != "experiment"]
+    config = upgraded(config)
     missing = [key for key in (*needed, *GROUPS) if key not in config]
     for group in GROUPS[1:] if not missing else ():
         inside, name = config[group], config[group].get("name", "default")

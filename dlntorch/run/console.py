@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dlntorch.numerics.validation import DataWarning
 from dlntorch.run.result import RunResult
+from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
 from dlntorch.run.terminal_table import table_of, terminal
 
 if TYPE_CHECKING:
     from dlntorch.problem import Problem
+    from dlntorch.run.settings import RunSettings
     from dlntorch.run.single import Plan
 
 __all__ = ["announce", "announce_sources", "conclude", "plan_table", "shown"]
@@ -48,6 +53,10 @@ def announce(plan: Plan) -> None:
         expected = f"expected {prediction.steps:.2g} steps to t = {prediction.time:.3g}"
         if prediction.steps > settings.stopping.max_steps:
             expected += f", more than max_steps={settings.stopping.max_steps:,}"
+        if prediction.time > settings.stopping.max_time:
+            expected += f", beyond max_time={settings.stopping.max_time:g}"
+        if math.isfinite(settings.max_wall_seconds):
+            expected += f", in {expected_seconds([plan], measure_speed(plan))}"
     if plan.note:
         print(plan.note, flush=True)
     else:
@@ -55,24 +64,38 @@ def announce(plan: Plan) -> None:
     chosen = settings.schedule
     numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
     print(
-        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, p={settings.p:g} alpha={settings.alpha:g}, "
+        f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, {settings.words}, "
         f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
         flush=True,
     )
 
 
+def _budgets(settings: RunSettings) -> str:
+    """What ends a run otherwise than its residual."""
+    found = [f"{settings.stopping.max_steps:,} steps"]
+    if math.isfinite(settings.stopping.max_time):
+        found.append(f"t = {settings.stopping.max_time:g}")
+    if math.isfinite(settings.max_wall_seconds):
+        found.append(f"{settings.max_wall_seconds:g} s")
+    return ", ".join(found)
+
+
 def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
-    """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps and time."""
+    """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps, time and seconds.
+
+    The seconds are the predicted steps at the speed of some that are made now on this machine and thrown away. A budget that
+    is predicted to end the run early is warned of.
+    """
     problem, settings, references = plan.problem, plan.settings, plan.references
     announce_sources([problem])
     rows: list[tuple[str, Any]] = [
         ("problem", f"{problem.name}, m={problem.m} n={problem.n} rank={_rank(problem)}"),
         ("y in range(A)", "unknown" if problem.known_rank is None else problem.consistent),
-        ("p, alpha", f"{settings.p:g}, {settings.alpha:g}"),
+        ("network and start", settings.words),
         ("schedule", " ".join(f"{k}={v}" for k, v in config["schedule"].items() if v is not None)),
         ("engine", f"{settings.engine} on {settings.device}, {str(settings.dtype).removeprefix('torch.')}"),
         ("batch size", settings.batch_size or f"full batch ({problem.m} rows)"),
-        ("stops at residual", f"{settings.stopping.tol:g} ||y||, or {settings.stopping.max_steps:,} steps"),
+        ("stops at residual", f"{settings.stopping.tol:g} ||y||, or {_budgets(settings)}"),
     ]
     if references.l1 is not None:
         l1 = references.l1
@@ -87,8 +110,25 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     prediction = plan.prediction
     rows.append(("predicted steps", prediction.reason if prediction.steps is None else f"{prediction.steps:.3g}"))
     rows.append(("predicted time t", prediction.reason if prediction.time is None else f"{prediction.time:.4g}"))
+    speed = measure_speed(plan, config["trainer"]["threads"])
+    rows.append(("steps per second", speed.reason or f"{speed.steps_per_second:.2g}, of {speed.steps:,} made now"))
+    rows.append(("predicted training time", expected_seconds([plan], speed)))
     cells = [(name, shown(value)) for name, value in rows]
     terminal().print(table_of("dry run: nothing is trained", ("", ""), cells))
+    for note in budget_notes(plan, speed):
+        warnings.warn(f"this run will end before it converges: {note}", DataWarning, stacklevel=2)
+
+
+def _effective_rows(effective: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """What the steps did to the answer; a run folder of an earlier version says nothing of it."""
+    meanings = {
+        "gain_max": "largest -ln(alpha_eff^2 / alpha^2): what the steps took from alpha",
+        "weight_spread": "largest over smallest weight that the steps gave the l1 norm",
+        "distance_to_weighted": "to the minimiser of the l1 norm with these weights",
+        "support_certified": "the run's own dual vector proves the support",
+        "kappa_threshold": "steps up to this kappa provably select the l1-minimiser",
+    }
+    return [(key, effective[key], text) for key, text in meanings.items() if effective.get(key) is not None]
 
 
 def conclude(result: RunResult) -> None:
@@ -110,6 +150,7 @@ def conclude(result: RunResult) -> None:
         "initialization": "the limit against W_p: what alpha costs",
     }
     rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
+    rows += _effective_rows(summary.get("effective", {}))
     predicted = summary["predicted"]
     rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
     schedule = summary["schedule"]

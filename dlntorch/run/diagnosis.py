@@ -38,9 +38,7 @@ def time_to_come_within(
         times = time * np.logspace(0, DECADES, 24 * DECADES + 1)
     times = np.unique(times[np.isfinite(times)])  # at the ends of float64 the last overflow and the first are equal
     try:
-        path = integrate_flow(
-            problem, settings.p, settings.alpha, times, rtol=1e-8, method="LSODA", max_evaluations=6_000
-        )
+        path = integrate_flow(problem, settings.depth_or_law, settings.alpha, times, rtol=1e-6, max_evaluations=6_000)
     except (ArithmeticError, RuntimeError, InputError):  # what is said about a run never ends it
         return None
     near = torch.nonzero(distance(path.psi, limit) <= target)
@@ -59,13 +57,15 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
         return "nothing would help: what is left of the error is rounding"
     others = max(budget[k] for k in ("discretization", "finite_time", "initialization") if k != dominant)
     if dominant == "discretization":
+        cause = f"; {budget['cause']}" if budget["cause"] else ""
         if settings.batch_size is not None:
-            return f"the steps: mini-batch noise and step size leave {size:.2g}; a larger batch or smaller steps would help"
+            text = f"the steps: mini-batch noise and step size leave {size:.2g}; a larger batch or smaller steps would help"
+            return text + cause
         fewer = max(2.0, min(size / others if others > 0 else math.inf, MOST_TIMES))
         kappa = summary["schedule"]["kappa"]
         smaller = "a smaller eta" if kappa is None else f"schedule.kappa={kappa / fewer:.1g}"
         cost = f"at {fewer:.2g} times the steps"
-        return f"the step size: descent is {size:.2g} from the flow, in proportion to it; {smaller} would help, {cost}"
+        return f"the step size: descent is {size:.2g} from the flow, in proportion to it; {smaller} would help, {cost}{cause}"
     if dominant == "finite_time":
         text = f"stopped early: the flow at t = {summary['time']:.3g} is {size:.2g} from its limit"
         target = max(others, 1e-12)
@@ -75,11 +75,12 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
                 return f"{text}; the flow itself needs t ≈ {needed:.1e} to come within {target:.1g}"
         return f"{text}; a longer run would help"
     exponent, asymptote = summary["predicted"]["exponent"], summary["predicted"]["initialization"]
-    gain = f"; alpha={settings.alpha / 10:g} would help"
+    smaller = f"alpha={settings.alpha / 10:g}" if isinstance(settings.alpha, float) else "a tenth of alpha"
+    gain = f"; {smaller} would help"
     if exponent is not None and asymptote is not None and asymptote > 3 * size:
         gain += f", though its fall like alpha^{exponent:.3g} begins at smaller alpha only (C alpha^p is {asymptote:.2g} here)"
     elif exponent is not None:
-        gain = f"; it falls like alpha^{exponent:.3g}, so alpha={settings.alpha / 10:g} would help"
+        gain = f"; it falls like alpha^{exponent:.3g}, so {smaller} would help"
     return f"the initialization: the flow's limit is {size:.2g} from W_p{gain}"
 
 

@@ -51,7 +51,8 @@ def train_ensemble(
     differ from a limit computed alone by its rounding).
 
     Args:
-        problem: The data, or one problem for each network, all of one shape.
+        problem: The data, or one problem for each network, all of one shape. A problem with k right-hand sides,
+            ``Problem(A, Y)`` with Y (m, k), counts as a sequence of k problems that share A, ``problem.outputs``.
         p: Depth, or one for each.
         alpha: Initialization, or one for each.
         schedule: Step sizes, or one for each.
@@ -64,6 +65,8 @@ def train_ensemble(
     Raises:
         InputError: (a ``ValueError``) for sequences of different lengths, and as :func:`train` does.
     """
+    if isinstance(problem, Problem) and len(problem.outputs) > 1:
+        problem = problem.outputs
     given = {"problem": problem, "p": p, "alpha": alpha, "schedule": schedule, **options}
     members = zipped(given)
     problems = [member["problem"] for member in members]
@@ -73,7 +76,7 @@ def train_ensemble(
     budget = math.inf if max_wall_seconds is None else check_number("max_wall_seconds", max_wall_seconds, above=0)
     wanted = None if threads is None else check_count("threads", threads)
     with numeric_threads("auto", problems[0]):
-        cases = [(one, chosen.p, chosen.alpha) for one, chosen in zip(problems, settings, strict=True)]
+        cases = [(one, chosen.depth_or_law, chosen.alpha) for one, chosen in zip(problems, settings, strict=True)]
         found = references_of_many(cases, references)
         unpredicted = Prediction(None, None, "not asked for")
         plans = [

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlntorch.numerics.validation import DataWarning, check_count
 from dlntorch.run.console import announce_sources, shown
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
 from dlntorch.run.members import KEYS
 from dlntorch.run.single import Plan
+from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
 from dlntorch.run.terminal_table import print_numbers, terminal
+from dlntorch.training.ensemble import available_cores
 
 __all__ = ["announce_ensemble", "conclude_ensemble", "ensemble_plan_table"]
 
@@ -21,7 +25,7 @@ def announce_ensemble(plans: Sequence[Plan]) -> None:
     """One line before training: how many networks, over what."""
     first, settings = plans[0].problem, plans[0].settings
     names = {plan.problem.name: None for plan in plans}
-    depths, alphas = _span([plan.settings.p for plan in plans]), _span([plan.settings.alpha for plan in plans])
+    network = _words(plans)
     steps = [plan.prediction.steps for plan in plans]
     expected = ""
     if all(count is not None for count in steps):
@@ -31,10 +35,18 @@ def announce_ensemble(plans: Sequence[Plan]) -> None:
         expected = f"; expected {total:.2g} steps in all"
     announce_sources(plan.problem for plan in plans)
     print(
-        f"{len(plans)} networks on {', '.join(list(names)[:3])}: m={first.m} n={first.n}, p={depths} alpha={alphas}, "
+        f"{len(plans)} networks on {', '.join(list(names)[:3])}: m={first.m} n={first.n}, {network}, "
         f"schedule={settings.schedule.name} engine={settings.engine}{expected}",
         flush=True,
     )
+
+
+def _words(plans: Sequence[Plan]) -> str:
+    """Depths and scales of all networks, or what the first is."""
+    if not all(plan.settings.plain_start for plan in plans):
+        return plans[0].settings.words
+    depths, alphas = [plan.settings.p or 0.0 for plan in plans], [float(plan.settings.alpha) for plan in plans]  # type: ignore[arg-type]
+    return f"p={_span(depths)} alpha={_span(alphas)}"
 
 
 def _span(values: Sequence[float]) -> str:
@@ -52,11 +64,26 @@ def ensemble_plan_table(plans: Sequence[Plan], config: Mapping[str, Any]) -> Non
         plan = plans[i]
         settings, prediction, rate = plan.settings, plan.prediction, plan.references.rate
         constant = None if rate is None else rate.constant
-        cells = [i, settings.p, settings.alpha, settings.seed, plan.problem.name, prediction.steps, prediction.time]
-        cells.append(None if constant is None else constant * settings.alpha**settings.p)
+        depth: Any = settings.law if settings.p is None else settings.p
+        start: Any = settings.alpha if settings.plain_start else repr(settings.alpha)
+        cells = [i, depth, start, settings.seed, plan.problem.name, prediction.steps, prediction.time]
+        cells.append(None if constant is None or not settings.plain_start else constant * start**depth)
         rows.append([*map(shown, cells)])
     print_numbers(f"dry run: nothing is trained; {len(plans)} networks, {lists}", heads, rows)
     console = terminal()
+    speed = measure_speed(plans[0], config["trainer"]["threads"])
+    wanted = config["ensemble"]["threads"]
+    at_once = available_cores() if wanted == "auto" else check_count("ensemble.threads", wanted)
+    at_once = min(at_once, len(plans)) if plans[0].settings.engine == "fused" else 1
+    if speed.steps_per_second is not None:
+        rate = (
+            f"{speed.steps_per_second:.2g} steps per second, of {speed.steps:,} made now, {at_once} networks at a time"
+        )
+        console.print(f"predicted training time: {expected_seconds(plans, speed, at_once)}; {rate}", soft_wrap=True)
+    early = [note for plan in plans for note in budget_notes(plan)[:1]]
+    if early:
+        text = f"{len(early)} of {len(plans)} networks will end before they converge; of the first {early[0]}"
+        warnings.warn(text, DataWarning, stacklevel=2)
     for i in _chosen(len(plans)):
         if plans[i].prediction.steps is None:
             console.print(f"network {i} is not predicted: {plans[i].prediction.reason}", soft_wrap=True)

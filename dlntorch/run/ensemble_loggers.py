@@ -13,7 +13,7 @@ import numpy as np
 
 from dlntorch.numerics.validation import DataWarning
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
-from dlntorch.run.members import member_configs
+from dlntorch.run.members import KEYS, member_configs
 from dlntorch.run.result import RunResult
 from dlntorch.store.folder import RunFolder
 from dlntorch.trackers import loggers
@@ -138,9 +138,15 @@ def _named(result: EnsembleResult, i: int) -> dict[str, Any]:
     if config["name"] == "wandb" and result.folder is not None:
         name = config["run_name"] or result.folder.name
         config["group"] = config["group"] or name
-        config["run_name"] = f"{name}-{i}"
+        config["run_name"] = f"{name}-{i} {_varied(result, i)}".rstrip()
         config["run_id"] = None if config["run_id"] is None else f"{config['run_id']}-{i}"
     return config
+
+
+def _varied(result: EnsembleResult, i: int) -> str:
+    """What distinguishes a network from the others: its entries of the lists in ``ensemble``."""
+    asked = {key: value for key, value in result.config["ensemble"].items() if key in KEYS and isinstance(value, list)}
+    return " ".join(f"{key}={value[i]}" for key, value in asked.items())
 
 
 def _networks_table(result: EnsembleResult) -> Any:

@@ -31,6 +31,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+#: What ``result.npz`` has of the ends of runs: θ by its two sides, or whole where there are none.
+_ENDS = ("theta_plus", "theta_minus", "theta", "psi")
+
+
 @dataclass(frozen=True)
 class EnsembleResult(Sequence[RunResult]):
     """Finished networks, in the order they were asked for; ``result[i]`` is the i-th as a run of its own.
@@ -51,7 +55,7 @@ class EnsembleResult(Sequence[RunResult]):
         """One line: how the networks ended, and over what."""
         spans = []
         for key in ("p", "alpha", "seed"):
-            values = [network.summary[key] for network in self.networks if key in network.summary]
+            values = [network.summary[key] for network in self.networks if network.summary.get(key) is not None]
             if values:
                 low, high = min(values), max(values)
                 spans.append(f"{key} = {low:g}" if low == high else f"{key} = {low:g} to {high:g}")
@@ -100,7 +104,7 @@ class EnsembleResult(Sequence[RunResult]):
         """What ``result.npz`` holds: θ and ψ with a leading axis of networks, the recorded paths one after the other."""
         numbers = {id(problem): i for i, problem in enumerate(self.problems)}
         parts = [network.arrays() for network in self.networks]
-        found = {name: np.stack([part[name] for part in parts]) for name in ("theta_plus", "theta_minus", "psi")}
+        found = {name: np.stack([part[name] for part in parts]) for name in _ENDS if name in parts[0]}
         found["problem"] = np.array([numbers[id(network.problem)] for network in self.networks])
         paths = [name for name in parts[0] if name.startswith("trajectory_")]
         lengths = [len(part["trajectory_step"]) for part in parts]
@@ -204,7 +208,7 @@ def problem_file(folder: Path, number: int, several: bool) -> Path:
 def _network(
     summary: dict[str, Any], arrays: dict[str, Tensor], i: int, problem: Problem, history: dict[str, np.ndarray]
 ) -> RunResult:
-    own = {name: arrays[name][i] for name in ("theta_plus", "theta_minus", "psi")}
+    own = {name: arrays[name][i] for name in _ENDS if name in arrays}
     trajectory = trajectory_of(summary, arrays, arrays["trajectory_network"] == i)
     return RunResult(summary, *check_ends(own, (problem.n,)), trajectory, trajectory.status, problem, history)
 

@@ -1,4 +1,4 @@
-"""Numbers that a schedule leaves open: the theorem's step and the certified (κ, c), and the certificate itself."""
+"""Numbers that a schedule leaves open: the theorem's step, the certified and the selecting (κ, c), and the certificate itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlntorch.training.descent import Descent
 if TYPE_CHECKING:
     from dlntorch.bounds.certificate import Certificate
 
-__all__ = ["chosen_schedule", "new_certificate", "new_descent"]
+__all__ = ["chosen_schedule", "depth_and_scale", "new_certificate", "new_descent"]
 
 
 def new_descent(
@@ -32,7 +32,9 @@ def new_descent(
         after: The run that this one repeats with smaller steps; both have one wall-clock budget.
     """
     placed = problem.to(settings.device, settings.dtype)
-    network = DiagonalLinearNetwork(problem.n, settings.p, settings.alpha, dtype=settings.dtype, device=settings.device)
+    network = DiagonalLinearNetwork(
+        problem.n, settings.depth_or_law, settings.alpha, dtype=settings.dtype, device=settings.device
+    )
     descent = Descent(
         network,
         placed,
@@ -45,6 +47,7 @@ def new_descent(
         max_wall_seconds=settings.max_wall_seconds,
         shards=settings.shards,
         block_seconds=block_seconds,
+        update=settings.update,
     )
     if after is not None:
         descent.wall_seconds, descent.wall_before = after.wall_seconds, after.wall_before
@@ -56,12 +59,14 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
 
     Raises:
         InputError: when the theorem's steps exceed the budget, with log10 of their number; when the certified ε
-            cannot be met within the budget, with the one that can.
+            cannot be met within the budget, with the one that can; when no step size is proved to select.
     """
     schedule = settings.schedule
     if schedule.name == "certified":
         make = lambda trial: new_descent(problem, replace(settings, schedule=trial))  # noqa: E731
         return coarse_pass(make, schedule, settings.stopping.max_steps).schedule
+    if schedule.name == "selecting" and schedule.kappa is None:
+        return _selecting(problem, settings)
     if schedule.name != "theorem" or schedule.eta is not None:
         return schedule
     from dlntorch.bounds.theorem import theorem_bound
@@ -69,7 +74,7 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
     horizon, epsilon = settings.stopping.max_time, schedule.epsilon
     if epsilon is None:
         raise RuntimeError("a theorem schedule has an epsilon")
-    bound = theorem_bound(problem.to("cpu", "float64"), settings.p, settings.alpha, horizon, epsilon)
+    bound = theorem_bound(problem.to("cpu", "float64"), *depth_and_scale(settings), horizon, epsilon)
     budget = settings.stopping.max_steps
     if bound.log10_steps > math.log10(max(budget, 1)):
         raise InputError(
@@ -79,8 +84,27 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
     return schedule.with_steps(eta=10**bound.log10_eta)
 
 
+def _selecting(problem: Problem, settings: RunSettings) -> Schedule:
+    """The κ and c below which the steps cannot change which minimiser is selected."""
+    from dlntorch.bounds.threshold import step_size_threshold
+
+    found = step_size_threshold(problem, *depth_and_scale(settings), batch_size=settings.batch_size)
+    if found.kappa is None:
+        raise InputError(
+            f"schedule must be another one than selecting where no step size is proved to select, got {found.reason}"
+        )
+    return settings.schedule.with_steps(kappa=found.kappa, c=found.c)
+
+
 def new_certificate(problem: Problem, settings: RunSettings) -> Certificate:
     """A certificate at the start of a run."""
     from dlntorch.bounds.certificate import Certificate
 
-    return Certificate(problem.to("cpu", "float64").reduced(), settings.p, settings.alpha)
+    return Certificate(problem.to("cpu", "float64").reduced(), *depth_and_scale(settings))
+
+
+def depth_and_scale(settings: RunSettings) -> tuple[float, float]:
+    """(p, α) of a run at a depth from one number."""
+    if settings.p is None or not isinstance(settings.alpha, float):
+        raise RuntimeError("settings have refused what has no depth and scale")
+    return settings.p, settings.alpha

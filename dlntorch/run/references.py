@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.model import Initialization, Parametrization
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem import Problem
 from dlntorch.run.forked import forked
@@ -28,11 +29,6 @@ __all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_along"
 
 #: References need dense linear algebra and a linear programme: past this many entries of A they are skipped.
 MAX_DENSE_ENTRIES = 4_000_000
-
-#: Tolerance of the flow that a run is compared with.
-FLOW_RTOL = 1e-9
-#: LSODA is about twice as fast as BDF at equal accuracy here; BDF is what is left where it gives up.
-FLOW_METHODS = ("LSODA", "BDF")
 
 T = TypeVar("T")
 
@@ -76,7 +72,11 @@ def needs_matrix(problem: Problem) -> str:
 
 
 def compute_references(
-    problem: Problem, p: float, alpha: float, wanted: bool = True, l1: L1Minimizer | None = None
+    problem: Problem,
+    p: float | Parametrization,
+    alpha: float | Initialization,
+    wanted: bool = True,
+    l1: L1Minimizer | None = None,
 ) -> References:
     """Compute every reference that can be had for a problem, in float64 on the CPU; ``l1`` where it is known already."""
     references = References()
@@ -110,7 +110,7 @@ def compute_references(
     return references
 
 
-def references_of_many(cases: Sequence[tuple[Problem, float, float]], wanted: bool = True) -> list[References]:
+def references_of_many(cases: Sequence[tuple[Problem, Any, Any]], wanted: bool = True) -> list[References]:
     """The references of many networks (problem, p, α), each computed once; problems are spread over the cores.
 
     The linear programme is solved once for each problem; W_p and the rate once for each p on it; and all α of one p
@@ -132,10 +132,15 @@ def references_of_many(cases: Sequence[tuple[Problem, float, float]], wanted: bo
     return [found[i] for i in range(len(cases))]
 
 
-def _references_on_one(problem: Problem, cases: Sequence[tuple[float, float]], wanted: bool) -> list[References]:
+def _references_on_one(problem: Problem, cases: Sequence[tuple[Any, Any]], wanted: bool) -> list[References]:
     """:func:`references_of_many` for networks (p, α) on one problem."""
     found: list[References] = [References() for _ in cases]
     l1: L1Minimizer | None = None
+    if not all(isinstance(p, float) and isinstance(alpha, float) for p, alpha in cases):
+        for i, (p, alpha) in enumerate(cases):  # starts of several numbers share no sweep
+            found[i] = compute_references(problem, p, alpha, wanted, l1)
+            l1 = found[i].l1
+        return found
     for p in dict.fromkeys(p for p, _ in cases):
         members = [i for i, case in enumerate(cases) if case[0] == p]
         first = compute_references(problem, p, cases[members[0]][1], wanted, l1)
@@ -193,7 +198,9 @@ def _attempt(references: References, name: str, compute: Callable[[], T]) -> T |
     return result
 
 
-def flow_along(problem: Problem, p: float, alpha: float, times: np.ndarray) -> tuple[Tensor | None, str]:
+def flow_along(
+    problem: Problem, p: float | Parametrization, alpha: float | Initialization, times: np.ndarray
+) -> tuple[Tensor | None, str]:
     """ψ of the flow at the recorded times of a run, shape (k, n), or None and the reason.
 
     Args:
@@ -208,14 +215,10 @@ def flow_along(problem: Problem, p: float, alpha: float, times: np.ndarray) -> t
         return None, f"A has {problem.m * problem.n} entries, too many for a stiff integration"
     from dlntorch.flow.integrate import integrate_flow
 
-    why = "no method was tried"
-    for method in FLOW_METHODS:
-        try:
-            path = integrate_flow(problem, p, alpha, times, rtol=FLOW_RTOL, method=method)
-        except (ArithmeticError, RuntimeError, ValueError) as error:
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            continue
-        if len(path) == len(times):
-            return path.psi, ""
-        why = path.reason or path.status.message
-    return None, why
+    try:
+        path = integrate_flow(problem, p, alpha, times)
+    except (ArithmeticError, RuntimeError, ValueError) as error:
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if len(path) == len(times):
+        return path.psi, ""
+    return None, path.reason or path.status.message

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
 from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_yaml, whole
 
-__all__ = ["RunResult", "check_ends", "load_run", "tensors_of", "trajectory_of"]
+if TYPE_CHECKING:
+    from dlntorch.bounds.effective import Effective
+
+__all__ = ["RunResult", "check_ends", "load_run", "network_words", "tensors_of", "trajectory_of"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,8 @@ class RunResult:
 
     Attributes:
         summary: The dictionary of ``summary.json``.
-        theta_plus: θ₊ at the end, shape (n,), float64 on the CPU.
-        theta_minus: θ₋ at the end, shape (n,).
-        psi: ψ = θ₊^p − θ₋^p at the end, shape (n,).
+        theta: θ at the end, shape (width, n), float64 on the CPU: θ₊ and θ₋ at depth p.
+        psi: ψ at the end, shape (n,).
         trajectory: The recorded path, at logarithmically spaced steps.
         status: How the run ended.
         problem: The problem that it ran on.
@@ -36,8 +39,7 @@ class RunResult:
     """
 
     summary: dict[str, Any]
-    theta_plus: Tensor
-    theta_minus: Tensor
+    theta: Tensor
     psi: Tensor
     trajectory: Trajectory
     status: Status
@@ -45,6 +47,21 @@ class RunResult:
     history: dict[str, np.ndarray] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+
+    @property
+    def theta_plus(self) -> Tensor:
+        """θ₊ at the end, shape (n,)."""
+        return self._side(0)
+
+    @property
+    def theta_minus(self) -> Tensor:
+        """θ₋ at the end, shape (n,)."""
+        return self._side(1)
+
+    def _side(self, side: int) -> Tensor:
+        if self.summary["p"] is None:
+            raise AttributeError(f"{self.summary['model']} has no theta_plus and theta_minus; theta has its parameters")
+        return self.theta[side]
 
     def __repr__(self) -> str:
         """One line: how the run ended, and its error budget."""
@@ -58,17 +75,32 @@ class RunResult:
         distance = summary["distance_to_selected"]
         error = "" if distance is None else f"; ‖ψ − W_p‖₂ = {distance:.2g}"
         return (
-            f"RunResult({self.status} after {summary['steps']:,} steps: p = {summary['p']:g}, alpha = {summary['alpha']:g}, "
+            f"RunResult({self.status} after {summary['steps']:,} steps: {network_words(summary)}, "
             f"{data['name']} {data['m']}×{data['n']}{error}{f' ({parts})' if parts else ''})"
         )
+
+    @cached_property
+    def effective(self) -> Effective:
+        """The start from which the flow ends where this run did, from θ alone; see :func:`effective_initialization`."""
+        from dlntorch.bounds.effective import effective_initialization, unknown
+
+        if self.summary["p"] is None:
+            return unknown("summary['effective'] has what is known of a network without a depth p")
+        try:
+            return effective_initialization(
+                self.problem, self.summary["p"], self.theta_plus, self.theta_minus, self.summary["alpha"]
+            )
+        except InputError as error:  # an operator, or an end that left the positive orthant
+            return unknown(str(error))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What ``result.npz`` holds."""
         path = self.trajectory
         step = torch.zeros(len(path), dtype=torch.int64) if path.step is None else path.step
+        two_sided = self.summary["p"] is not None
+        theta = {"theta_plus": self.theta[0], "theta_minus": self.theta[1]} if two_sided else {"theta": self.theta}
         tensors = {
-            "theta_plus": self.theta_plus,
-            "theta_minus": self.theta_minus,
+            **theta,
             "psi": self.psi,
             "trajectory_step": step,
             "trajectory_t": path.t,
@@ -124,13 +156,27 @@ def trajectory_of(summary: dict[str, Any], arrays: dict[str, Tensor], rows: Any 
     )
 
 
-def check_ends(arrays: dict[str, Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """θ₊, θ₋ and ψ at the end, all of one shape."""
-    plus, minus, psi = (arrays[name] for name in ("theta_plus", "theta_minus", "psi"))
-    for name, array in (("theta_plus", plus), ("theta_minus", minus), ("psi", psi)):
+def check_ends(arrays: dict[str, Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """θ, with its axis of parameters before the last one, and ψ at the end, both of one shape beside that axis."""
+    psi = arrays["psi"]
+    if "theta" in arrays:
+        theta = arrays["theta"]
+        found = {"theta": theta.select(-2, 0)} if theta.ndim == len(shape) + 1 else {"theta": theta}
+    else:
+        found = {name: arrays[name] for name in ("theta_plus", "theta_minus")}
+        theta = None
+    for name, array in (*found.items(), ("psi", psi)):
         if tuple(array.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(array.shape)}")
-    return plus, minus, psi
+    return torch.stack(list(found.values()), dim=-2) if theta is None else theta, psi
+
+
+def network_words(summary: dict[str, Any]) -> str:
+    """Network and start, in words, from a summary; runs of version 0.1 have a depth and one α."""
+    network = summary.get("model") if summary["p"] is None else f"p = {summary['p']:g}"
+    return (
+        f"{network}, alpha = {summary['alpha']:g}" if summary["alpha"] is not None else f"{network}, {summary['start']}"
+    )
 
 
 def _read_columns(path: Path) -> dict[str, np.ndarray]:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from dlntorch.engine import Stopping, resolve_engine
+from dlntorch.engine import Needs, Stopping, resolve_engine
+from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
 from dlntorch.numerics.validation import (
     InputError,
     check_alpha,
     check_count,
-    check_depth,
     check_device,
     check_dtype,
     check_flag,
     check_number,
 )
-from dlntorch.optim.step_size import Schedule, make_schedule
+from dlntorch.optim.step_size import OWN_RATE, Schedule, make_schedule
+from dlntorch.optim.update import SGD, TorchUpdate, Update, make_update
 from dlntorch.problem.operators.shard import can_be_split
 from dlntorch.problem.problem import Problem, norm
+from dlntorch.run.configuration import upgraded
+from dlntorch.run.nouns import model_of, optimizer_of, options_of, schedule_of, start_of
 
 __all__ = ["DEFAULT_MAX_STEPS", "RunSettings"]
 
@@ -35,8 +38,8 @@ class RunSettings:
     """Everything that determines a run beside its problem; built by :meth:`checked`.
 
     Attributes:
-        p: Depth, real, >= 2.
-        alpha: Initialization, > 0.
+        law: The parametrization, ``Power(p)`` for a depth.
+        alpha: Where θ starts: a number > 0, or an :class:`~dlntorch.model.Initialization`.
         schedule: Step sizes.
         stopping: Residual tolerance, step and time budgets.
         engine: Resolved engine name.
@@ -48,10 +51,11 @@ class RunSettings:
         references: Whether the ℓ1-minimiser, W_p, the limit, the rate and the flow are computed.
         certificate: Whether the discretization certificate is accumulated along the run.
         shards: Processes that the columns of A are spread over.
+        update: Which way a step goes.
     """
 
-    p: float
-    alpha: float
+    law: Parametrization
+    alpha: float | Initialization
     schedule: Schedule
     stopping: Stopping
     engine: str
@@ -63,6 +67,30 @@ class RunSettings:
     references: bool
     certificate: bool
     shards: int = 1
+    update: Update | TorchUpdate = field(default_factory=SGD)
+
+    @property
+    def p(self) -> float | None:
+        """The depth, None where ψ is not θ₊^p − θ₋^p."""
+        return self.law.depth
+
+    @property
+    def depth_or_law(self) -> float | Parametrization:
+        """What the references take as ``p``."""
+        return self.law if self.p is None else self.p
+
+    @property
+    def plain_start(self) -> bool:
+        """Whether all of θ starts at one number α, at a depth p: what the theorem and the certificate speak of."""
+        return self.p is not None and isinstance(self.alpha, float)
+
+    @property
+    def words(self) -> str:
+        """Network, start and optimizer in a few words, for the plan's line."""
+        network = f"p={self.p:g}" if self.p is not None else repr(self.law)
+        start = f"alpha={self.alpha:g}" if isinstance(self.alpha, float) else f"alpha={self.alpha!r}"
+        optimizer = "" if type(self.update) is SGD else f" optimizer={self.update!r}"
+        return f"{network} {start}{optimizer}"
 
     @staticmethod
     def checked(
@@ -88,9 +116,18 @@ class RunSettings:
         references: Any = True,
         certificate: Any = None,
         shards: Any = 1,
+        optimizer: Any = "sgd",
+        optimizer_options: Any = None,
     ) -> RunSettings:
         """Check every argument against its rule; raises :class:`InputError` with one line."""
-        chosen = make_schedule(schedule, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=over)
+        law, start, update = as_parametrization(p), _checked_start(alpha), make_update(optimizer, optimizer_options)
+        schedule = schedule if type(update) is SGD else _schedule_of(update, schedule, kappa, c)
+        chosen = (
+            Schedule(OWN_RATE, kappa=None)
+            if schedule == OWN_RATE and isinstance(update, TorchUpdate)
+            else make_schedule(schedule, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=over)
+        )
+        _check_start(law, start, problem.n)
         place = check_device(device if device not in (None, "auto") else "cuda" if engine == "cuda" else None)
         kind = check_dtype(dtype)
         size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
@@ -103,6 +140,13 @@ class RunSettings:
             raise InputError(
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
             )
+        needs_plain = wants_certificate or chosen.name in ("certified", "theorem", "selecting")
+        if needs_plain and (type(update) is not SGD or law.depth is None or not isinstance(start, float)):
+            what = f"optimizer={update!r}" if type(update) is not SGD else f"p={law!r} and alpha={start!r}"
+            raise InputError(
+                f"certificate must be false, and schedule not {chosen.name if chosen.name != 'relative' else 'certified'}, "
+                f"but for plain SGD at a depth p from one number alpha, which they speak of, got {what}"
+            )
         if wants_certificate and not problem.dense:
             raise InputError(
                 f"certificate must be false, and schedule not certified, where A is not dense, got a {problem.operator!r}"
@@ -112,6 +156,10 @@ class RunSettings:
         _check_range(problem, kind)
         if (parts := check_count("trainer.shards", shards)) > 1:
             engine = _engine_of_shards(problem, parts, engine, wants_certificate)
+            if type(update) is not SGD or law.depth is None or chosen.own is not None or not isinstance(start, float):
+                raise InputError(
+                    f"trainer.shards must be 1 but for plain SGD at a depth p from one number alpha, got {parts}"
+                )
         stopping = Stopping(
             tol=check_number("tol", tol, at_least=0, at_most=1),
             max_steps=check_count("max_steps", DEFAULT_MAX_STEPS if max_steps is None else max_steps, at_least=0),
@@ -120,11 +168,16 @@ class RunSettings:
         if chosen.name == "theorem" and math.isinf(stopping.max_time):
             raise InputError("max_time must be given with schedule=theorem (its bound is over a horizon), got None")
         return RunSettings(
-            p=check_depth(p),
-            alpha=check_alpha(alpha),
+            law=law,
+            alpha=start,
             schedule=chosen,
             stopping=stopping,
-            engine=resolve_engine(engine, place, problem.dense),
+            engine=resolve_engine(
+                engine,
+                place,
+                problem.dense,
+                Needs(law.depth is not None, repr(law), update=update, own_step_size=chosen.own is not None),
+            ),
             batch_size=size,
             seed=check_count("seed", seed, at_least=0),
             max_wall_seconds=_optional("max_wall_seconds", max_wall_seconds),
@@ -133,26 +186,67 @@ class RunSettings:
             references=check_flag("references", references),
             certificate=wants_certificate,
             shards=parts,
+            update=update,
         )
 
     @staticmethod
     def from_config(problem: Problem, config: Mapping[str, Any]) -> RunSettings:
         """The settings in a composed (resolved, plain) configuration."""
-        schedule = {k: v for k, v in config["schedule"].items() if k != "name"}
+        config = upgraded(config)
+        schedule = options_of(config["schedule"])
+        optimizer, options = optimizer_of(config["optimizer"])
         root = (
             "batch_size", "max_steps", "max_time", "max_wall_seconds", "tol", "seed", "device", "dtype",
             "references", "certificate",
         )  # fmt: skip
         return RunSettings.checked(
             problem,
-            config["p"],
-            config["alpha"],
-            schedule=config["schedule"]["name"],
+            model_of(config["model"], config["p"]),
+            start_of(config["alpha"], config["alpha_minus"]),
+            schedule=schedule_of(config["schedule"]),
+            optimizer=optimizer,
+            optimizer_options=options,
             engine=config["engine"]["name"],
             shards=config["trainer"].get("shards", 1),
             **schedule,
             **{key: config[key] for key in root},
         )
+
+
+def _checked_start(alpha: Any) -> float | Initialization:
+    """α as a float, or an initialization."""
+    if isinstance(alpha, Initialization):
+        return alpha
+    if isinstance(alpha, (list, tuple)) or (hasattr(alpha, "ndim") and getattr(alpha, "ndim", 0) > 0):
+        raise InputError(
+            "alpha must be one number for a run, got several: Initialization(alpha) has one for each coordinate, "
+            "train_ensemble a network for each"
+        )
+    return check_alpha(alpha)
+
+
+def _check_start(law: Parametrization, start: float | Initialization, n: int) -> None:
+    """Refuse a start that the parametrization does not have, and a parametrization whose slope is not its derivative."""
+    theta = law.start_from(start, n) if isinstance(start, Initialization) else law.start(start, n)
+    if law.depth is None:
+        check_start(law, theta, n)
+
+
+def _schedule_of(update: Update | TorchUpdate, schedule: Any, kappa: Any, c: Any) -> Any:
+    """The schedule of an update other than SGD: torch's optimizers keep their own rate unless another is asked for."""
+    if schedule != "relative":
+        return schedule
+    if isinstance(update, TorchUpdate):
+        for key, value in (("kappa", kappa), ("c", c)):
+            if value not in (None, {"kappa": 0.01, "c": 1.0}[key]):
+                raise InputError(f"schedule.{key} must be left out with an optimizer of torch, got {value!r}")
+        return OWN_RATE
+    if not update.follows_gradient:
+        raise InputError(
+            f"schedule must be constant, with an eta, or a step size of your own with optimizer={update!r}, whose steps "
+            "are not as long as the gradient, got 'relative'"
+        )
+    return schedule
 
 
 def _check_range(problem: Problem, dtype: torch.dtype) -> None:

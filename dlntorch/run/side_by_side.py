@@ -158,7 +158,7 @@ def plan_together(
     for wanted in (True, False):
         chosen = [i for i, one in enumerate(settings) if one.references is wanted]
         if chosen:
-            cases = [(made[i], settings[i].p, settings[i].alpha) for i in chosen]
+            cases = [(made[i], settings[i].depth_or_law, settings[i].alpha) for i in chosen]
             for i, found in zip(chosen, references_of_many(cases, wanted), strict=True):
                 references[i] = found
     predicts = len(configs) <= PREDICTED_NETWORKS if predict is None else predict

@@ -7,19 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from dlntorch.engine.processes import external_rank, shard_processes
+from dlntorch.model import Initialization, Parametrization
 from dlntorch.numerics.threads import numeric_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_flag, check_number
-from dlntorch.optim.step_size import Schedule
+from dlntorch.optim.step_size import Point, Schedule, StepSize
+from dlntorch.optim.update import SGD, Update
 from dlntorch.problem import Problem, make_problem
 from dlntorch.run.assembly import measurer_of, run_result
 from dlntorch.run.imports import import_libraries
-from dlntorch.run.open_numbers import chosen_schedule, new_descent
+from dlntorch.run.open_numbers import chosen_schedule, depth_and_scale, new_descent
 from dlntorch.run.references import References, compute_references
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
@@ -47,10 +49,12 @@ LARGE_ENTRIES = 2_000_000
 
 def train(
     problem: Problem,
-    p: float,
-    alpha: float,
-    schedule: str = "relative",
+    p: float | Parametrization,
+    alpha: float | Initialization,
+    schedule: str | StepSize | Callable[[Point], float] = "relative",
     *,
+    optimizer: str | Update | Callable[..., torch.optim.Optimizer] = "sgd",
+    optimizer_options: Mapping[str, Any] | None = None,
     epsilon: float | None = None,
     kappa: float | None = None,
     eta: float | None = None,
@@ -69,13 +73,19 @@ def train(
     dtype: str | torch.dtype | None = None,
     shards: int = 1,
 ) -> RunResult:
-    """Train one network by plain SGD; no Hydra, no logger, no files.
+    """Train one network by plain SGD, or by another update; no Hydra, no logger, no files.
 
     Args:
-        problem: The data.
-        p: Depth, any real number >= 2.
-        alpha: Initialization α > 0.
-        schedule: Step sizes: ``relative``, ``certified``, ``theorem``, ``constant`` or ``stable``.
+        problem: The data. With k right-hand sides, ``Problem(A, Y)`` with Y (m, k), one network is trained for each, as by
+            :func:`train_ensemble`, and the result is an ``EnsembleResult`` whose ``psi`` has shape (k, n).
+        p: Depth, any real number >= 2, or a :class:`~dlntorch.model.Parametrization`.
+        alpha: Initialization α > 0, or an :class:`~dlntorch.model.Initialization` of every coordinate.
+        schedule: Step sizes: ``relative``, ``certified``, ``selecting``, ``theorem``, ``constant`` or ``stable``; a
+            :class:`~dlntorch.optim.step_size.StepSize`, or a callable point -> eta.
+        optimizer: Which way steps go: ``sgd``, ``momentum``, ``weight_decay``, ``label_noise``, ``sam``, ``adam`` or
+            ``sign``; an :class:`~dlntorch.optim.update.Update`, or a callable params -> torch.optim.Optimizer, which
+            keeps its own learning rate unless a schedule is named.
+        optimizer_options: The options of a named optimizer, such as ``{"beta": 0.9}``.
         epsilon: Accuracy asked of ``certified`` and ``theorem``.
         kappa: Largest relative change of a parameter in a step, in (0, 0.3]; 0.01 by default.
         eta: The step of ``constant``.
@@ -99,7 +109,17 @@ def train(
 
     Raises:
         InputError: (a ``ValueError``) naming the argument, the rule and the value.
+
+    Example:
+        >>> import dlntorch as dln
+        >>> run = dln.train(dln.Problem([[1.0, 0.5]], [1.0]), p=3, alpha=0.1, optimizer="momentum")
+        >>> run.status.name, [round(float(x), 2) for x in run.psi]
+        ('CONVERGED', [1.0, 0.0])
     """
+    if len(problem.outputs) > 1:
+        return cast(
+            RunResult, _train_outputs(**locals())
+        )  # typed for the usual case: a union would burden every caller
     settings = RunSettings.checked(
         problem,
         p,
@@ -122,6 +142,8 @@ def train(
         device=problem.device if device is None and engine != "cuda" else device,
         dtype=problem.dtype if dtype is None else dtype,
         shards=shards,
+        optimizer=optimizer,
+        optimizer_options=optimizer_options,
     )
     if external_rank(settings.shards) is not None:
         raise InputError(
@@ -129,7 +151,7 @@ def train(
             f"own; train.py joins theirs, got {settings.shards}"
         )
     with numeric_threads("auto", problem), shard_processes(settings.shards):
-        found = compute_references(problem, settings.p, settings.alpha, settings.references)
+        found = compute_references(problem, settings.depth_or_law, settings.alpha, settings.references)
         settings = replace(settings, schedule=chosen_schedule(problem, settings))
         measurer = measurer_of(problem, settings, found)
         descent = None
@@ -163,6 +185,15 @@ class Plan:
     __repr__ = short_repr
 
 
+def _train_outputs(problem: Problem, shards: int, **options: Any) -> Any:
+    """One network for each right-hand side."""
+    from dlntorch.run.ensemble import train_ensemble  # which is made of this module's plans
+
+    if shards != 1:
+        raise InputError(f"shards must be 1 with several right-hand sides, got {shards}")
+    return train_ensemble(problem, **options)
+
+
 def plan_run(
     config: Mapping[str, Any],
     problem: Problem | None = None,
@@ -183,7 +214,7 @@ def plan_run(
         problem = make_problem(**config["problem"])
     settings = RunSettings.from_config(problem, config)
     if references is None:
-        references = compute_references(problem, settings.p, settings.alpha, settings.references)
+        references = compute_references(problem, settings.depth_or_law, settings.alpha, settings.references)
     settings = replace(settings, schedule=schedule or chosen_schedule(problem, settings))
     prediction = _prediction(problem, settings) if predict else Prediction(None, None, "not asked for")
     return Plan(problem, settings, references, prediction)
@@ -230,7 +261,9 @@ def _prediction(problem: Problem, settings: RunSettings) -> Prediction:
         return Prediction(None, None, why if settings.references else "references=false")
     if settings.batch_size is not None:
         return Prediction(None, None, "mini-batches: only full-batch runs are predicted")
-    return predict_run(problem, settings.p, settings.alpha, settings.schedule, settings.stopping.tol)
+    if not settings.plain_start or type(settings.update) is not SGD or settings.schedule.own is not None:
+        return Prediction(None, None, "only plain SGD at a depth p from one number alpha is predicted")
+    return predict_run(problem, *depth_and_scale(settings), settings.schedule, settings.stopping.tol)
 
 
 def run_experiment(
@@ -363,11 +396,17 @@ def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
 
     The numbers that a coarse pass, a repetition or the theorem chose are in the checkpoint's state instead.
     """
-    schedule = settings.schedule
+    schedule, start = settings.schedule, settings.alpha
+    found = {} if settings.p is not None else {"model": repr(settings.law)}
+    if isinstance(start, Initialization):
+        found["alpha_minus"] = start.minus.tolist()
+    if type(settings.update) is not SGD:
+        found["optimizer"] = {"name": settings.update.name, **settings.update.options()}
     return {
+        **found,
         "problem": problem_digest(problem),
         "p": settings.p,
-        "alpha": settings.alpha,
+        "alpha": start.plus.tolist() if isinstance(start, Initialization) else start,
         "schedule": schedule.name,
         "kappa": schedule.kappa,
         "c": schedule.c,

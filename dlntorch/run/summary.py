@@ -6,6 +6,7 @@ A value that could not be computed is None with a ``…_reason`` beside it; neve
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from dlntorch.model.metrics import distance, l1_gap
 from dlntorch.numerics.validation import InputError
+from dlntorch.optim.update import SGD
 from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
+from dlntorch.run.effective import effective_report
+from dlntorch.run.initialization_error import initialization_difference
+from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions
@@ -63,8 +68,7 @@ def build_summary(
     summary: dict[str, Any] = {
         "status": str(status),
         "reason": descent.reason,
-        "p": settings.p,
-        "alpha": settings.alpha,
+        **_network(settings),
         "seed": settings.seed,
         "engine": settings.engine,
         "batch_size": settings.batch_size,
@@ -73,6 +77,7 @@ def build_summary(
         "problem": {"m": problem.m, "n": problem.n, "rank": problem.known_rank, "name": problem.name},
         "steps": progress.step,
         "time": progress.time,
+        "sign_changes": progress.sign_changes,
         "wall_seconds": descent.wall_seconds,
     }
     unknown = f"the rank is not known: A is a {problem.operator!r}"
@@ -88,7 +93,8 @@ def build_summary(
         reason = "the problem has no planted truth" if name == "truth" else references.reasons.get(name, "")
         put(summary, f"distance_to_{name}", None if reference is None else distance(psi, reference), reason)
     put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
-    summary["budget"] = _budget(psi, flow, flow_reason, vectors, references)
+    summary["budget"] = _budget(psi, flow, flow_reason, vectors, references, settings)
+    summary["effective"] = _effective(exact, settings, descent, references, summary["budget"])
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
@@ -98,16 +104,46 @@ def build_summary(
     return summary
 
 
+def _network(settings: RunSettings) -> dict[str, Any]:
+    """What was trained: depth or parametrization, start and optimizer."""
+    found: dict[str, Any] = {"p": settings.p}
+    if settings.p is None:
+        found["p_reason"] = f"{settings.law!r} has no depth p"
+    found["model"] = repr(settings.law)
+    number = isinstance(settings.alpha, float)
+    found["alpha"] = settings.alpha if number else None
+    if not number:
+        found["alpha_reason"] = "the start has several numbers, which start has"
+    found["start"] = f"alpha = {settings.alpha:g}" if number else repr(settings.alpha)
+    found["optimizer"] = {"name": settings.update.name, **_plain(settings.update.options())}
+    return found
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON has them."""
+    usual = (bool, int, float, str, type(None))
+    return {key: value if isinstance(value, usual) else repr(value) for key, value in options.items()}
+
+
 def _budget(
-    psi: Tensor, flow: Tensor | None, flow_reason: str, vectors: dict[str, Tensor], references: References
+    psi: Tensor,
+    flow: Tensor | None,
+    flow_reason: str,
+    vectors: dict[str, Tensor],
+    references: References,
+    settings: RunSettings,
 ) -> dict[str, Any]:
     """The three Euclidean norms of the error budget, and the name of the largest."""
     limit, selected = vectors.get("limit"), vectors.get("selected")
-    why_limit, why_selected = references.reasons.get("limit", ""), references.reasons.get("selected", "")
+    offset, why_offset = initialization_difference(references, settings.law, settings.alpha)
+    if offset is not None and limit is not None and selected is not None and not torch.equal(offset, limit - selected):
+        limit = selected + offset  # the limit where float64 has lost it
+    why_limit = references.reasons.get("limit", "")
+    origin = None if offset is None else torch.zeros_like(offset)
     parts = {
         "discretization": (psi, flow, flow_reason),
         "finite_time": (flow, limit, flow_reason if flow is None else why_limit),
-        "initialization": (limit, selected, why_limit if limit is None else why_selected),
+        "initialization": (offset, origin, why_offset),
     }
     budget: dict[str, Any] = {}
     for name, (left, right, reason) in parts.items():
@@ -121,17 +157,36 @@ def _budget(
     return budget
 
 
+def _effective(
+    problem: Problem, settings: RunSettings, descent: Descent, references: References, budget: dict[str, Any]
+) -> dict[str, Any]:
+    """What the steps did to the answer; the budget gets its cause."""
+    theta = descent.network.whole_theta().to("cpu", torch.float64)
+    found = effective_report(problem, settings, theta, references)
+    report: dict[str, Any] = {}
+    for key, value in found.values.items():
+        if isinstance(value, bool):
+            report[key] = value
+        else:
+            put(report, key, value, found.reasons[key])
+    budget["cause"] = found.cause or None
+    if not found.cause:
+        budget["cause_reason"] = found.reasons["gain_min"]
+    return report
+
+
 def _predicted(settings: RunSettings, references: References) -> dict[str, Any]:
     """The theorem's exponent (of α), constant, and the initialization error C·α^p that they predict."""
     predicted: dict[str, Any] = {}
+    unit = settings.alpha**settings.p if settings.plain_start else None  # pyright: ignore[reportOperatorIssue]
     rate, why = references.rate, references.reasons.get("rate", "")
     put(predicted, "exponent", None if rate is None else rate.exponent, why)
     constant = None if rate is None else rate.constant
     if rate is not None and constant is None:
         why = rate.constant_reason
     put(predicted, "constant", constant, why)
-    put(predicted, "initialization", None if constant is None else constant * settings.alpha**settings.p, why)
-    if settings.p != 2:
+    put(predicted, "initialization", None if constant is None or unit is None else constant * unit, why)
+    if settings.p is not None and settings.p > 2:
         why = "only p = 2 has a rho: for p > 2 the exponent is p itself"
     put(predicted, "rho", None if rate is None else rate.rho, why)
     return predicted
@@ -156,9 +211,7 @@ def _schedule(problem: Problem, settings: RunSettings, descent: Descent) -> dict
         return report
     why = "" if certificate.finite else "the certificate's bound became infinite: smaller steps (kappa) are needed"
     put(report, "certificate", certificate.energy, why)
-    theta = (
-        t.detach().to("cpu", torch.float64).numpy() for t in (descent.network.theta_plus, descent.network.theta_minus)
-    )
+    theta = (row.detach().to("cpu", torch.float64).numpy() for row in descent.network.rows)
     put(report, "certified_theta_error", certificate.theta_error(*theta), why)
     put(report, "certified_theta_error_sup", certificate.theta_error_sup, why)
     if schedule.name == "certified":
@@ -186,6 +239,12 @@ def _no_certificate(settings: RunSettings) -> str:
 
 def _theorem(report: dict[str, Any], problem: Problem, settings: RunSettings, time: float) -> None:
     """log10 of the step size and of the steps by which the paper's theorem covers this run's horizon."""
+    if not settings.plain_start or type(settings.update) is not SGD:
+        report["theorem_epsilon"] = None
+        report["theorem_epsilon_reason"] = "the theorem speaks of plain SGD at a depth p from one number alpha"
+        for key in ("theorem_log10_eta", "theorem_log10_steps"):
+            put(report, key, None, report["theorem_epsilon_reason"])
+        return
     from dlntorch.bounds.theorem import theorem_bound
 
     epsilon = settings.schedule.epsilon or 1e-2
@@ -195,7 +254,7 @@ def _theorem(report: dict[str, Any], problem: Problem, settings: RunSettings, ti
             put(report, key, None, "no time passed")
         return
     try:
-        bound = theorem_bound(problem, settings.p, settings.alpha, time, epsilon)
+        bound = theorem_bound(problem, *depth_and_scale(settings), time, epsilon)
     except InputError as error:  # the bound needs the smallest singular value
         for key in ("theorem_log10_eta", "theorem_log10_steps"):
             put(report, key, None, str(error))

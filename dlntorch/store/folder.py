@@ -20,7 +20,9 @@ import yaml
 from dlntorch._version import __version__
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
+from dlntorch.problem.readers import identifying_arrays
 from dlntorch.store.identity import check_identity
+from dlntorch.store.inputs import absolute_inputs
 
 __all__ = [
     "CheckpointError",
@@ -177,7 +179,7 @@ class RunFolder:
         for name in () if resumed else _RESULTS:
             for left in sorted(self.path.glob(name)):
                 left.unlink(missing_ok=True)
-        self.write_config({**config, "resume": None})
+        self.write_config({**absolute_inputs(config), "resume": None})
 
     @property
     def checkpoint(self) -> Path:
@@ -189,9 +191,12 @@ class RunFolder:
         atomic_write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False).encode())
 
     def write_problem(self, problem: Problem) -> None:
-        """``problem.npz``: A (or what its operator is made of), y, and the truth of a planted problem."""
+        """``problem.npz``: A (or what its operator is made of), y, and the truth of a planted problem.
+
+        The name, and the precision that the data had, go along: a run that goes on from this copy is the same run.
+        """
         exact = problem.to("cpu", "float64")
-        arrays = {**exact.operator.arrays(), "y": exact.y.numpy()}
+        arrays = {**exact.operator.arrays(), "y": exact.y.numpy(), **identifying_arrays(exact)}
         if exact.truth is not None:
             arrays["truth"] = exact.truth.numpy()
         self.write_arrays("problem.npz", arrays)

@@ -29,6 +29,11 @@ _ORDER = (
     "sgd",
     "recovery",
     "saddles",
+    "steps",
+    "shapes",
+    "warm_start",
+    "lasso",
+    "plan",
     "benchmark",
 )
 #: Not among ``study=all``: timings mean nothing while other studies run beside them.

@@ -9,15 +9,17 @@ from importlib.util import find_spec
 import numpy as np
 
 from dlntorch.flow.integrate import integrate_flow
+from dlntorch.model import as_parametrization
 from dlntorch.problem import Problem
+from dlntorch.reference.saddle_walls import law_of
+from dlntorch.reference.saddles import saddle_path
 from dlntorch.run import train
-from dlntorch.studies.saddles import clock_rate, saddle_path
 
 __all__ = ["Target", "best_of_lasso", "best_of_path", "best_of_saddles", "lasso_available", "oracle_error"]
 
 #: Points of a path in rescaled time, up to so many times the end of the plateau that is predicted to be the best.
 TIMES, BEYOND = 1000, 1.5
-#: Plateaus that are computed at most: the ones that matter come first.
+#: Jumps that are computed at most: the ones that matter come first.
 PLATEAUS = 200
 
 
@@ -51,11 +53,13 @@ class Target:
 
 def best_of_saddles(problem: Problem, truth: np.ndarray) -> Target:
     """The plateau of the smallest ‖ψ − truth‖₂."""
-    plateaus = saddle_path(problem, PLATEAUS)
-    errors = [float(np.linalg.norm(plateau.psi - truth)) for plateau in plateaus]
-    best = plateaus[int(np.argmin(errors))]
-    end = best.end if math.isfinite(best.end) else 2 * best.start
-    return Target(min(errors), (best.start + end) / 2, BEYOND * end)
+    path = saddle_path(problem, max_jumps=PLATEAUS)
+    errors = np.linalg.norm(path.psi.numpy() - truth, axis=1)
+    best = int(np.argmin(errors))
+    edges = [0.0, *path.times.tolist(), math.inf]
+    start, end = edges[best], edges[best + 1]
+    end = end if math.isfinite(end) else 2 * start
+    return Target(float(errors[best]), (start + end) / 2, BEYOND * end)
 
 
 def best_of_path(
@@ -66,7 +70,7 @@ def best_of_path(
     The rescaled time is T = p(p−2)α^{p−2}t (p = 2: 2t/log(1/α)). SGD is looked at on its recorded steps. None where the
     path ended before the target's end.
     """
-    unit = clock_rate(p, alpha)
+    unit = law_of(as_parametrization(p)).rate(alpha)
     if kappa is None:
         path = integrate_flow(problem, p, alpha, np.linspace(0.0, target.until, TIMES + 1)[1:] / unit, rtol=1e-5)
         complete = len(path.t) == TIMES

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 from dlntorch.flow.integrate import integrate_flow
-from dlntorch.model.dual import dual_scale
-from dlntorch.numerics.trajectory import short_repr
 from dlntorch.numerics.validation import InputError, check_count
-from dlntorch.problem import Problem
 from dlntorch.problem.synthetic import gaussian
 from dlntorch.reference.l1_minimizer import l1_minimizer
+from dlntorch.reference.saddles import saddle_path
 from dlntorch.studies.base import (
     Claim,
     Point,
@@ -29,7 +25,7 @@ from dlntorch.studies.base import (
     within,
 )
 
-__all__ = ["STUDY", "Plateau", "clock_rate", "saddle_path"]
+__all__ = ["STUDY"]
 
 ABOUT = (
     "At tiny α the flow is a sequence of jumps between saddles. A coordinate is invisible until its dual, τ_i = A_iᵀσ, "
@@ -39,52 +35,6 @@ ABOUT = (
     "y − Aψ; the next jump is when the next dual reaches ±1. That path is the same for every depth; what is left of α "
     "differs: at p = 2 the jumps come early by a share of order 1/log(1/α), so that α² = 1e-120 is used there.",
 )
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """A saddle: from rescaled time ``start`` to ``end`` (inf for the last), ψ (n,) and the loss there."""
-
-    start: float
-    end: float
-    psi: np.ndarray
-    loss: float
-
-    __repr__ = short_repr
-
-
-def saddle_path(problem: Problem, most: int = 100) -> list[Plateau]:
-    """The plateaus for α → 0, until the loss is 0."""
-    A, y = problem.A.numpy(), problem.y.numpy()
-    tau, time = np.zeros(problem.n), 0.0
-    found: list[Plateau] = []
-    for _ in range(most):
-        at_bound = np.flatnonzero(np.abs(tau) >= 1 - 1e-12)
-        signs = np.sign(tau[at_bound])
-        psi = np.zeros(problem.n)
-        if at_bound.size:
-            psi[at_bound] = signs * nnls(A[:, at_bound] * signs, y)[0]
-        residual = y - A @ psi
-        loss = 0.5 * float(residual @ residual)
-        if loss <= 1e-20 * float(y @ y):
-            return [*found, Plateau(time, math.inf, psi, 0.0)]
-        g = A.T @ residual
-        g[np.abs(g) < 1e-12 * np.abs(A.T @ y).max()] = 0.0
-        room = np.where(g > 0, 1 - tau, 1 + tau)
-        room[at_bound[g[at_bound] * signs > 0]] = np.inf  # rounding: nnls leaves no such gradient
-        waits = np.divide(room, np.abs(g), out=np.full(problem.n, np.inf), where=g != 0)
-        wait = float(waits.min())
-        found.append(Plateau(time, time + wait, psi, loss))
-        tau = np.clip(tau + wait * g, -1, 1)
-        first = int(np.argmin(waits))
-        tau[first] = np.sign(g[first])
-        time += wait
-    return found
-
-
-def clock_rate(p: float, alpha: float) -> float:
-    """dT/dt of the rescaled time: c_p = p(p−2)α^{p−2}, at p = 2 2/log(1/α)."""
-    return 2 / math.log(1 / alpha) if p == 2 else dual_scale(p, alpha)
 
 
 def points(settings: Settings) -> list[Point]:
@@ -101,9 +51,10 @@ def compute(point: Point) -> list[Row]:
     """The flow in rescaled time, and the saddles with the jump times and losses that it shows."""
     problem, p = gaussian(point["m"], point["n"], point["seed"]), point["p"]
     alpha = point["power"] ** (1 / p)
-    plateaus = saddle_path(problem)
-    last = plateaus[-1].start
-    unit = clock_rate(p, alpha)
+    saddles = saddle_path(problem, p, alpha)
+    starts = [0.0, *saddles.times.tolist()]
+    losses, ends = saddles.loss.tolist(), [*starts[1:], math.inf]
+    last, unit = starts[-1], saddles.rate()
     clock = np.linspace(0, 1.25 * last, point["times"] + 1)[1:]
     # at p = 2 and such α the dual variable does not resolve the jumps in float64; log θ does
     coordinates = "theta" if p == 2 else "dual"
@@ -119,22 +70,21 @@ def compute(point: Point) -> list[Row]:
         for t, value, vector in zip(clock, loss, psi, strict=True)
     ]
     vertex = l1_minimizer(problem).psi.numpy()
-    for index, plateau in enumerate(plateaus):
-        before = plateaus[index - 1].loss if index else None
-        jump = None if before is None else _crossing(clock, loss, (before + plateau.loss) / 2)
-        middle = None if math.isinf(plateau.end) else float(np.interp((plateau.start + plateau.end) / 2, clock, loss))
+    for index, (start, end, level, psi) in enumerate(zip(starts, ends, losses, saddles.psi.numpy(), strict=True)):
+        jump = _crossing(clock, loss, (losses[index - 1] + level) / 2) if index else None
+        middle = None if math.isinf(end) else float(np.interp((start + end) / 2, clock, loss))
         rows.append(
             {
                 "kind": "saddle",
                 "index": index,
-                "start": plateau.start,
-                "length": None if math.isinf(plateau.end) else plateau.end - plateau.start,
-                "predicted_loss": plateau.loss,
+                "start": start,
+                "length": None if math.isinf(end) else end - start,
+                "predicted_loss": level,
                 "jump": jump,
                 "loss": middle,
                 "last": last,
-                "nonzeros": int(np.count_nonzero(plateau.psi)),
-                "distance_to_l1": float(np.linalg.norm(plateau.psi - vertex)),
+                "nonzeros": int(np.count_nonzero(psi)),
+                "distance_to_l1": float(np.linalg.norm(psi - vertex)),
             }
         )
     return rows

@@ -11,7 +11,7 @@ from typing import Any
 
 from dlntorch.numerics.validation import InputError
 from dlntorch.store.folder import atomic_write
-from dlntorch.sweep.points import PointState, point_state, read_failure, read_points, read_summary
+from dlntorch.sweep.points import PointState, point_state, read_failure, read_points, read_summary, split_overrides
 
 __all__ = ["collect_sweep", "varied_keys", "write_table"]
 
@@ -59,8 +59,7 @@ def _row(folder: Path, overrides: str) -> dict[str, Any]:
 def varied_keys(overrides: str) -> dict[str, Any]:
     """The keys and values of overrides, numbers as numbers: what the sweep set that a summary need not hold."""
     found: dict[str, Any] = {}
-    for word in overrides.split():
-        key, _, value = word.lstrip("+").partition("=")
+    for key, value in split_overrides(overrides).items():
         number = float(value) if _NUMBER.fullmatch(value) else value
         found[key] = int(number) if isinstance(number, float) and number.is_integer() else number
     return found

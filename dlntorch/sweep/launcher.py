@@ -45,6 +45,7 @@ from dlntorch.sweep.points import (
     same_point,
     write_points,
 )
+from dlntorch.sweep.quoting import quoted
 from dlntorch.sweep.submitit_jobs import patient_submitit
 
 __all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers", "telling"]
@@ -102,8 +103,8 @@ def plain_settings(config: DictConfig, throw_on_missing: bool = False) -> dict[s
 
 
 @contextlib.contextmanager
-def idempotent_launchers(outcomes: list[int], run_packs: RunPacks) -> Iterator[None]:
-    """While this is open, every launcher that Hydra makes is wrapped.
+def idempotent_launchers(outcomes: list[int], run_packs: RunPacks) -> Iterator[list[IdempotentLauncher]]:
+    """While this is open, every launcher that Hydra makes is wrapped, and is in the list that this yields.
 
     Args:
         outcomes: Gets the exit status of each point that is skipped, packed, or that ran in another process.
@@ -133,7 +134,7 @@ def idempotent_launchers(outcomes: list[int], run_packs: RunPacks) -> Iterator[N
 
     plugins.instantiate_launcher = instantiate_launcher  # type: ignore[method-assign]
     try:
-        yield
+        yield made
     except Exception as error:
         for launcher in made:
             launcher.explain(error)
@@ -184,6 +185,9 @@ class IdempotentLauncher(Launcher):
         self.own_error: Exception | None = None
         self.launched = 0
         self.valued = 0
+        self.sweep = Path()
+        #: Folder -> overrides of the points that were asked for, but for those that are only planned (``dry_run``).
+        self.points: dict[Path, str] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -234,7 +238,11 @@ class IdempotentLauncher(Launcher):
             raise InputError(
                 "references must be true with a sweeper that minimises the distance to W_p, which is one of them, got false"
             )
-        write_points(sweep, {point.folder.name: " ".join(telling(point.overrides)) for point in points})
+        words = {point.folder: " ".join(telling(point.overrides)) for point in points}
+        write_points(sweep, {folder.name: overrides for folder, overrides in words.items()})
+        self.sweep = sweep
+        planned = {point.folder for point in points if (point.settings or {}).get("dry_run") is True}
+        self.points |= {folder: overrides for folder, overrides in words.items() if folder not in planned}
         todo = [i for i in _first_ones(points) if points[i].state is not PointState.DONE]
         _announce(sweep, points)
         returns: dict[int, JobReturn] = {}
@@ -264,7 +272,10 @@ class IdempotentLauncher(Launcher):
             return [points[i].overrides for i in todo]
         sweep = Path(str(self.config.hydra.sweep.dir))
         inside = [points[i].folder.relative_to(sweep) for i in todo]
-        return [[*points[i].overrides, f"hydra.sweep.subdir='{name}'"] for i, name in zip(todo, inside, strict=True)]
+        return [
+            [*points[i].overrides, f"hydra.sweep.subdir={quoted(str(name))}"]
+            for i, name in zip(todo, inside, strict=True)
+        ]
 
     def _compose(self, overrides: list[str], number: int) -> _Point:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)

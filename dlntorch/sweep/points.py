@@ -19,6 +19,7 @@ from typing import Any
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import pair_files
 from dlntorch.store.folder import atomic_write
+from dlntorch.store.inputs import absolute_inputs
 from dlntorch.store.provenance import code_version
 from dlntorch.store.reading import DAMAGE, read_yaml
 
@@ -30,12 +31,15 @@ __all__ = [
     "is_telling",
     "objective",
     "point_id",
+    "point_labels",
     "point_name",
     "point_state",
     "read_failure",
     "read_points",
     "read_summary",
     "same_point",
+    "split_overrides",
+    "varying",
     "write_failure",
     "write_points",
 ]
@@ -74,7 +78,7 @@ def point_id(config: Mapping[str, Any]) -> str:
 
     Numbers count by value (``p=3`` is ``p=3.0``), a data file by its contents.
     """
-    kept = {key: _plain(value) for key, value in config.items() if key not in WITHOUT_EFFECT}
+    kept = {key: _plain(value) for key, value in absolute_inputs(config).items() if key not in WITHOUT_EFFECT}
     problem = config.get("problem")
     path = problem.get("path") if isinstance(problem, Mapping) else None
     ensemble, trainer = config.get("ensemble"), config.get("trainer")
@@ -205,6 +209,33 @@ def read_points(sweep: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return points if isinstance(points, dict) else {}
+
+
+def split_overrides(words: str) -> dict[str, str]:
+    """Key -> value of overrides that :func:`write_points` has joined; a value may have spaces in it."""
+    pairs = (word.partition("=") for word in re.split(r"\s+(?=[+~]*[\w./@]+=)", words.strip()) if word)
+    return {key.lstrip("+~"): value for key, _, value in pairs}
+
+
+def varying(points: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys that not all points have with the same value, in the order in which they occur first."""
+    keys = dict.fromkeys(key for one in points for key in one)
+    return [key for key in keys if len({one.get(key) for one in points}) > 1]
+
+
+def point_labels(points: Mapping[str, str]) -> dict[str, str]:
+    """A short name for each point, of what varies among them; of a single one, of all that is set.
+
+    Args:
+        points: Overrides by name, as :func:`read_points` has them.
+    """
+    values = {name: split_overrides(words) for name, words in points.items()}
+    keys = varying([*values.values()])
+    labels = {}
+    for name, one in values.items():
+        told = [key for key in keys if key in one] or list(one)
+        labels[name] = " ".join(f"{key}={one[key]}" for key in told) or name
+    return labels
 
 
 def _failure_file(folder: Path) -> Path:

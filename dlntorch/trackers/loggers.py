@@ -27,6 +27,10 @@ __all__ = [
     "open_logger",
 ]
 
+#: Groups whose choice is a tag of a W&B run, and the lengths that W&B takes.
+TAGGED = ("problem", "model", "optimizer", "schedule")
+LONGEST_TAG, LONGEST_NAME = 64, 128
+
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 
 
@@ -117,9 +121,9 @@ def _wandb_run(config: Mapping[str, Any], folder: Path, run_config: Mapping[str,
         project=config["project"],
         entity=config["entity"],
         group=config["group"],
-        name=config["run_name"],
+        name=config["run_name"] or _run_name(run_config),
         id=run_id,
-        tags=list(config["tags"] or []),
+        tags=_tags(config, run_config),
         dir=str(folder),
         mode=mode,
         resume="allow",
@@ -134,6 +138,32 @@ def _wandb_run(config: Mapping[str, Any], folder: Path, run_config: Mapping[str,
             finish_timeout=seconds,
         ),
     )
+
+
+def _run_name(run_config: Mapping[str, Any]) -> str | None:
+    """What a person looks for, as in ``gaussian p=3 alpha=0.001``; None, and W&B makes one up, where it is not known."""
+    problem, lists = _name_of(run_config, "problem"), run_config.get("ensemble") or {}
+    several = any(isinstance(value, list) for value in lists.values())
+    shown = [f"{key}={run_config.get(key)}" for key in ("p", "alpha") if lists.get(key) is None]
+    if problem is None or any(word.endswith("=None") for word in shown):
+        return None
+    return " ".join([problem, *(["ensemble"] if several else []), *shown])[:LONGEST_NAME]
+
+
+def _tags(config: Mapping[str, Any], run_config: Mapping[str, Any]) -> list[str]:
+    """The user's tags, then the choices that runs are filtered by."""
+    chosen = [_name_of(run_config, group) for group in TAGGED]
+    tags = [*map(str, config["tags"] or []), *(name for name in chosen if name)]
+    return list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags))
+
+
+def _name_of(run_config: Mapping[str, Any], group: str) -> str | None:
+    """What is chosen in a group: of a problem from a file, the file."""
+    inside = run_config.get(group)
+    if not isinstance(inside, Mapping):
+        return None
+    path = inside.get("path")
+    return Path(path).stem if isinstance(path, str) and path else inside.get("name")
 
 
 def _run_id(given: str | None, folder: Path, resumed: bool) -> str:
@@ -217,7 +247,9 @@ def finish_logger(
             logger.run.summary.update(dict(summary))
             extra = _images(figures) | ({} if history is None else _tables(summary, history)) | dict(tables())
             if extra:
-                logger.run.log(extra)
+                # a W&B run that is resumed offline would count on from step 0
+                last = {"step": summary["steps"]} | ({"t": summary["time"]} if "time" in summary else {})
+                logger.run.log({**last, **extra}, step=int(summary["steps"]))
             logger.run.finish(exit_code=exit_code)
         elif logger is not None:
             logger.save()

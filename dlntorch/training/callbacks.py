@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 
+from dlntorch.numerics.durations import format_seconds
 from dlntorch.numerics.validation import DataWarning, InputError
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
@@ -383,14 +384,3 @@ def ensemble_line(ensemble: EnsembleDescent, predicted_steps: float | None) -> s
     if predicted_steps is not None and speed > 0 and steps < predicted_steps:
         line += f"  expected {format_seconds((predicted_steps - steps) / speed)} left"
     return line
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration for people: 8 s, 4 min, 3.2 h, 5 days."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 172_800:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86_400:.0f} days"

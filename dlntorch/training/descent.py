@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dlntorch.engine import Progress, RecordingEngine, RowBatches, Stopping, engine_class, resolve_engine
+from dlntorch.engine import (
+    CAPABILITIES,
+    Progress,
+    RecordingEngine,
+    RowBatches,
+    Stopping,
+    engine_class,
+    needs_of,
+    resolve_engine,
+)
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.step_size import Schedule
+from dlntorch.optim.update import SGD, TorchUpdate, Update
 from dlntorch.problem import Problem
 from dlntorch.store.identity import problem_digest
 from dlntorch.training.recorder import Recorder
@@ -45,6 +55,7 @@ class Descent:
             seconds along, which do not count.
         shards: Processes that the columns of A are spread over, inside ``engine.processes.shard_processes``.
         block_seconds: About how long one :meth:`advance` lasts.
+        update: Which way a step goes; plain SGD by default.
     """
 
     def __init__(
@@ -61,14 +72,20 @@ class Descent:
         max_wall_seconds: float = math.inf,
         shards: int = 1,
         block_seconds: float = 0.05,
+        update: Update | TorchUpdate | None = None,
     ) -> None:
+        update = SGD() if update is None else update
         batches = None if batch_size is None else RowBatches(problem.m, batch_size, seed)
         self.network = network
-        self.problem = problem.reduced() if batches is None else problem
+        # mini-batches, and noise on the labels, are of the rows as they were given
+        self.problem = problem.reduced() if batches is None and update.sigma == 0 else problem
         self._given = problem
-        self.engine_name = resolve_engine(engine, problem.device, problem.dense, network.overrides_psi)
-        kind = engine_class(self.engine_name if shards == 1 else "sharded")
-        self.engine = kind(network, self.problem, schedule, stopping, batches, certificate)
+        self.engine_name = resolve_engine(engine, problem.device, problem.dense, needs_of(network, update, schedule))
+        running = self.engine_name if shards == 1 else "sharded"
+        self.engine = engine_class(running)(
+            network, self.problem, schedule, stopping, batches, certificate, update, seed
+        )
+        self._adaptive = CAPABILITIES[running].adaptive_blocks
         self.recorder = Recorder()
         self.status: Status | None = None
         self.max_wall_seconds = max_wall_seconds
@@ -175,7 +192,7 @@ class Descent:
 
     def _adapt(self, steps: int, seconds: float) -> None:
         """Choose the next block so that it lasts about ``block_seconds``; θ does not depend on the choice."""
-        if self.engine_name == "autograd":
+        if not self._adaptive:
             return
         if steps == self._block and seconds < self.block_seconds:
             growth = 10.0 if seconds <= 0 else min(10.0, self.block_seconds / seconds)
@@ -188,30 +205,37 @@ class Descent:
             self._record()
 
     def _record(self) -> None:
-        self.recorder.record(self.progress, self.network.theta_plus, self.network.theta_minus)
+        self.recorder.record(self.progress, self.network.rows)
 
     def identity(self) -> dict[str, Any]:
         """What a saved state belongs to, as plain numbers; budgets and tolerance may change when a run goes on."""
-        schedule, batches = self.engine.schedule, self.engine.batches
-        return {
+        schedule, batches, update = self.engine.schedule, self.engine.batches, self.engine.update
+        network = self.network
+        found = {
             "problem": problem_digest(self._given),
-            "p": self.network.p,
-            "psi": type(self.network).__qualname__ if self.network.overrides_psi else None,
-            "alpha": _number_or_list(self.network.get_buffer("alpha")),
+            "p": network.p,
+            "psi": type(network).__qualname__ if network.overrides_psi else None,
+            "alpha": _number_or_list(network.get_buffer("start" if network.p is None else "alpha")),
             "schedule": schedule.name,
             **{name: getattr(schedule, name) for name in ("kappa", "c", "eta", "epsilon", "over")},
             "engine": self.engine_name,
             "batch_size": None if batches is None else batches.batch_size,
-            "seed": None if batches is None else batches.seed,
+            "seed": None if batches is None and update.sigma == 0 else self.engine.seed,
             "dtype": str(self.problem.dtype),
             "certificate": self.engine.certificate is not None,
         }
+        if network.p is None:
+            found["model"] = repr(network.parametrization)
+        if "alpha_minus" in dict(network.named_buffers()):
+            found["alpha_minus"] = _number_or_list(network.get_buffer("alpha_minus"))
+        if not self.engine.plain:
+            found["optimizer"] = {"name": update.name, **update.options()}
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that continues the run bitwise, as tensors and plain numbers (safe to load)."""
         return {
-            "theta_plus": self.network.theta_plus.detach().cpu().clone(),
-            "theta_minus": self.network.theta_minus.detach().cpu().clone(),
+            **{name: value.detach().cpu().clone() for name, value in self.network.named_parameters()},
             "schedule": {name: getattr(self.engine.schedule, name) for name in ("kappa", "c", "eta")},
             "engine": self.engine.state_dict(),
             "recorder": self.recorder.state_dict() if self.recorder.snapshots else None,
@@ -221,8 +245,8 @@ class Descent:
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state; the run may go on even where the saved one had ended."""
-        self.network.theta_plus.copy_(state["theta_plus"])
-        self.network.theta_minus.copy_(state["theta_minus"])
+        for name, parameter in self.network.named_parameters():
+            parameter.copy_(state[name])
         self.engine.load_state_dict(state["engine"])
         self.progress.reason = ""
         if state["recorder"] is not None:

@@ -90,7 +90,7 @@ class EnsembleDescent:
         alone: list[int] = []
         for i in self.running:
             engine = self.descents[i].engine
-            if self.descents[i].engine_name == "cuda" and getattr(engine, "plain", False):
+            if getattr(engine, "batchable", False):
                 key = (engine.network.p, engine.schedule.rule, engine.problem.A.shape, engine.problem.dtype)
                 kinds.setdefault(key, []).append(self.descents[i])
             else:

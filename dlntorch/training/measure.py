@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.model.metrics import distance, l1_gap, sharpness
+from dlntorch.model.metrics import distance, l1_gap
+from dlntorch.model.objective import sharpness
+from dlntorch.model.parametrization import Parametrization, as_parametrization
 from dlntorch.problem import Problem
 from dlntorch.training.recorder import Snapshot
 
@@ -42,17 +44,21 @@ class Measurer:
 
     Args:
         problem: The problem that is trained on, in float64 on the CPU.
-        p: Depth.
+        p: Depth, or a parametrization.
         references: Vectors (n,) by name: ``l1``, ``selected``, ``limit``, ``truth``; a missing one leaves its
             column out.
         l1_value: min ‖ψ‖₁, where it is known.
     """
 
     def __init__(
-        self, problem: Problem, p: float, references: Mapping[str, Tensor], l1_value: float | None = None
+        self,
+        problem: Problem,
+        p: float | Parametrization,
+        references: Mapping[str, Tensor],
+        l1_value: float | None = None,
     ) -> None:
         self.problem = problem
-        self.p = p
+        self.parametrization = as_parametrization(p)
         self.references = dict(references)
         self.l1_value = l1_value
 
@@ -66,9 +72,8 @@ class Measurer:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _measure(self, snapshots: Sequence[Snapshot]) -> dict[str, np.ndarray]:
-        plus = torch.from_numpy(np.stack([s.theta_plus for s in snapshots]))
-        minus = torch.from_numpy(np.stack([s.theta_minus for s in snapshots]))
-        psi = plus**self.p - minus**self.p
+        theta = torch.from_numpy(np.stack([s.theta for s in snapshots]))  # (k, width, n)
+        psi = self.parametrization.values(theta)
         columns: dict[str, np.ndarray] = {
             "step": np.array([s.step for s in snapshots]),
             "t": np.array([s.time for s in snapshots]),
@@ -80,7 +85,7 @@ class Measurer:
             columns["l1_gap"] = l1_gap(psi, self.l1_value).numpy()
         for name, reference in self.references.items():
             columns[f"distance_to_{name}"] = distance(psi, reference).numpy()
-        columns["smallest_parameter"] = torch.minimum(plus.amin(dim=1), minus.amin(dim=1)).numpy()
+        columns["smallest_parameter"] = theta.amin(dim=(1, 2)).numpy()
         if self.problem.dense and self.problem.m * self.problem.n <= SHARPNESS_ENTRIES:
-            columns["sharpness"] = sharpness(self.problem, plus, minus, self.p).numpy()
+            columns["sharpness"] = sharpness(self.problem, theta, self.parametrization).numpy()
         return {name: columns[name] for name in COLUMNS if name in columns}

@@ -20,6 +20,8 @@ __all__ = ["Prediction", "predict_run", "step_sizes_along"]
 POINTS_PER_DECADE, DECADES_BELOW, DECADES_ABOVE = 24, 4, 14
 #: Relative residual from which on the decay is taken to be exponential.
 TAIL_FROM = 1e-3
+#: What dense linear algebra on one thread does in a second.
+_FLOPS = 1e10
 #: Times are floats up to so large a natural one.
 _LARGEST_TIME = 1e290
 
@@ -61,7 +63,8 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
     count = POINTS_PER_DECADE * (DECADES_BELOW + DECADES_ABOVE)
     times = natural * np.logspace(-DECADES_BELOW, DECADES_ABOVE, count + 1)
     near = max(tol, TAIL_FROM)
-    path = flow_path(exact, p, alpha, times, rtol=1e-5, method="LSODA", stop_residual=near, max_evaluations=6_000)
+    budget = _evaluations(exact.m, exact.n)
+    path = flow_path(exact, p, alpha, times, rtol=1e-5, stop_residual=near, max_evaluations=budget)
     if path.status is not Status.CONVERGED:
         if path.status is Status.MAX_STEPS:
             return Prediction(None, None, "the flow is too stiff to follow in a second")
@@ -75,6 +78,12 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
     eta = step_sizes_along(exact, p, path, schedule)
     steps = float(np.trapezoid(t / eta, np.log(t)) + t[0] / eta[0])
     return Prediction(steps + tail / float(eta[-1]), float(t[-1]) + tail)
+
+
+def _evaluations(m: int, n: int) -> int:
+    """How many evaluations of the flow take about a second: a step is some eight, three factorizations and A D Aᵀ."""
+    step = 1e-4 + (6.0 * m**3 + 2.0 * m * m * n) / _FLOPS
+    return int(min(max(8 / step, 400), 6_000))
 
 
 def _decay_rate(problem: Problem, p: float, plus: torch.Tensor, minus: torch.Tensor) -> float:

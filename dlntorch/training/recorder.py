@@ -6,6 +6,7 @@ later, many snapshots at a time, when that does not hold the run up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,10 @@ class Recorder:
         """The next recorded step after ``step``."""
         return next_recorded_step(step, self.per_decade)
 
-    def record(self, progress: Progress, theta_plus: Tensor, theta_minus: Tensor) -> Snapshot:
-        """Copy θ at the current step; a step that is already recorded is replaced."""
-        plus, minus = (t.detach().to("cpu", torch.float64).numpy().copy() for t in (theta_plus, theta_minus))
-        snapshot = Snapshot(progress.step, progress.time, progress.eta, plus, minus)
+    def record(self, progress: Progress, rows: Sequence[Tensor]) -> Snapshot:
+        """Copy θ, given by its rows (n,), at the current step; a step that is already recorded is replaced."""
+        theta = np.stack([row.detach().to("cpu", torch.float64).numpy() for row in rows])
+        snapshot = Snapshot(progress.step, progress.time, progress.eta, theta)
         self.add(snapshot)
         return snapshot
 
@@ -76,7 +77,7 @@ class Recorder:
         if self.snapshots and self.snapshots[-1].step == snapshot.step:
             self.snapshots.pop()
         self.snapshots.append(snapshot)
-        if len(self.snapshots) * 2 * snapshot.theta_plus.nbytes > self.max_bytes and len(self.snapshots) > 8:
+        if len(self.snapshots) * snapshot.theta.nbytes > self.max_bytes and len(self.snapshots) > 8:
             self.snapshots = [*self.snapshots[:-1:2], snapshot]
 
     def drop_unscheduled(self) -> None:
@@ -93,19 +94,20 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """All snapshots as tensors."""
-        names = ("step", "time", "eta", "theta_plus", "theta_minus")
+        names = ("step", "time", "eta", "theta")
         return {name: torch.from_numpy(np.ascontiguousarray(self.column(name))) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore saved snapshots."""
         arrays = {name: value.numpy() for name, value in state.items()}
+        if "theta_plus" in arrays:  # of version 0.1
+            arrays["theta"] = np.stack([arrays["theta_plus"], arrays["theta_minus"]], axis=1)
         self.snapshots = [
             Snapshot(
                 int(arrays["step"][i]),
                 float(arrays["time"][i]),
                 float(arrays["eta"][i]),
-                arrays["theta_plus"][i].copy(),
-                arrays["theta_minus"][i].copy(),
+                arrays["theta"][i].copy(),
             )
             for i in range(len(arrays["step"]))
         ]

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from dlntorch.bounds.certificate import Certificate
 from dlntorch.engine import Engine, RowBatches, Stopping
 from dlntorch.engine.autograd import AutogradEngine
-from dlntorch.engine.eager import EagerEngine, gradient
+from dlntorch.engine.eager import EagerEngine
 from dlntorch.engine.fused import FusedEngine
+from dlntorch.model import Power
 from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.model.objective import gradient
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.powers import power, split_exponent
 from dlntorch.numerics.trajectory import Status
@@ -181,7 +183,7 @@ def test_the_gradient_by_hand_is_autograds(p: float) -> None:
         network.theta_minus.mul_(0.7)
     problem.loss(network.psi).backward()
     pair = (network.theta_plus.detach(), network.theta_minus.detach())
-    ours = gradient(pair, p, problem.residual(network.psi.detach()) @ problem.A)
+    ours = gradient(Power(p), pair, problem.residual(network.psi.detach()) @ problem.A)
     for part, parameter in zip(ours, (network.theta_plus, network.theta_minus), strict=True):
         assert parameter.grad is not None
         assert float((part - parameter.grad).abs().max() / parameter.grad.abs().max()) < 1e-14
@@ -284,11 +286,29 @@ def test_tol_zero_never_stops_on_the_residual(kind: type[Engine]) -> None:
 @pytest.mark.parametrize("kind", ENGINES)
 @pytest.mark.parametrize("p", DEPTHS)
 def test_a_step_too_large_is_refused_and_theta_kept(kind: type[Engine], p: float) -> None:
-    engine = make(kind, gaussian(6, 17, 12), p, make_schedule("constant", eta=50.0), alpha=0.9)
+    certified = kind is not AutogradEngine and p % 2 == 0  # without a certificate an even p counts changes of sign
+    engine = make(kind, gaussian(6, 17, 12), p, make_schedule("constant", eta=50.0), alpha=0.9, certificate=certified)
     before = theta(engine)
     assert engine.advance(100) == Status.LEFT_POSITIVE_ORTHANT
     assert engine.progress.step == 0
     assert np.array_equal(theta(engine), before)
+
+
+@pytest.mark.parametrize("kind", [*ENGINES, AutogradEngine])
+@pytest.mark.parametrize("p", [2, 4])
+def test_a_change_of_sign_is_counted_where_p_is_even(kind: type[Engine], p: float) -> None:
+    problem, eta = Problem([[1.0, 0.5]], [1.0]), 0.9 if p == 2 else 0.75
+    engine = make(kind, problem, p, make_schedule("constant", eta=eta), alpha=0.9, tol=0)
+    engine.advance(3)
+    expected, signs = np.full((2, 2), 0.9), 0
+    for _ in range(3):
+        g = (1.0 - np.array([1.0, 0.5]) @ (expected[0] ** p - expected[1] ** p)) * np.array([1.0, 0.5])
+        new = expected + eta * p * np.array([1.0, -1.0])[:, None] * expected ** (p - 1) * g
+        signs += int(np.sum(np.signbit(new) != np.signbit(expected)))
+        expected = new
+    assert signs > 0
+    assert engine.progress.sign_changes == signs
+    np.testing.assert_allclose(theta(engine), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [*ENGINES, AutogradEngine])
@@ -346,7 +366,7 @@ def test_too_large_constant_steps_end_with_the_last_proper_theta(seed: int, p: f
     ends = [engine.advance(300) for engine in engines]
     for engine, end in zip(engines, ends, strict=True):
         assert end in (None, Status.LEFT_POSITIVE_ORTHANT, Status.DIVERGED)
-        assert np.all(theta(engine) > 0)
+        assert np.all(theta(engine) > 0) or p % 2 == 0
         assert np.all(np.isfinite(theta(engine)))
 
 

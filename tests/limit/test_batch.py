@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dlntorch as dln
 from dlntorch.limit import batch as limit_batch
 from dlntorch.limit.flow_limit import FlowLimit, flow_limit
 from dlntorch.numerics.graded_equations import solve
@@ -219,3 +220,21 @@ def check_any_batch(seed, m, n, p):
                 scale = torch.maximum(one.psi[j].abs(), torch.tensor(2 * alphas[j] ** p, dtype=torch.float64))
                 error = ((limit.psi[i, j] - one.psi[j]).abs() / scale).max()
                 assert float(error) <= 1e-12 + 1000 * float(one.uncertainty[j])
+
+
+@pytest.mark.parametrize("p", [2.0, 3.0, 6.0])
+def test_a_batch_from_one_general_start_is_each_problem_s_own_limit(p):
+    batch = [problems.gaussian(4, 9, seed, nonzeros=None if seed % 2 else 2) for seed in range(6)]
+    rng = np.random.default_rng(3)
+    warm = dln.Initialization.warm(rng.standard_normal(9), 1e-2, p)
+    for start in (dln.Initialization(*(1e-2 * 10 ** rng.uniform(-1, 1, (2, 9)))), warm):
+        limit = limit_batch.limits_from(batch, p, torch.stack(start.expanded(9)).numpy(), CPU)
+        assert limit.psi.shape == (6, 9)
+        for i, problem in enumerate(batch):
+            one = flow_limit(problem, p, start)
+            assert limit.status[i] is one.status
+            error = float((limit.psi[i] - one.psi).abs().max() / one.psi.abs().max())
+            assert error <= 1e-13 + 2 * float(one.uncertainty)
+    many = flow_limit([batch[0]] * 600, p, warm)
+    assert many.psi.shape == (600, 9)
+    assert torch.allclose(many.psi[7], flow_limit(batch[0], p, warm).psi, rtol=1e-9, atol=1e-13)

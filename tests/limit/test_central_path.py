@@ -11,8 +11,9 @@ import pytest
 from dlntorch.limit import central_path_engines as engines
 from dlntorch.limit import central_path_kernels as kernels
 from dlntorch.limit import curve
+from dlntorch.limit.answer import judge
 from dlntorch.limit.central_path import CentralPath, PathPoint
-from dlntorch.limit.flow_limit import flow_limit, judge
+from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.numerics.trajectory import Status
 from tests import problems
 

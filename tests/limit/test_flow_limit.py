@@ -422,8 +422,6 @@ def test_mistakes_of_options_are_named():
         flow_limit(problems.gaussian(50, 100, 0), 3, 0.1, precision=50)
     with pytest.raises(InputError, match=r"^precision "):
         flow_limit(problems.line(), 3, 0.1, precision=3)
-    with pytest.raises(InputError, match=r"^precision "):
-        flow_limit(problems.line(), 3, [0.1, 0.1, 0.1], precision=50, per_coordinate=True)
     with pytest.raises(InputError, match=r"^device "):
         flow_limit(problems.line(), 3, 0.1, device="tpu")
 
@@ -524,3 +522,12 @@ def test_data_and_alpha_near_the_smallest_floats_end_with_a_status(p):
     limit = flow_limit(Problem(problem.A, problem.y * 1e-200), p, 1e-300)
     assert limit.status is not Status.CONVERGED
     assert bool(torch.isfinite(limit.psi).all())
+
+
+@pytest.mark.parametrize(("p", "scale"), [(3, 1e290), (7.3, 1e200), (50, 1e200)])
+def test_data_near_the_largest_floats_warn_of_nothing(p, scale):
+    """Warnings are errors here. ψ_α(∞) of (A, cy) is c times that of (A, y) from α c^{−1/p}."""
+    problem = problems.gaussian(3, 6, 0)
+    large, small = flow_limit(Problem(problem.A, problem.y * scale), p, 1.0), flow_limit(problem, p, scale ** (-1 / p))
+    assert torch.allclose(large.psi / scale, small.psi, rtol=1e-10, atol=1e-15)
+    assert math.isclose(float(large.uncertainty), float(small.uncertainty), rel_tol=10)

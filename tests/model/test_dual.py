@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlntorch.flow import integrate as flow
+from dlntorch.flow import routes
 from dlntorch.flow.scipy_solver import Session
 from dlntorch.limit.central_path_engines import spare_compilation
 from dlntorch.limit.flow_limit import flow_limit
@@ -121,8 +122,8 @@ def test_the_path_of_theta_has_the_defaults_of_the_trajectory() -> None:
 def test_the_slack_that_a_tolerance_is_made_from_is_that_of_the_limit(make, p: float, alpha: float) -> None:
     """1 − |τ| where it is smallest, to the order of magnitude; without a pole, at p = 2, it is one."""
     smallest = float(flow_limit(make(), p, alpha).gap.min())
-    assert 0.1 * smallest <= flow._expected_slack(make(), p, alpha) <= 10 * smallest
-    assert flow._expected_slack(make(), 2, alpha) == 1.0
+    assert 0.1 * smallest <= routes._expected_slack(make(), p, alpha) <= 10 * smallest
+    assert routes._expected_slack(make(), 2, alpha) == 1.0
 
 
 def test_a_point_of_a_loss_that_no_flow_has_is_refused() -> None:

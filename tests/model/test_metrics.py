@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dlntorch.model.metrics import distance, hessian_vector, l1_gap, power_iteration, sharpness, starting_direction
+from dlntorch.model import Nonnegative, Power, Product, objective
+from dlntorch.model.metrics import distance, l1_gap, sharpness, starting_direction
+from dlntorch.model.objective import hessian_vector, power_iteration
 from tests.problems import gaussian
 
 
@@ -31,7 +33,7 @@ def test_hessian_products_equal_autograds(p):
     plus, minus = _state(7, 1)
     v = torch.randn(14, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     g = problem.residual(plus[0] ** p - minus[0] ** p) @ problem.A
-    ours = torch.cat(hessian_vector(problem.A, g, (plus[0], minus[0]), p, (v[:7], v[7:])))
+    ours = torch.cat(hessian_vector(problem.A, g, (plus[0], minus[0]), Power(p), (v[:7], v[7:])))
     exact = _dense_hessian(problem, plus[0], minus[0], p) @ v
     torch.testing.assert_close(ours, exact, rtol=1e-11, atol=1e-12)
 
@@ -51,7 +53,7 @@ def test_power_iteration_approaches_the_sharpness_from_below():
     problem = gaussian(5, 12, seed=2)
     plus, minus = _state(12, 1)
     g = problem.residual(plus[0] ** 3 - minus[0] ** 3) @ problem.A
-    norm, v = power_iteration(problem.A, g, (plus[0], minus[0]), 3, starting_direction(12), 300)
+    norm, v = power_iteration(problem.A, g, (plus[0], minus[0]), Power(3), starting_direction(12), 300)
     exact = float(sharpness(problem, plus[0], minus[0], 3))
     assert norm <= exact * (1 + 1e-12)
     assert norm == pytest.approx(exact, rel=1e-6)
@@ -62,3 +64,27 @@ def test_distance_and_gap():
     psi = torch.tensor([[3.0, -4.0], [0.0, 1.0]], dtype=torch.float64)
     assert distance(psi, torch.zeros(2, dtype=torch.float64)).tolist() == [5.0, 1.0]
     np.testing.assert_allclose(l1_gap(psi, 2.0).numpy(), [5.0, -1.0])
+
+
+@pytest.mark.parametrize(
+    "law", [Product(2), Product(3), Product(4), Nonnegative(2), Nonnegative(2.5), Power(3)], ids=repr
+)
+def test_the_objective_of_every_parametrization_equals_autograds(law):
+    problem, n = gaussian(3, 5, seed=4), 5
+    generator = torch.Generator().manual_seed(1)
+    theta = 0.2 + torch.rand(law.width, n, generator=generator, dtype=torch.float64)
+    v = torch.randn(law.width, n, generator=generator, dtype=torch.float64)
+
+    def loss(flat):
+        return problem.loss(law.value(flat.reshape(law.width, n)))
+
+    exact = torch.autograd.functional.jacobian(loss, theta.reshape(-1))
+    hessian = torch.autograd.functional.hessian(loss, theta.reshape(-1))
+    g = problem.residual(law.value(theta)) @ problem.A
+    ours = torch.cat(objective.gradient(law, theta.unbind(0), g))
+    torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-13)
+    product = torch.cat(hessian_vector(problem.A, g, theta.unbind(0), law, v.unbind(0)))
+    torch.testing.assert_close(product, hessian @ v.reshape(-1), rtol=1e-11, atol=1e-12)
+    largest = torch.linalg.eigvalsh(hessian).abs().max()
+    found = objective.sharpness(problem, torch.stack([theta, 0.5 * theta]), law)
+    assert float(found[0]) == pytest.approx(float(largest), rel=1e-9)

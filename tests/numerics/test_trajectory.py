@@ -50,7 +50,7 @@ def test_the_repr_of_every_result_is_one_short_line(results: list) -> None:
         "engine.base.Snapshot", "run.references.References", "run.single.Plan",
         "reference.basis_pursuit.BasisPursuitResult", "reference.faces.Face", "reference.l1_minimizer.Certificate",
         "reference.l1_minimizer.L1Minimizer", "reference.rate.Rate", "reference.selection.SelectedMinimizer",
-        "studies.drift.Drift", "studies.runner.StudyResult", "studies.saddles.Plateau",
+        "studies.drift.Drift", "studies.runner.StudyResult", "reference.saddles.SaddlePath",
     ],
 )  # fmt: skip
 def test_results_show_themselves_shortly(name: str) -> None:

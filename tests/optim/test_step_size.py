@@ -94,7 +94,10 @@ def test_the_fraction_of_the_stability_limit_may_be_as_large_as_is_said():
         ({"name": "relative", "eta": 0.1}, "schedule.eta must be left out with schedule=relative"),
         ({"name": "certified", "epsilon": -1}, "schedule.epsilon must be a finite real number > 0, got -1"),
         ({"name": "certified", "over": "most"}, "schedule.over must be one of end, all, got 'most'"),
-        ({"name": "adam"}, "schedule must be one of relative, certified, theorem, constant, stable, got 'adam'"),
+        (
+            {"name": "adam"},
+            "schedule must be one of relative, certified, selecting, theorem, constant, stable, got 'adam'",
+        ),
     ],
 )
 def test_mistakes(arguments, message):

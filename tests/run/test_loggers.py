@@ -63,6 +63,77 @@ def test_the_offline_wandb_file_holds_history_and_config(command, monkeypatch):
     assert any("figures/distances" in "".join(row) for row in history)
 
 
+@pytest.fixture
+def offline(command, monkeypatch):
+    """Runs a command with W&B offline, and reads the runs that it left there."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+    def run(*words, **where):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wandb's own imports
+            done = command("logger=wandb", "logger.offline=true", "trainer.progress=false", *words, **where)
+        assert done.status == 0, done.err
+        return done
+
+    return run
+
+
+def _runs(folder: Path):
+    """The W&B runs below a folder, oldest first: each its name, group, tags, and the rows of its history by step."""
+    found = []
+    for file in sorted(folder.rglob("offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime_ns):
+        one = {"rows": {}}
+        for record in _records(file):
+            if record.HasField("run"):
+                one |= {"name": record.run.display_name, "group": record.run.run_group, "tags": [*record.run.tags]}
+            if record.HasField("history"):
+                row = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
+                step = record.history.step.num
+                one["rows"].setdefault(int(step), {}).update(row)
+        found.append(one)
+    return found
+
+
+def test_figures_are_logged_at_the_step_where_the_run_ends_also_when_it_is_resumed(offline):
+    first = offline("alpha=0.1", "max_steps=200")
+    offline(f"resume={first.folder}", "max_steps=500")
+    runs = _runs(first.folder)
+    assert len(runs) == 2
+    for run, steps in zip(runs, (200, 500), strict=True):
+        at = {step for step, row in run["rows"].items() if any("figures" in name or "table" in name for name in row)}
+        assert at == {steps}
+        row = run["rows"][steps]
+        assert row["step"] == row["_step"] == steps
+        assert row["t"] == run["rows"][steps]["t"] > 0
+    assert min(runs[1]["rows"]) > 200  # nothing is logged again
+
+
+@pytest.mark.slow
+def test_runs_of_a_sweep_are_named_by_what_varies(offline, tmp_path):
+    place = tmp_path / "sweep"
+    words = ("p=2,3", "alpha=0.1,0.2", "seed=1", "max_steps=20", "references=false", "callbacks.figures=false")
+    offline("-m", *words, f"hydra.sweep.dir={place}", "logger.tags=[mine]", folder=place)
+    runs = _runs(place)
+    assert sorted(run["name"] for run in runs) == [f"p={p} alpha={alpha}" for p in (2, 3) for alpha in (0.1, 0.2)]
+    assert {run["group"] for run in runs} == {"sweep"}
+    assert {tuple(run["tags"]) for run in runs} == {("mine", "gaussian", "relative")}
+
+
+def test_names_and_tags_of_a_single_run_and_of_an_ensemble():
+    from dlntorch.trackers.loggers import _run_name, _tags
+
+    config = {
+        "p": 3,
+        "alpha": 0.1,
+        "problem": {"name": "file", "path": "/x/mydata.csv"},
+        "schedule": {"name": "stable"},
+    }
+    assert _run_name(config) == "mydata p=3 alpha=0.1"
+    assert _tags({"tags": ["a" * 99, "stable"]}, config) == ["a" * 64, "stable", "mydata"]
+    assert _run_name({**config, "ensemble": {"alpha": [1, 2], "p": None}}) == "mydata ensemble p=3"
+    assert _run_name({"p": 3, "alpha": 0.1}) is None
+
+
 def test_csv(command):
     done = command("logger=csv", "alpha=1e-2", "trainer.progress=false")
     assert done.status == 0, done.err

@@ -114,7 +114,7 @@ def test_the_code_of_a_study_is_its_file_and_the_helpers_it_imports():
 
     studies = Path(cache.__file__).parent
     parts = {path.name for path in cache._with_its_helpers(studies / "recovery.py")}
-    assert parts == {"recovery.py", "early_stopping.py", "saddles.py"}
+    assert parts == {"recovery.py", "early_stopping.py"}
     assert {path.name for path in cache._with_its_helpers(studies / "rates.py")} == {"rates.py", "measure.py"}
 
 
@@ -267,7 +267,7 @@ def test_a_sweep_is_collected_with_debug_in_either_spelling(tmp_path, monkeypatc
 
 
 MISTAKES = [
-    (["study=figure9"], "saddles, benchmark, all, list, collect, got 'figure9'"),
+    (["study=figure9"], "saddles, lasso, plan, benchmark, all, list, collect, got 'figure9'"),
     (["study=collct"], "got 'collct'; did you mean collect?"),
     ([], "study must be one of"),
     (["study=figure9"], "study must be one of figure1"),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from dlntorch.numerics.validation import InputError
-from dlntorch.problem import Problem
 from dlntorch.studies import load_study, saddles, study_settings
-from dlntorch.studies.saddles import saddle_path
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +31,6 @@ def test_at_depth_two_jumps_are_early_by_one_over_the_logarithm():
         early.append([(row["start"] / row["jump"] - 1) * math.log(power**-0.5) for row in jumps])
     assert early[0] == pytest.approx(early[1], abs=0.25)
     assert 1 < early[0][0] < 1.5
-
-
-def test_orthogonal_columns_jump_one_by_one_at_one_over_their_data():
-    """A = (I 0): coordinate i switches on at 1/|y_i|, alone."""
-    y = np.array([0.5, -2.0, 1.0])
-    path = saddle_path(Problem(np.eye(3, 4), y))
-    assert [plateau.start for plateau in path] == pytest.approx([0, 0.5, 1, 2])
-    assert [plateau.loss for plateau in path] == pytest.approx([2.625, 0.625, 0.125, 0])
-    assert math.isinf(path[-1].end)
-    assert path[-1].psi == pytest.approx([0.5, -2.0, 1.0, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_each_network_is_bitwise_what_it_is_alone(threads: int, options: dict) -
         assert torch.equal(packed.network.theta_plus, alone.network.theta_plus)
         assert torch.equal(packed.network.theta_minus, alone.network.theta_minus)
         assert np.array_equal(packed.recorder.column("step"), alone.recorder.column("step"))
-        assert np.array_equal(packed.recorder.column("theta_plus"), alone.recorder.column("theta_plus"))
+        assert np.array_equal(packed.recorder.column("theta"), alone.recorder.column("theta"))
 
 
 def test_an_ended_network_is_not_called_again() -> None:
@@ -139,7 +139,7 @@ def test_a_saved_ensemble_continues_bitwise() -> None:
         assert a.status == b.status
         assert a.progress == b.progress
         assert torch.equal(a.network.psi, b.network.psi)
-        assert np.array_equal(a.recorder.column("theta_minus"), b.recorder.column("theta_minus"))
+        assert np.array_equal(a.recorder.column("theta"), b.recorder.column("theta"))
     with pytest.raises(InputError, match="must have the 6 networks saved, got 1"):
         EnsembleDescent([descent()]).load_state_dict(first.state_dict())
 

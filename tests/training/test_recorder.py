@@ -36,26 +36,26 @@ def test_memory_is_bounded_and_the_last_snapshot_is_kept():
     recorder = Recorder(max_bytes=100 * 2 * 8 * 10)
     theta = torch.zeros(10, dtype=torch.float64)
     for step in range(1000):
-        recorder.record(_at(step), theta + step, theta)
+        recorder.record(_at(step), (theta + step, theta))
     assert len(recorder.snapshots) <= 100
     assert recorder.snapshots[-1].step == 999
     assert recorder.snapshots[0].step == 0
     steps = recorder.column("step")
     assert np.all(np.diff(steps) > 0)
-    np.testing.assert_array_equal(recorder.column("theta_plus")[:, 0], steps)
+    np.testing.assert_array_equal(recorder.column("theta")[:, 0, 0], steps)
 
 
 def test_snapshots_are_copies_and_survive_saving():
     recorder = Recorder()
     theta = torch.ones(3, dtype=torch.float64)
-    recorder.record(_at(0), theta, theta)
-    recorder.record(_at(0), theta, theta)  # the same step again replaces
+    recorder.record(_at(0), (theta, theta))
+    recorder.record(_at(0), (theta, theta))  # the same step again replaces
     theta.mul_(2)
-    recorder.record(_at(1), theta, theta)
+    recorder.record(_at(1), (theta, theta))
     other = Recorder()
     other.load_state_dict(recorder.state_dict())
     assert [s.step for s in other.snapshots] == [0, 1]
-    assert other.snapshots[0].theta_plus.tolist() == [1.0] * 3
-    assert other.snapshots[1].theta_minus.tolist() == [2.0] * 3
+    assert other.snapshots[0].theta.tolist() == [[1.0] * 3] * 2
+    assert other.snapshots[1].theta.tolist() == [[2.0] * 3] * 2
     assert other.due(2)
     assert not other.due(1)

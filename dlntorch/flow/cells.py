@@ -1,0 +1,229 @@
+"""Cells in closed form: depth p, its one-sided kin, and products of two, three and four layers, from any start."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import numpy as np
+import torch
+
+from dlntorch.flow.cell import Cell
+from dlntorch.flow.cell_kernels import EXPONENTIAL, GENERAL, change_sides, move_sides
+from dlntorch.flow.curve_cell import CurveCell
+from dlntorch.model import Entropy, Nonnegative, Parametrization, Power, Product
+
+__all__ = ["Cell", "FourLayers", "ThreeLayers", "TwoLayers", "TwoSided", "make_cell"]
+
+#: Up to this ratio of |ψ| to its larger side their difference has lost a digit, and the sum of the changes is taken.
+_CANCELS = 0.1
+
+
+class TwoSided(Cell):
+    """ψ = f₊ − f₋ with f± = f±(0)(1 ∓ c±ν)^{−k}, or f±(0)e^{±cν}: depth p, the one-sided ψ = θ^p.
+
+    Args:
+        start: θ±, shape (2, n), or θ₊ alone, (1, n): positive.
+        p: f = unit·θ^p.
+        unit: A factor of f.
+        growth: d ln f/dν where p = 2.
+    """
+
+    def __init__(self, start: np.ndarray, p: float, unit: float = 1.0, growth: float = 4.0) -> None:
+        self.start, self.p = start, p
+        self.bends = p > 2
+        self.k = p / (p - 2) if p > 2 else math.inf
+        with np.errstate(under="ignore", divide="ignore"):
+            self.log_f0 = p * np.log(start) + math.log(unit)
+            self.f0 = unit * start**p
+            self.c = p * (p - 2) * start ** (p - 2) if p > 2 else np.full_like(start, growth)
+        self._kc = self.k * self.c
+        self.kind = EXPONENTIAL if p == 2 else GENERAL
+        if self.k in (2.0, 3.0) and self.f0.min() > 1e-290:
+            self.kind = int(self.k)
+        self.u, self.f, self.log_f = np.ones_like(start), self.f0.copy(), self.log_f0.copy()
+        self.psi = self.f[0] - self.f[1] if len(start) == 2 else self.f[0].copy()
+
+    def change(self, steps: np.ndarray) -> np.ndarray:
+        out = np.empty_like(steps)
+        change_sides(self.kind, self.k, self.c, self.u, self.f, self.log_f, steps, out)
+        return out
+
+    def _moved(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """u, f and log f at ν + step, (sides, n) each."""
+        u, f, log_f = self.u.copy(), self.f.copy(), self.log_f.copy()
+        move_sides(self.kind, self.k, self.c, u, f, log_f, self.f0, self.log_f0, step)
+        return u, f, log_f
+
+    def slope(self, step: np.ndarray | None = None) -> np.ndarray:
+        u, f = (self.u, self.f) if step is None else self._moved(step)[:2]
+        growth = self._growth(u) * f
+        return growth[0] + growth[1] if len(growth) == 2 else growth[0]
+
+    def _growth(self, u: np.ndarray) -> np.ndarray:
+        """d ln f/dν of the sides."""
+        return self.c if self.p == 2 else self._kc / u
+
+    def rate(self) -> np.ndarray:
+        growth = self._growth(self.u)
+        return np.maximum(growth[0], growth[1]) if len(growth) == 2 else growth[0].copy()
+
+    def sensitivity(self, size: float) -> np.ndarray:
+        log_size = math.log(size) if size > 0 else -math.inf
+        # D is the sum of growth·f, growth is in proportion to f^{1−2/p}, and f is at most size + f₀
+        log_f = np.logaddexp(log_size, self.log_f0)
+        log_growth = np.log(self._growth(np.ones_like(self.c)))
+        if self.p > 2:
+            log_growth = log_growth + (1 - 2 / self.p) * (log_f - self.log_f0)
+        with np.errstate(over="ignore"):
+            return np.exp((log_growth + log_f - log_size).max(axis=0))
+
+    def move(self, step: np.ndarray) -> np.ndarray:
+        change = self.change(step[None])[0]
+        move_sides(self.kind, self.k, self.c, self.u, self.f, self.log_f, self.f0, self.log_f0, step)
+        if len(self.f) == 1:
+            self.psi = self.f[0].copy()
+            return change
+        difference = self.f[0] - self.f[1]
+        cancels = np.abs(difference) < _CANCELS * np.maximum(self.f[0], self.f[1])
+        self.psi = np.where(cancels, self.psi + change, difference)
+        return change
+
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        moved = self.c * steps[:, None]
+        moved[:, 1:] *= -1
+        u = self.u - moved
+        return self.start * (np.exp((1 - u) / 2) if self.p == 2 else u ** (-1 / (self.p - 2)))
+
+    def travelled(self) -> np.ndarray:
+        return np.abs(1 - self.u[0]) / self.c[0]
+
+
+class TwoLayers(TwoSided):
+    """ψ = u₁u₂ = ¼(u₁ + u₂)² − ¼(u₁ − u₂)², with (u₁ ± u₂)′ = ±(u₁ ± u₂)."""
+
+    def __init__(self, start: np.ndarray) -> None:
+        sums = np.stack([start[0] + start[1], start[0] - start[1]])
+        self.signs = np.where(sums < 0, -1.0, 1.0)
+        super().__init__(np.abs(sums), 2.0, 0.25, 2.0)
+        self.psi = start[0] * start[1]
+
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        plus, minus = np.moveaxis(self.signs * super().theta(steps), 1, 0)
+        first = 0.5 * (plus + minus)
+        psi = self.psi + self.change(steps)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            last = np.where(np.abs(plus - minus) < 0.1 * np.abs(plus), psi / first, 0.5 * (plus - minus))
+        return np.stack([first, last], axis=1)
+
+
+class _Layers(Cell):
+    """ψ = u^{L−1}q with u² = q² + κ: layers u₁ = … = u_{L−1} = u and u_L = q, q′ = u^{L−1}."""
+
+    layers: int
+
+    def __init__(self, start: np.ndarray) -> None:
+        u, self.q = start[0], start[-1].copy()
+        self.square = u * u  # u², which is not q² + κ where κ < 0 and u is small
+        self.kappa = (u - self.q) * (u + self.q)
+        self.psi = u ** (self.layers - 1) * self.q
+        self._largest = np.maximum(u, np.abs(self.q))
+        self._nu = np.zeros_like(u)
+
+    def sensitivity(self, size: float) -> np.ndarray:
+        largest = np.maximum(self._largest, size ** (1 / self.layers))
+        with np.errstate(divide="ignore"):
+            return np.where(size > 0, self.layers * largest ** (2 * self.layers - 2) / size, np.inf)
+
+    def slope(self, step: np.ndarray | None = None) -> np.ndarray:
+        square, q = (self.square, self.q) if step is None else self._moved(step)
+        return square ** (self.layers - 2) * ((self.layers - 1) * q * q + square)
+
+    def move(self, step: np.ndarray) -> np.ndarray:
+        change = self.change(step[None])[0]
+        self.square, self.q = self._moved(step)
+        self.psi = self.psi + change
+        self._nu = self._nu + step
+        return change
+
+    def theta(self, steps: np.ndarray) -> np.ndarray:
+        square, q = self._moved(steps)
+        return np.stack([np.sqrt(square)] * (self.layers - 1) + [q], axis=1)
+
+    def travelled(self) -> np.ndarray:
+        return np.abs(self._nu)
+
+    @abstractmethod
+    def _moved(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """u² and q at ν + step; not numbers beyond the curve's end."""
+
+
+class ThreeLayers(_Layers):
+    """L = 3: q′ = q² + κ, a Riccati equation: q moves by u²S/(1 − qS), S = tan(√κ δ)/√κ."""
+
+    layers = 3
+
+    def rate(self) -> np.ndarray:
+        return 2 * np.maximum(np.abs(self.q), np.sqrt(self.square))
+
+    def _tangent(self, step: np.ndarray) -> np.ndarray:
+        root = np.sqrt(np.abs(self.kappa))
+        angle = root * step
+        with np.errstate(all="ignore"):
+            circular = np.where(np.abs(angle) < math.pi / 2, np.tan(angle), np.nan)
+            return np.where(root > 0, np.where(self.kappa > 0, circular, np.tanh(angle)) / root, step)
+
+    def _shift(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """S, 1 − qS and the change of q."""
+        S = self._tangent(step)
+        left = 1 - self.q * S
+        left = np.where(left > 0, left, np.nan)
+        return S, left, self.square * S / left
+
+    def change(self, steps: np.ndarray) -> np.ndarray:
+        dq = self._shift(steps)[2]
+        return dq * (self.square + 2 * self.q**2 + 3 * self.q * dq + dq * dq)
+
+    def _moved(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        S, left, dq = self._shift(step)
+        return self.square * (1 + self.kappa * S * S) / (left * left), self.q + dq
+
+
+class FourLayers(_Layers):
+    """L = 4: x = q/u moves by κδ, and 1/u² falls by (x² − x₀²)/κ."""
+
+    layers = 4
+
+    def rate(self) -> np.ndarray:
+        u = np.sqrt(self.square)
+        return 4 * u * np.maximum(np.abs(self.q), u)
+
+    def _fall(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x, and the part that 1/u² falls by."""
+        x = self.q / np.sqrt(self.square)
+        moved = x + self.kappa * step
+        fall = self.square * step * (x + moved)
+        crossed = (self.kappa < 0) & (x * moved < 0)
+        return x, np.where((fall < 1) & ~crossed, fall, np.nan)
+
+    def change(self, steps: np.ndarray) -> np.ndarray:
+        x, fall = self._fall(steps)
+        return (self.square / (1 - fall)) ** 2 * (self.kappa * steps + x * fall * (2 - fall))
+
+    def _moved(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, fall = self._fall(step)
+        square = self.square / (1 - fall)
+        # q = xu; where x has grown from another sign, q keeps its digits as a sum would not
+        return square, (x + self.kappa * step) * np.sqrt(square)
+
+
+def make_cell(parametrization: Parametrization, start: torch.Tensor) -> Cell:
+    """The cell of a parametrization from θ(0) = ``start`` (width, n)."""
+    theta = np.ascontiguousarray(start.detach().to("cpu", torch.float64).numpy())
+    if type(parametrization) in (Power, Entropy, Nonnegative):
+        return TwoSided(theta, parametrization.p)  # type: ignore[attr-defined]
+    if type(parametrization) is Product and bool((theta[:-1] == theta[0]).all()):
+        closed = {2: TwoLayers, 3: ThreeLayers, 4: FourLayers}.get(parametrization.layers)
+        if closed is not None:
+            return closed(theta)
+    return CurveCell(parametrization, start)

@@ -1,0 +1,129 @@
+"""Plans: the run meets the accuracy, in the steps that were predicted; what cannot be had is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import dlntorch as dln
+from dlntorch.model.metrics import distance
+from dlntorch.numerics.validation import InputError
+from dlntorch.run.accuracy import plan
+from dlntorch.run.accuracy_parts import Course
+from tests import problems
+
+
+def reached(problem, made):
+    """(‖ψ − W_p‖, steps) of the planned run."""
+    run = dln.train(
+        problem, made.p, made.alpha, kappa=made.kappa, tol=made.tol, max_time=made.max_time, references=False
+    )
+    return float(distance(run.psi, dln.selected_minimizer(problem, made.p).psi)), run.summary["steps"]
+
+
+CASES = [
+    (problems.paper_random(), 1e-4, None),
+    (problems.paper_random(), 1e-9, None),
+    (problems.gaussian(8, 24, 0, 2), 4.7e-4, None),
+    (problems.line(), 1e-2, 3),
+    (problems.plane(), 1e-2, 2),
+    (dln.Problem([[1e-3, 5e-4]], [1e-9]), 1e-9, 2.5),
+]
+
+
+@pytest.mark.parametrize(("problem", "accuracy", "p"), CASES)
+def test_the_run_meets_the_accuracy_in_the_predicted_steps(problem, accuracy, p):
+    made = plan(problem, accuracy, p)
+    assert made.status == "converged"
+    assert p is None or made.p == p
+    error, steps = reached(problem, made)
+    assert error <= accuracy
+    assert steps == pytest.approx(made.steps, rel=0.3, abs=40)
+    assert made.budget["error"] <= accuracy
+    assert made.seconds > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_random_problems_meet_their_accuracy(seed):
+    rng = np.random.default_rng(seed)
+    m = int(rng.integers(3, 9))
+    problem = problems.gaussian(m, int(rng.integers(m + 2, 4 * m)), seed, None if seed % 2 else max(1, m // 3))
+    accuracy = 10 ** rng.uniform(-4, -1.5)
+    made = plan(problem, accuracy)
+    assert made.status == "converged"
+    if made.steps < 3e6:
+        assert reached(problem, made)[0] <= accuracy
+
+
+@pytest.mark.parametrize("p", [2, 3])
+def test_the_effective_initialization_along_the_flow_is_that_of_descent(p):
+    """Σ over the steps of descent itself, against the integral along the flow: equal as κ → 0."""
+    problem, alpha, kappa = problems.gaussian(4, 9, 1), 0.1, 0.01
+    selected = dln.selected_minimizer(problem, p).psi
+    course = Course(problem, p, alpha, selected, 1e-3, 0.0)
+    A, y = problem.A.numpy(), problem.y.numpy()
+    theta = np.full((2, 9), alpha)
+    total, norm = np.zeros((2, 9)), problem.spectral_norm
+    for _ in range(400_000):
+        r = y - A @ (theta[0] ** p - theta[1] ** p)
+        if np.linalg.norm(r) < 1e-8:
+            break
+        g = A.T @ r * np.array([[1.0], [-1.0]])
+        rho = p * (theta.max(axis=0) ** (p - 2) * np.abs(g[0])).max()
+        bound = p * p * norm**2 * (theta ** (2 * p - 2)).sum(axis=0).max() + (p - 1) * rho
+        x = min(1 / bound, kappa / rho) * p * theta ** (p - 2) * g
+        if p == 2:
+            total += x - np.log1p(x)
+        else:
+            total += (theta / alpha) ** (2 - p) * ((1 + x) ** (2 - p) - 1 + (p - 2) * x)
+        theta *= 1 + x
+    else:
+        raise AssertionError("descent did not end")
+    found = course.effective(kappa)
+    sides = torch.stack([found.plus, found.minus]).numpy() / alpha
+    shrunk = -np.log(sides) if p == 2 else sides ** (2 - p) - 1
+    assert shrunk == pytest.approx(total, rel=0.05, abs=2e-3 * total.max())
+
+
+def test_what_cannot_be_had_is_a_status_with_what_can():
+    problem = problems.paper_random()
+    floor = plan(problem, 1e-17)
+    assert floor.status == "below_input_precision"
+    assert floor.p is None
+    assert 1e-17 < floor.reachable < 1e-10
+    large = plan(problem, 1e-4, 3, alpha=0.3)
+    assert large.status == "failed"
+    assert large.reason.startswith("initialization: the limit at p = 3, alpha = 0.3 is ")
+    again = plan(problem, 1.01 * large.reachable, 3, alpha=0.3)
+    assert again.status == "converged"
+    assert again.alpha == 0.3
+    cliff = plan(dln.Problem([[1.0, 1.0 - 1e-12]], [1.0]), 1e-3)
+    assert cliff.status == "below_input_precision"
+    assert cliff.reason.startswith("W_p at p = 2: uniqueness is undecided")
+    slow = plan(problems.gaussian(8, 24, 0, 2), 1e-11, 3)
+    assert slow.status == "max_steps"
+    assert "finite time" in slow.reason
+    assert slow.reachable > 1e-11
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0,), "accuracy must be a finite real number > 0, got 0"),
+        ((-1e-3,), "accuracy must be a finite real number > 0, got -0.001"),
+        ((float("nan"),), "accuracy must be a finite real number > 0, got nan"),
+        (("1e-4",), "accuracy must be a finite real number > 0, got '1e-4'"),
+        ((1e-3, 1.5), "p must be a finite real number >= 2, got 1.5"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    with pytest.raises(InputError) as said:
+        plan(problems.paper_random(), *arguments)
+    assert str(said.value) == message
+
+
+def test_data_that_ask_for_nothing_are_refused():
+    with pytest.raises(InputError, match="the part of y in range"):
+        plan(dln.Problem([[1.0, 0.5]], [0.0]), 1e-3)
