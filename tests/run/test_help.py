@@ -79,7 +79,7 @@ def test_the_keys_of_a_choice_are_shown_where_it_is_named(command):
 
 @given(st.integers(20, 220))
 def test_no_line_is_longer_than_the_terminal(width):
-    for text in (train_help([], width), study_help([], width), study_help(["study=depth"], width)):
+    for text in (train_help([], width), study_help([], width), study_help(["study=conditioning"], width)):
         for line in text.splitlines():
             assert len(line) <= max(width, 50) or len(line.split()) == 1 or line.lstrip().startswith("python ")
 
