@@ -281,7 +281,7 @@ def test_a_budget_of_nothing_leaves_the_start() -> None:
         ({"alpha": [0.1, 0.2, 0.3]}, "alpha must be a finite real number"),
         ({"p": dln.Nonnegative(3), "alpha": dln.Initialization(0.1, 0.2)}, "alpha must have no theta_minus"),
         ({"p": Sinh(), "alpha": dln.Initialization(0.1)}, "alpha must be a number with Sinh"),
-        ({"p": "three"}, "p must be a real number >= 2 or a Parametrization"),
+        ({"p": "three"}, "p must be a finite real number >= 2"),
     ],
 )
 def test_bad_input(options: dict, message: str) -> None:
