@@ -283,6 +283,12 @@ class Nonnegative(Parametrization):
     def __repr__(self) -> str:
         return f"Nonnegative({self.p:g})"
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.p))
+
 
 class _NonnegativeMirror(Mirror):
     """ν = −α^{2−p} expm1(((2−p)/p) ln(ψ/α^p)) / (p(p−2)), or ¼ ln(ψ/α²) at p = 2: one formula, in x = ln(ψ/ψ(0))."""

@@ -103,6 +103,12 @@ class Product(Parametrization):
     def __repr__(self) -> str:
         return f"Product({self.layers})"
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.layers))
+
 
 class _ProductMirror(Mirror):
     """q = u_L = s sinh w, u = s cosh w with s² = u² − u_L², which the flow keeps.
