@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dlntorch.problem import Problem as Problem
     from dlntorch.problem import load_problem as load_problem
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
+    from dlntorch.reference.ill_posedness import ill_posedness as ill_posedness
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
     from dlntorch.reference.saddles import saddle_path as saddle_path
@@ -64,6 +65,7 @@ _HOME = {
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "effective_initialization": "dlntorch.bounds.effective",
     "flow_limit": "dlntorch.limit.flow_limit",
+    "ill_posedness": "dlntorch.reference.ill_posedness",
     "integrate_flow": "dlntorch.flow.integrate",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
     "load_ensemble": "dlntorch.run",
@@ -100,6 +102,7 @@ __all__ = [
     "basis_pursuit",
     "effective_initialization",
     "flow_limit",
+    "ill_posedness",
     "integrate_flow",
     "l1_minimizer",
     "load_ensemble",

@@ -18,57 +18,53 @@ DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
 MADE = DOCS / "generated"
 
-#: The pages of the API: title, what stands at its head, and its names; every name of ``dlntorch.__all__`` is on one.
+#: The pages of the API: title, what stands at its head, and the rooms whose public names are on it.
 API: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "problems": ("Problems", "The data (A, y), from arrays, operators and files.", ("Problem", "load_problem")),
-    "networks": (
-        "Networks and starts",
-        "What is trained, and where it starts.",
-        (
-            "Parametrization",
-            "Power",
-            "Product",
-            "Nonnegative",
-            "Initialization",
-            "DiagonalLinearNetwork",
-            "DiagonalLinear",
-        ),
-    ),
+    "problems": ("Problems", "The data (A, y), from arrays, operators and files.", ("problem",)),
+    "networks": ("Networks and starts", "What is trained, and where it starts.", ("model",)),
     "references": (
         "References",
-        "Where a network should end: minimisers, the rate, and the saddles on the way.",
-        ("l1_minimizer", "selected_minimizer", "basis_pursuit", "predict_rate", "saddle_path"),
+        "Where a network should end: minimisers, the rate, the saddles on the way, and how many digits the data need.",
+        ("reference",),
     ),
     "flow": (
         "The flow and its limit",
         "The gradient flow at given times and at infinity, and what a path and its end are called.",
-        ("flow_limit", "integrate_flow", "Trajectory", "Status"),
+        ("flow", "limit", "numerics.trajectory"),
     ),
     "bounds": (
         "What is proved about a run",
         "Where a run really started, whether its support is right, and which steps cannot select wrongly.",
-        ("effective_initialization", "support_certified", "step_size_threshold"),
+        ("bounds",),
     ),
-    "steps": ("Steps", "How long a step is, and which way it goes.", ("StepSize", "Update", "RelativeSGD")),
-    "runs": (
-        "Runs",
-        "Train, plan, and read run folders.",
-        ("train", "train_ensemble", "plan", "RunResult", "EnsembleResult", "load_run", "load_ensemble", "InputError"),
-    ),
+    "steps": ("Steps", "How long a step is, and which way it goes.", ("optim",)),
+    "runs": ("Runs", "Train, plan, and read run folders.", ("run", "numerics.validation")),
 }
+
+
+def _names(rooms: tuple[str, ...]) -> list[str]:
+    """The public names whose homes are in these rooms."""
+    import dlntorch
+
+    homes = tuple(f"dlntorch.{room}" for room in rooms)
+    return [
+        name
+        for name in dlntorch.__all__
+        if f"{dlntorch._HOME.get(name, '')}.".startswith(tuple(f"{h}." for h in homes))
+    ]
 
 
 def api_pages() -> Iterator[tuple[str, str]]:
     import dlntorch
 
-    listed = {name for _, _, names in API.values() for name in names}
+    listed = {name for _, _, rooms in API.values() for name in _names(rooms)}
     missing = set(dlntorch.__all__) - {"__version__"} - listed
     if missing:
         raise RuntimeError(f"these public names are on no page of the API: {', '.join(sorted(missing))}")
     rows = []
-    for page, (title, about, names) in API.items():
+    for page, (title, about, rooms) in API.items():
         parts = [f"# {title}", about]
-        for name in names:
+        for name in _names(rooms):
             found = getattr(dlntorch, name)
             parts.append(f"## `{name}`\n\n" + _documented(f"dlntorch.{name}", found))
             rows.append(f"| [`{name}`]({page}.md#{name.lower()}) | {_first_line(found)} |")
