@@ -34,6 +34,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings name the types that matter
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 
 html_theme = "furo"
 html_title = f"dlntorch {version}"

@@ -43,15 +43,12 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def _names(rooms: tuple[str, ...]) -> list[str]:
-    """The public names whose homes are in these rooms."""
+    """The public names whose homes are in these rooms: functions, then classes."""
     import dlntorch
 
-    homes = tuple(f"dlntorch.{room}" for room in rooms)
-    return [
-        name
-        for name in dlntorch.__all__
-        if f"{dlntorch._HOME.get(name, '')}.".startswith(tuple(f"{h}." for h in homes))
-    ]
+    homes = tuple(f"dlntorch.{room}." for room in rooms)
+    found = [name for name in dlntorch.__all__ if f"{dlntorch._HOME.get(name, '')}.".startswith(homes)]
+    return sorted(found, key=lambda name: inspect.isclass(getattr(dlntorch, name)))
 
 
 def api_pages() -> Iterator[tuple[str, str]]:
@@ -93,6 +90,8 @@ def api_pages() -> Iterator[tuple[str, str]]:
 def _documented(path: str, found: Any) -> str:
     if inspect.isclass(found):
         options = "\n   :members:\n" + ("   :undoc-members:\n" if path == "dlntorch.Status" else "")
+        if issubclass(found, Exception):
+            options += "   :show-inheritance:\n"
         if path.startswith("dlntorch.estimators."):  # scikit-learn's own, whose texts refer to its site
             options += "   :exclude-members: set_fit_request, set_predict_request, set_score_request\n"
         if path == "dlntorch.RelativeSGD":
@@ -191,11 +190,11 @@ def studies_page() -> str:
         alone = "" if name in studies_of_all() else " It is not part of `study=all`."
         picture = ROOT / "notebooks" / "figures" / f"{name}.png"
         shown = [f"![{html.escape(study.summary)}](../../notebooks/figures/{name}.png)"] if picture.is_file() else []
-        settings = ", ".join(f"`{key.name}`" for key in keys[name].keys)
+        settings = f"<details><summary>Keys</summary>\n\n{_table(keys[name].keys)}\n\n</details>"
         about = [_prose(paragraph) for paragraph in study.about]
         command = f"```sh\npython -m dlntorch study={name}\n```"
         parts.append(f"## {name}\n\n**{_prose(study.summary)}.**{alone}")
-        parts += [*shown, *about, command, f"Keys: {settings}."]
+        parts += [*shown, *about, command, settings]
     return "\n\n".join(parts)
 
 

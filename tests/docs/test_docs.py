@@ -216,6 +216,13 @@ def test_every_key_of_a_summary_is_explained():
     assert flat(plain) | flat(certified) | of_folders == set(explained)
 
 
+def test_what_the_package_cites_is_in_the_bibliography():
+    sources = "".join(file.read_text() for file in (ROOT / "dlntorch").rglob("*.py"))
+    cited = set(re.findall(r"arXiv:? (\d{4}\.\d{5})", sources))
+    assert cited
+    assert cited <= set(re.findall(r"\d{4}\.\d{5}", (DOCS / "bibliography.md").read_text()))
+
+
 def test_the_statuses_are_those_of_the_code():
     table = rows_of("run/index.md", "## Statuses")
     assert set(table) == {str(status) for status in dln.Status}
