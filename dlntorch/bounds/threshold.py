@@ -25,7 +25,7 @@ condition dμ <= 1 − ϱ, ϱ = min max_{i∉S}|A_iᵀλ| over A_Sᵀλ = σ.
 2|x|/L = h|g|. θ₋: x → −x. ∎
 
 **Lemma 3 (energy).** After any K steps, (1 − c/2p) Σ h(m/b)‖r_B‖² <= Σ_{i∈S}|W_i|w_{σ_i,i} + e <= (1 + δ)‖W‖₁ + e.
-*Proof.* By ⟨θ, −∇L_B⟩ = p⟨ψ, g⟩, ‖θ‖² changes in a step by 2pη⟨ψ, g⟩ + η²‖∇L_B‖². With (m/b)‖r_B‖² = yᵀ(m/b)I_Br_B −
+*Proof.* By ⟨θ, −∇L_B⟩ = p⟨ψ, g⟩, ‖θ‖² changes in a step by 2pη⟨ψ, g⟩ + η²‖∇L_B‖². With (m/b)‖r_B‖² = yᵀ(m/b)I_B r_B −
 ⟨ψ, g⟩,
 
     Σ η(m/b)‖r_B‖² = yᵀs − (‖θ_K‖² − 2nα² − Σ η²‖∇L_B‖²)/(2p),     exactly,
@@ -50,7 +50,7 @@ and where the run ends (Aψ = y) is the limit of a flow whose weighted norm W mi
 O(α^{2(1−ϱ')}), ϱ' < 1).
 *Proof.* Fix i in S. Steps with ‖r‖ > φ‖y‖ add, by Lemma 2, at most Qκah‖r‖ <= Q(κa/(φ‖y‖)) h‖r‖². In the others ‖Aψ‖ >=
 (1 − φ)‖y‖, so max θ >= θ_L; by η <= c/Λ, |x_i| <= (c/(p‖A‖²))θ_i^{p−2}(max θ)^{2−2p}|g_i|. Where θ_i <= θ̄ they add at
-most Q times the second entry of X times h‖r‖²; where θ_i > θ̄, by Δw = (p−2)Qα^{p−2}ηθ_i^{−p}(ηD_ig_i²) at most, and
+most Q times the second entry of X times h‖r‖²; where θ_i > θ̄, by Δw = (p−2)Qα^{p−2}ηθ_i^{−p}(ηD_i g_i²) at most, and
 Lemma 4 sums that to QZ. With Lemma 3: δ <= Q(X((1 + δ)‖W‖₁ + e)/(1 − c/2p) + Z), the right-hand side with a slope < 1
 in δ: so δ <= δ*. ∎
 

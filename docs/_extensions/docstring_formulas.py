@@ -17,10 +17,10 @@ from sphinx.application import Sphinx
 _LITERAL = re.compile(r"``.+?``|:\w+(?::\w+)*:`[^`]+`")
 _LETTER = r"[^\W\d_][̀-ͯ]?"  # with the hat or the bar that combines with it
 _LOWERED = re.compile(
-    rf"(?<![A-Za-z0-9_])({_LETTER}|[)\]‖|₊₋±]|min|max)_(\{{[^{{}}]*\}}|(?:low|ref|min|max|eff|[A-Za-zα-ω\d∞])(?![A-Za-z\d_]))"
+    rf"(?<![a-z0-9_])({_LETTER}|[)\]‖|₊₋±]|min|max)_(\{{[^{{}}]*\}}|(?:low|ref|min|max|eff|[A-Za-zα-ω\d∞])(?![A-Za-z\d_]))"
 )
 _AFTER_BAR = re.compile(r"([‖)])_(\{[^{}]*\}|[A-Za-z\d∞])(?![A-Za-z\d_])")
-_RAISED = re.compile(r"(?<=[^\s])\^(\{[^{}]*\}|[⁻−-]?[\w+*](?![A-Za-z0-9_]))")
+_RAISED = re.compile(r"(?:(?<=\S)|(?<=\\ ))\^(\{[^{}]*\}|[⁻−-]?[\w+*](?![A-Za-z0-9_]))")
 _NUMBER = re.compile(r"^(\s*)(\d+)\.(?= )")
 
 
@@ -50,6 +50,25 @@ def typeset(line: str) -> str:
         parts += [_typeset(line[end : literal.start()]), literal.group()]
         end = literal.end()
     return "".join([*parts, _typeset(line[end:])])
+
+
+def typeset_markdown(text: str) -> str:
+    """Plain words with formulas for Markdown, whose own marks are escaped."""
+    for pattern, mark in (
+        (_LOWERED, "sub"),
+        (_AFTER_BAR, "sub"),
+        (_RAISED, "sup"),
+        (re.compile(r"\^(\([^()]*\))"), "sup"),
+    ):
+
+        def replaced(match: re.Match[str], mark: str = mark) -> str:
+            *before, inner = match.groups()
+            return f"{''.join(before)}\x01{mark}\x02{inner.strip('{}()')}\x01/{mark}\x02"
+
+        text = pattern.sub(replaced, text)
+    for own in "\\*_<>|[]`$":
+        text = text.replace(own, f"\\{own}")
+    return text.replace("\x01", "<").replace("\x02", ">")
 
 
 def _is_code(lines: list[str], at: int) -> bool:

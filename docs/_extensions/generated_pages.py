@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from docstring_formulas import typeset_markdown
 from sphinx.application import Sphinx
 
 from dlntorch.run.explained_keys import Choice, Key, chosen_by_default, explain_file, explain_group, root_keys
@@ -116,11 +117,8 @@ def _first_line(found: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """Plain text for a cell of a table."""
-    text = " ".join(text.split())
-    for mark in "\\|*_[]<>$":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    """Words for a cell of a table."""
+    return typeset_markdown(" ".join(text.split()))
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
@@ -154,14 +152,7 @@ def keys_page() -> str:
 def _choice(group: str, choice: Choice, single: bool) -> str:
     head = [] if single else [f"#### `{group}={choice.name}`"]
     keys = [_table(choice.keys)] if choice.keys else []
-    return "\n\n".join([*head, _prose(choice.about), *keys])
-
-
-def _prose(text: str) -> str:
-    """A comment's words for Markdown."""
-    for mark in "*_<>|":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    return "\n\n".join([*head, typeset_markdown(choice.about), *keys])
 
 
 def _table(keys: tuple[Key, ...]) -> str:
@@ -191,9 +182,9 @@ def studies_page() -> str:
         picture = ROOT / "notebooks" / "figures" / f"{name}.png"
         shown = [f"![{html.escape(study.summary)}](../../notebooks/figures/{name}.png)"] if picture.is_file() else []
         settings = f"<details><summary>Keys</summary>\n\n{_table(keys[name].keys)}\n\n</details>"
-        about = [_prose(paragraph) for paragraph in study.about]
+        about = [typeset_markdown(paragraph) for paragraph in study.about]
         command = f"```sh\npython -m dlntorch study={name}\n```"
-        parts.append(f"## {name}\n\n**{_prose(study.summary)}.**{alone}")
+        parts.append(f"## {name}\n\n**{typeset_markdown(study.summary)}.**{alone}")
         parts += [*shown, *about, command, settings]
     return "\n\n".join(parts)
 

@@ -1,4 +1,7 @@
-"""The site is whole: every link within it leads somewhere, and nothing is loaded from elsewhere; else the build fails."""
+"""The site is whole: every link within it leads somewhere, and nothing is loaded from elsewhere; else the build fails.
+
+What scrolls sideways can be reached with the keyboard.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,15 @@ def _check(app: Sphinx, exception: Exception | None) -> None:
             raise ExtensionError("\n".join(wrong))
 
 
+def _reach(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Let the keyboard reach code and tables, which scroll where they are wider than the window."""
+    body = context.get("body")
+    if body:
+        body = body.replace("<pre>", '<pre tabindex="0">')
+        context["body"] = body.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("build-finished", _check)
+    app.connect("html-page-context", _reach, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

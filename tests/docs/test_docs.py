@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 import dlntorch as dln
 from dlntorch.problem import make_problem
+from dlntorch.run import run_experiment
 from dlntorch.run.configuration import (
     check_keys,
     choose_own_nouns,
@@ -207,13 +208,17 @@ def flat(summary: dict) -> set[str]:
     return found - reasons
 
 
-def test_every_key_of_a_summary_is_explained():
-    line = make_problem("line")
-    certified = dln.train(line, 3, 0.1, "certified", epsilon=0.5).summary
-    plain = dln.train(make_problem("random"), 2, 0.1, max_steps=100).summary
-    explained = rows_of("run/folder.md", "## `summary.json`").keys()
-    of_folders = {"logging_seconds"}
-    assert flat(plain) | flat(certified) | of_folders == set(explained)
+def test_every_key_of_a_summary_and_every_file_of_a_folder_is_explained(tmp_path):
+    certified = dln.train(make_problem("line"), 3, 0.1, "certified", epsilon=0.5).summary
+    words = ["problem=random", "p=2", "alpha=0.1", "max_steps=100", "logger=none", "trainer.progress=false"]
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        config = OmegaConf.to_container(compose("train", words), resolve=True)
+    run = run_experiment(config, tmp_path / "run")
+    assert flat(run.summary) | flat(certified) == set(rows_of("run/folder.md", "## `summary.json`"))
+    told = rows_of("run/folder.md", "# The run folder")
+    written = {str(file.relative_to(tmp_path / "run")) for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    drawn = {"figures/*.png", "report.html", "wandb/"}  # by the command, and by the logger
+    assert written - {"trajectory.parquet"} == set(told) - drawn
 
 
 def test_what_the_package_cites_is_in_the_bibliography():
