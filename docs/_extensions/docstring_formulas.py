@@ -15,12 +15,13 @@ from sphinx.application import Sphinx
 
 #: Literal text and roles, which are left alone.
 _LITERAL = re.compile(r"``.+?``|:\w+(?::\w+)*:`[^`]+`")
-_LETTER = r"[^\W\d_][̀-ͯ]?"  # with the hat or the bar that combines with it
+_LETTER = r"(?:(?<![a-z0-9_])[A-Za-z]|[^\W\d_A-Za-z])[̀-ͯ]?"  # with the hat or the bar that combines with it
 _LOWERED = re.compile(
-    rf"(?<![a-z0-9_])({_LETTER}|[)\]‖|₊₋±]|min|max)_(\{{[^{{}}]*\}}|(?:low|ref|min|max|eff|[A-Za-zα-ω\d∞])(?![A-Za-z\d_]))"
+    rf"({_LETTER}|[)\]‖|₊₋±]|(?<![A-Za-z0-9_])(?:min|max))"
+    r"_(\{[^{}]*\}|(?:low|ref|min|max|eff|[A-Za-zα-ω\d∞])(?![A-Za-z\d_]))"
 )
 _AFTER_BAR = re.compile(r"([‖)])_(\{[^{}]*\}|[A-Za-z\d∞])(?![A-Za-z\d_])")
-_RAISED = re.compile(r"(?:(?<=\S)|(?<=\\ ))\^(\{[^{}]*\}|[⁻−-]?[\w+*](?![A-Za-z0-9_]))")
+_RAISED = re.compile(r"(?:(?<=\S)|(?<=\\ ))\^(\{[^{}]*\}|[⁻−-]?[\w+*∞](?![A-Za-z0-9_]))")
 _NUMBER = re.compile(r"^(\s*)(\d+)\.(?= )")
 
 

@@ -47,7 +47,20 @@ def blocks(text: str, language: str) -> list[str]:
 # -- the code ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [file for file in PAGES if blocks(TEXTS[file], "python")], ids=name)
+#: Pages whose code takes seconds.
+LONG = (
+    "docs/extend/engine",
+    "docs/extend/operator",
+    "docs/extend/parametrization",
+    "docs/tutorials/new_parametrization",
+)
+WITH_CODE = [file for file in PAGES if blocks(TEXTS[file], "python")]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(file, marks=pytest.mark.slow if name(file) in LONG else (), id=name(file)) for file in WITH_CODE],
+)
 @pytest.mark.filterwarnings("ignore:The `srun` command is available")
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")  # Lightning's own use of torch
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
