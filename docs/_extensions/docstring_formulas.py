@@ -13,8 +13,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-#: Literal text and roles, which are left alone.
-_LITERAL = re.compile(r"``.+?``|:\w+(?::\w+)*:`[^`]+`")
+#: Literal text, roles and strong words, which reStructuredText does not look into.
+_LITERAL = re.compile(r"``.+?``|:\w+(?::\w+)*:`[^`]+`|\*\*.+?\*\*")
 _LETTER = r"(?:(?<![a-z0-9_])[A-Za-z]|[^\W\d_A-Za-z])[̀-ͯ]?"  # with the hat or the bar that combines with it
 _LOWERED = re.compile(
     rf"({_LETTER}|[)\]‖|₊₋±]|(?<![A-Za-z0-9_])(?:min|max))"
@@ -48,23 +48,37 @@ def typeset(line: str) -> str:
     """A line of a docstring, with its literals as they are."""
     parts, end = [], 0
     for literal in _LITERAL.finditer(line):
-        parts += [_typeset(line[end : literal.start()]), literal.group()]
+        kept = literal.group()
+        parts += [_typeset(line[end : literal.start()]), kept.replace("^p", "ᵖ") if kept.startswith("**") else kept]
         end = literal.end()
     return "".join([*parts, _typeset(line[end:])])
 
 
-def typeset_markdown(text: str) -> str:
-    """Plain words with formulas for Markdown, whose own marks are escaped."""
-    for pattern, mark in (
-        (_LOWERED, "sub"),
-        (_AFTER_BAR, "sub"),
-        (_RAISED, "sup"),
-        (re.compile(r"\^(\([^()]*\))"), "sup"),
-    ):
+#: What plain words mark as code or as strong, in a docstring's way or in Markdown's.
+_MARKED = re.compile(r"``(?P<code>.+?)``|:\w+(?::\w+)*:`~?(?P<name>[^`]+)`|`(?P<plain>[^`]+)`|\*\*(?P<strong>.+?)\*\*")
+_IN_BRACKETS = re.compile(r"\^(\((?:[^()]|\([^()]*\))*\))")
 
-        def replaced(match: re.Match[str], mark: str = mark) -> str:
+
+def typeset_markdown(text: str) -> str:
+    """Plain words with formulas for Markdown: other marks of its own are escaped."""
+    parts, end = [], 0
+    for mark in _MARKED.finditer(text):
+        parts.append(_markdown(text[end : mark.start()]))
+        if mark["strong"]:
+            parts.append(f"**{_markdown(mark['strong'])}**")
+        else:
+            parts.append(f"`{mark['code'] or mark['plain'] or mark['name'].split('.')[-1]}`")
+        end = mark.end()
+    return "".join([*parts, _markdown(text[end:])])
+
+
+def _markdown(text: str) -> str:
+    for pattern, tag in ((_LOWERED, "sub"), (_AFTER_BAR, "sub"), (_RAISED, "sup"), (_IN_BRACKETS, "sup")):
+
+        def replaced(match: re.Match[str], tag: str = tag) -> str:
             *before, inner = match.groups()
-            return f"{''.join(before)}\x01{mark}\x02{inner.strip('{}()')}\x01/{mark}\x02"
+            inner = inner[1:-1] if inner[0] in "{(" else inner
+            return f"{''.join(before)}\x01{tag}\x02{inner}\x01/{tag}\x02"
 
         text = pattern.sub(replaced, text)
     for own in "\\*_<>|[]`$":
