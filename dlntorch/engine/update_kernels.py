@@ -65,7 +65,8 @@ def update_numbers(update: Update, seed: int, y: np.ndarray, n: int) -> UpdateNu
     if kind is None:
         return None
     memory, current = np.zeros((2, 2, 2, n), y.dtype), np.zeros(1, np.int64)
-    return UpdateNumbers(kind, float(update.sigma), int(seed), *map(float, numbers), memory, current, y.copy())
+    first, second, epsilon = map(float, numbers)
+    return UpdateNumbers(kind, float(update.sigma), int(seed), first, second, epsilon, memory, current, y.copy())
 
 
 def state_tensors(update: Update, numbers: UpdateNumbers) -> dict[str, Tensor]:

@@ -22,7 +22,9 @@ def _theta(run) -> np.ndarray:
     return run.theta.numpy()
 
 
-def _train(p: float | dln.Parametrization, alpha: float, schedule: str = "relative", **options) -> Callable[[], np.ndarray]:
+def _train(
+    p: float | dln.Parametrization, alpha: float, schedule: str = "relative", **options
+) -> Callable[[], np.ndarray]:
     problem = line() if options.pop("on_line", False) else gaussian(5, 12, seed=3)
     options = {"references": False, "max_steps": 3_000, **options}
     return lambda: _theta(dln.train(problem, p, alpha, schedule, **options))
