@@ -97,7 +97,7 @@ def loop(name, options, p=3.0, batch=None, steps=STEPS, seed=5, alpha=0.3):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 @pytest.mark.parametrize("batch", [None, 2])
-@pytest.mark.parametrize("p", [2, 3, 2.7])
+@pytest.mark.parametrize("p", [2, 2.7, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_engine_takes_the_textbook_steps(engine, name, options, batch, p):
     if not runs(engine, name):
         with pytest.raises(dln.InputError, match="engine must be .* with the optimizer"):
