@@ -15,7 +15,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.optim.update import SGD, TorchUpdate, Update
 
-__all__ = ["Budget", "Data", "Descended", "Layered", "LayerPoint", "Rule", "constant_rule", "descend", "relative_rule"]
+__all__ = ["Budget", "Data", "Descended", "LayerPoint", "Layered", "Rule", "constant_rule", "descend", "relative_rule"]
 
 #: Records are this factor of steps apart.
 SPACING = 1.15
@@ -177,7 +177,9 @@ def descend(
 class _Run:
     """The state of a descent."""
 
-    def __init__(self, network: Any, layers: list[Tensor], data: Data, budget: Budget, describe: Any, keep: bool) -> None:
+    def __init__(
+        self, network: Any, layers: list[Tensor], data: Data, budget: Budget, describe: Any, keep: bool
+    ) -> None:
         self.network, self.layers, self.data, self.budget = network, layers, data, budget
         self.describe, self.keep = describe, keep
         B = layers[0].shape[0]

@@ -65,7 +65,9 @@ def find(standard: Standard, norm: Norm, cone: str = "") -> Found:
         zero = np.zeros(rows.shape)
         status = Status.FAILED if reasons else Status.CONVERGED
         lam = standard.dual(np.zeros(y.size))
-        return Found(zero, lam, 0.0, 0.0, 0.0, None if reasons else True, "; ".join(reasons), status, "; ".join(reasons), 0)
+        return Found(
+            zero, lam, 0.0, 0.0, 0.0, None if reasons else True, "; ".join(reasons), status, "; ".join(reasons), 0
+        )
     pair = solve(rows, y, norm)
     solved = pair.gap <= ACCEPTED_GAP
     if not solved:

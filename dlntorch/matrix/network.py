@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from dlntorch.matrix.factorization import KINDS, make_kind
-from dlntorch.numerics.validation import InputError, check_choice, check_count, check_device, check_dtype, check_unmasked
+from dlntorch.numerics.validation import (
+    InputError,
+    check_choice,
+    check_count,
+    check_device,
+    check_dtype,
+    check_unmasked,
+)
 
 __all__ = ["STARTS", "MatrixFactorization"]
 
@@ -124,7 +132,7 @@ class MatrixFactorization(nn.Module):
         layers = [layer.detach() for layer in self.layers]
         if self.kind.name != "product":
             return torch.zeros(self.batch, dtype=layers[0].dtype)
-        pairs = zip(layers[:-1], layers[1:], strict=True)
+        pairs = itertools.pairwise(layers)
         return torch.stack([torch.linalg.matrix_norm(a @ a.mT - b.mT @ b) for a, b in pairs]).amax(0)
 
     def extra_repr(self) -> str:
@@ -159,10 +167,14 @@ def _alphas(alpha: Any) -> Tensor:
 def _given(start: Any, shapes: list[tuple[int, int]], batch: tuple[int, ...]) -> list[Tensor]:
     """The layers that a user passes."""
     if not isinstance(start, Sequence) or len(start) != len(shapes):
-        raise InputError(f"start must be one of {', '.join(STARTS)}, or {len(shapes)} layers, got {type(start).__name__}")
+        raise InputError(
+            f"start must be one of {', '.join(STARTS)}, or {len(shapes)} layers, got {type(start).__name__}"
+        )
     found = []
     for number, (value, shape) in enumerate(zip(start, shapes, strict=True)):
-        layer = torch.as_tensor(np.array(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64))
+        layer = torch.as_tensor(
+            np.array(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+        )
         if tuple(layer.shape) not in (shape, (*batch, *shape)):
             raise InputError(f"start[{number}] must have shape {(*batch, *shape)}, got {tuple(layer.shape)}")
         if not bool(torch.isfinite(layer).all()):

@@ -249,4 +249,3 @@ class _Groups(Shrunk):
         starts = np.searchsorted(self.groups[order], np.arange(self.count))
         onto = np.add.reduceat(products[:, order], starts, axis=1)
         return self.keep * H + (self.along * onto)[:, self.groups] * self.unit
-

@@ -75,8 +75,8 @@ def nuclear_minimizer(problem: MatrixProblem, psd: bool = False) -> NuclearMinim
     Example:
         >>> problem = MatrixProblem.completion([[True, True], [True, False]], [1.0, 2.0, 3.0])
         >>> found = nuclear_minimizer(problem)
-        >>> round(float(found.X[1, 1]), 6), found.rank, found.unique
-        (6.0, 1, True)
+        >>> round(found.value, 6), round(float(found.X[1, 1]), 6), found.rank, found.unique
+        (5.0, 1.0, 2, True)
     """
     check_matrix_problem(problem)
     check_flag("psd", psd)

@@ -304,7 +304,9 @@ def _places(where: Any, shape: Any) -> tuple[tuple[int, int], Tensor]:
             raise InputError("shape must be given where the places are indices, got None")
         size = _shape_of(shape)
         if array.size and (array.min() < 0 or bool((array >= np.array(size)).any())):
-            raise InputError(f"where must lie within the shape {size}, got the indices {array[_first_outside(array, size)]}")
+            raise InputError(
+                f"where must lie within the shape {size}, got the indices {array[_first_outside(array, size)]}"
+            )
         places = np.ravel_multi_index((array[:, 0], array[:, 1]), size)
         if np.unique(places).size != places.size:
             raise InputError(f"where must name each place once, got {places.size - np.unique(places).size} repeated")

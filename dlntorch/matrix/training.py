@@ -227,7 +227,7 @@ def check_budget(tol: Any, max_steps: Any, max_time: Any, max_wall_seconds: Any)
 def make_rule(schedule: Any, kappa: Any, c: Any, eta: Any) -> Rule:
     """The step rule that the arguments of :func:`train_matrix` mean."""
     if isinstance(schedule, StepSize) or (callable(schedule) and not isinstance(schedule, str)):
-        own: Callable[[Any], Any] = schedule.eta if isinstance(schedule, StepSize) else schedule
+        own: Any = schedule.eta if isinstance(schedule, StepSize) else schedule
         return lambda point, network, sizes, operator: torch.as_tensor(own(point), dtype=point.time.dtype).expand(
             point.time.shape
         )
@@ -238,6 +238,4 @@ def make_rule(schedule: Any, kappa: Any, c: Any, eta: Any) -> Rule:
         return constant_rule(check_number("eta", eta, above=0))
     if eta is not None:
         raise InputError(f"eta must be left out with schedule=relative, got {eta!r}")
-    return relative_rule(
-        check_number("kappa", kappa, above=0, at_most=0.3), check_number("c", c, above=0, at_most=1)
-    )
+    return relative_rule(check_number("kappa", kappa, above=0, at_most=0.3), check_number("c", c, above=0, at_most=1))
