@@ -1,6 +1,6 @@
 """Other norms: matrices (nuclear norm) and groups (Σ‖ψ_g‖₂), their networks, their minimisers and their flows."""
 
-from dlntorch.matrix.flow import MatrixLimit, integrate_matrix_flow, matrix_limit
+from dlntorch.matrix.flow import MatrixLimit, group_limit, integrate_matrix_flow, matrix_limit
 from dlntorch.matrix.groups import GroupMinimizer, GroupNetwork, group_minimizer, train_groups
 from dlntorch.matrix.network import MatrixFactorization
 from dlntorch.matrix.nuclear import NuclearMinimizer, nuclear_minimizer
@@ -17,6 +17,7 @@ __all__ = [
     "MatrixTrajectory",
     "NuclearMinimizer",
     "effective_rank",
+    "group_limit",
     "group_minimizer",
     "integrate_matrix_flow",
     "matrix_limit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,16 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from dlntorch.matrix.groups import GroupNetwork, network_parts
 from dlntorch.matrix.network import MatrixFactorization
 from dlntorch.matrix.problem import MatrixProblem
 from dlntorch.matrix.training import KEEP_ENTRIES, MatrixTrajectory, check_network, effective_rank
 from dlntorch.numerics.threads import numeric_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_choice, check_count, check_number, check_times
+from dlntorch.problem import Problem
 
-__all__ = ["MatrixLimit", "integrate_matrix_flow", "matrix_limit"]
+__all__ = ["MatrixLimit", "group_limit", "integrate_matrix_flow", "matrix_limit"]
 
 #: torchdiffeq's explicit methods, and scipy's implicit ones through torchdiffeq.
 EXPLICIT, IMPLICIT = ("dopri8", "dopri5"), ("LSODA", "BDF", "Radau")
@@ -58,11 +61,11 @@ class MatrixLimit:
 class _Flow:
     """The right-hand side on one vector of all layers."""
 
-    def __init__(self, problem: MatrixProblem, network: MatrixFactorization, budget: int) -> None:
-        self.problem, self.kind, self.budget = problem, network.kind, budget
-        self.start = torch.cat([u.detach().reshape(-1) for u in network.layers])
-        self.shapes = [tuple(u.shape) for u in network.layers]
-        self.sizes = [u.numel() for u in network.layers]
+    def __init__(self, data: Any, kind: Any, layers: Sequence[Tensor], budget: int) -> None:
+        self.data, self.kind, self.budget = data, kind, budget
+        self.start = torch.cat([u.detach().reshape(-1) for u in layers])
+        self.shapes = [tuple(u.shape) for u in layers]
+        self.sizes = [u.numel() for u in layers]
         self.evaluations = 0
 
     def layers(self, theta: Tensor) -> list[Tensor]:
@@ -77,7 +80,7 @@ class _Flow:
         if self.evaluations > self.budget:
             raise _Spent
         layers = self.layers(theta)
-        G = self.problem.adjoint(self.problem.residual(self.kind.value(layers)))
+        G = self.data.adjoint(self.data.residual(self.kind.value(layers)))
         return torch.cat([g.reshape(-1) for g in self.kind.gradient(layers, G)])
 
     def solve(self, theta: Tensor, times: np.ndarray, method: str, rtol: float, atol: float) -> Tensor:
@@ -193,6 +196,37 @@ def matrix_limit(
         InputError: naming the argument.
     """
     flow = _checked(problem, network, method, max_evaluations)
+    return _limit(flow, tol, max_time, rtol, method)
+
+
+def group_limit(
+    problem: Problem,
+    network: GroupNetwork,
+    *,
+    tol: float = 1e-10,
+    max_time: float = 1e12,
+    rtol: float = 1e-10,
+    method: str = "LSODA",
+    max_evaluations: int = 2_000_000,
+) -> MatrixLimit:
+    """ψ(∞) of a group network, as :func:`matrix_limit` finds X(∞); ``X`` of the result is ψ, the layers are u and v.
+
+    Args:
+        problem: (A, y).
+        network: One network; it is left as it is.
+        tol, max_time, rtol, method, max_evaluations: As there.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    data, kind, layers = network_parts(problem, network)
+    if network.batch:
+        raise InputError(f"network must be one network for the flow, got a batch of {network.batch[0]}")
+    flow = _within_method(_Flow(data, kind, layers, check_count("max_evaluations", max_evaluations)), method)
+    return _limit(flow, tol, max_time, rtol, method)
+
+
+def _limit(flow: _Flow, tol: Any, max_time: Any, rtol: Any, method: str) -> MatrixLimit:
     tol = check_number("tol", tol, above=0, below=1)
     longest = check_number("max_time", max_time, above=0)
     rtol = check_number("rtol", rtol, at_least=1e-14, below=1)
@@ -200,25 +234,26 @@ def matrix_limit(
     theta, now, step = flow.start, 0.0, _natural_time(flow)
     X, change, residual = flow.X(theta), math.inf, math.inf
     status, reason = Status.MAX_TIME, ""
+    scale = float(torch.linalg.vector_norm(flow.data.y)) or 1.0
     with torch.no_grad(), numeric_threads(1):
         while now < longest:
             later = min(max(2 * now, step), longest)
             try:
                 theta = flow.solve(theta, np.array([now, later]), method, rtol, atol)[-1]
             except _Spent:
-                status, reason = Status.MAX_STEPS, f"{max_evaluations} evaluations ended after t = {now:.6g}"
+                status, reason = Status.MAX_STEPS, f"{flow.budget} evaluations ended after t = {now:.6g}"
                 break
             except (AssertionError, RuntimeError) as error:
                 status, reason = Status.FAILED, f"{method} gave up after t = {now:.6g}: {' '.join(str(error).split())}"
                 break
             before, X, now = X, flow.X(theta), later
-            size = float(torch.linalg.matrix_norm(X)) or 1.0
-            change = float(torch.linalg.matrix_norm(X - before)) / size
-            residual = float(problem.relative_residual(X))
+            size = float(torch.linalg.vector_norm(X)) or 1.0
+            change = float(torch.linalg.vector_norm(X - before)) / size
+            residual = float(torch.linalg.vector_norm(flow.data.residual(X))) / scale
             if residual <= tol and change <= tol:
                 status = Status.CONVERGED
                 break
-    residual = float(problem.relative_residual(X))
+        residual = float(torch.linalg.vector_norm(flow.data.residual(X))) / scale
     layers = tuple(layer[0] for layer in flow.layers(theta))
     return MatrixLimit(X, layers, residual, min(change, 1.0), now, status, reason)
 
@@ -238,8 +273,14 @@ def _checked(problem: MatrixProblem, network: MatrixFactorization, method: str, 
     check_network(problem, network)
     if network.batch:
         raise InputError(f"network must be one network for the flow, got a batch of {network.batch[0]}")
+    return _within_method(
+        _Flow(problem, network.kind, list(network.layers), check_count("max_evaluations", evaluations)), method
+    )
+
+
+def _within_method(flow: _Flow, method: str) -> _Flow:
+    """Refuse an unknown method, and an implicit one for many parameters."""
     check_choice("method", method, (*EXPLICIT, *IMPLICIT))
-    flow = _Flow(problem, network, check_count("max_evaluations", evaluations))
     if method in IMPLICIT and flow.start.numel() > LARGEST_IMPLICIT:
         raise InputError(
             f"method must be one of {', '.join(EXPLICIT)} for more than {LARGEST_IMPLICIT} parameters, "

@@ -268,6 +268,21 @@ def train_groups(
     Raises:
         InputError: naming the argument.
     """
+    data, groups, parts = network_parts(problem, network)
+    budget: Budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
+    rule = make_rule(schedule, check_number("kappa", kappa, above=0, at_most=0.3), c, eta)
+    single = not network.batch
+    layers = [w[None] if single else w for w in parts]
+    update = make_update(optimizer, optimizer_options)
+    done = descend(groups, layers, data, rule, update, budget, groups.norms, True)
+    with torch.no_grad():
+        for parameter, layer in zip((network.u, network.v), done.layers, strict=True):
+            parameter.copy_(layer[0] if single else layer)
+    return collect(done, single)
+
+
+def network_parts(problem: Problem, network: GroupNetwork) -> tuple[_Vector, _Groups, list[Tensor]]:
+    """Data, map and layers, for descent and flow; refuses what does not fit together."""
     if not isinstance(problem, Problem) or not isinstance(network, GroupNetwork):
         raise InputError(
             f"problem and network must be a Problem and a GroupNetwork, got {type(problem).__name__} "
@@ -275,14 +290,5 @@ def train_groups(
         )
     if network.n != problem.n:
         raise InputError(f"network must have the problem's n = {problem.n}, got {network.n}")
-    budget: Budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
-    rule = make_rule(schedule, check_number("kappa", kappa, above=0, at_most=0.3), c, eta)
-    single = not network.batch
-    layers = [w.detach()[None] if single else w.detach() for w in (network.u, network.v)]
     groups = _Groups(network.get_buffer("numbers"), network.groups)
-    update = make_update(optimizer, optimizer_options)
-    done = descend(groups, layers, _Vector(problem), rule, update, budget, groups.norms, True)
-    with torch.no_grad():
-        for parameter, layer in zip((network.u, network.v), done.layers, strict=True):
-            parameter.copy_(layer[0] if single else layer)
-    return collect(done, single)
+    return _Vector(problem), groups, [network.u.detach(), network.v.detach()]

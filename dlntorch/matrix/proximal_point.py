@@ -24,7 +24,7 @@ __all__ = ["Pair", "solve"]
 #: Relative duality gap that is aimed at, and how many steps may be spent on it.
 GAP, OUTER, NEWTON = 1e-12, 60, 60
 #: σ grows by this factor a step, up to a largest value: beyond it σ𝒜*λ drowns X in its rounding.
-GROWTH, LARGEST_SIGMA = 3.0, 1e3
+GROWTH, LARGEST_SIGMA = 3.0, 1e6
 #: Above so many equations the Newton system is solved by conjugate gradients.
 DIRECT_ROWS = 300
 #: Largest number of entries of a basis of the tangent space for which the finish is tried.

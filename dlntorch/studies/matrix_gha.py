@@ -12,7 +12,19 @@ from dlntorch.matrix import MatrixFactorization, MatrixProblem, nuclear_minimize
 from dlntorch.model import Product
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
-from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, column, numbers, select, values_of, within
+from dlntorch.studies.base import (
+    Claim,
+    Point,
+    Row,
+    Settings,
+    Study,
+    at_most,
+    column,
+    numbers,
+    select,
+    values_of,
+    within,
+)
 
 __all__ = ["STUDY", "measurement", "minimiser", "read"]
 
@@ -112,7 +124,9 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         mine = select(rows, digits=K)
         lost = [row for row in mine if hidden(row)]
         right = float(sum(row["has_K"] for row in lost)) if lost else None
-        found.append(within(f"theorem (embedded), K = {K}, δ rounded away: answers with K digits on both signs", 0.0, right, 0.0))
+        found.append(
+            within(f"theorem (embedded), K = {K}, δ rounded away: answers with K digits on both signs", 0.0, right, 0.0)
+        )
         share = float(np.mean([row["has_K_minus_1"] for row in mine]))
         found.append(within(f"theorem (embedded), K = {K}: share of answers with K − 1 digits", 1.0, share, 0.0))
         seen = [row for row in select(mine, method="minimiser") if row["delta"] >= 1e-6 and not hidden(row)]

@@ -13,7 +13,19 @@ from dlntorch.matrix.generators import embedded, gaussian_sensing, random_orthog
 from dlntorch.model import Product
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
-from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, column, numbers, select, values_of, within
+from dlntorch.studies.base import (
+    Claim,
+    Point,
+    Row,
+    Settings,
+    Study,
+    at_most,
+    column,
+    numbers,
+    select,
+    values_of,
+    within,
+)
 
 __all__ = ["STUDY", "commuting_problem"]
 
@@ -154,7 +166,9 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     smallest = min(values_of(dial, "alpha"))
     for share in values_of(dial, "share"):
         mine = select(dial, share=share)
-        last, first = (_middle(column(select(mine, alpha=a), "excess")) for a in (smallest, max(values_of(mine, "alpha"))))
+        last, first = (
+            _middle(column(select(mine, alpha=a), "excess")) for a in (smallest, max(values_of(mine, "alpha")))
+        )
         kind = "theorem" if share == 0 else "conjecture (Gunasekar et al. 2017)"
         label = f"{kind}, noncommuting {share:g}: median excess of ‖X‖_* at α = {smallest:g}, as a share of that at the largest α"
         found.append(at_most(label, None if last is None or not first else last / first, 0.8))
@@ -166,7 +180,13 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     deep = [row for row in path if row["layers"] >= 4]
     if deep:
         least = float(column(deep, "to_vector").min())
-        found.append(at_most("measurement, N ≥ 4: 0.01 over the least distance of the flow’s end from the vector’s limit", 0.01 / least, 1))
+        found.append(
+            at_most(
+                "measurement, N ≥ 4: 0.01 over the least distance of the flow’s end from the vector’s limit",
+                0.01 / least,
+                1,
+            )
+        )
     corner = select(rows, part="2x2", alpha=smallest)
     flat = _top(np.abs(column(select(corner, start="zero_last"), "corner")))
     found.append(within("measurement, 2×2 from X = 0: largest |X₁₁| (0 has least norm)", 0.0, flat, 1e-3))

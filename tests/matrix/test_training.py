@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dlntorch as dln
-from dlntorch.matrix import effective_rank, generators
+from dlntorch.matrix import effective_rank, generators, group_limit
 from dlntorch.matrix.sizes import LayerSizes, spectral_bound, spectral_bounds
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
@@ -290,20 +290,29 @@ def test_groups_of_one_are_the_product_of_two_layers():
     assert run.X.numpy() == pytest.approx(vector.psi.numpy(), abs=1e-13)
 
 
-def test_groups_keep_their_invariant_and_end_near_the_group_norm_s_minimiser():
+def _group_problem():
     rng = np.random.default_rng(4)
-    problem = dln.Problem(rng.standard_normal((5, 12)) / 5**0.5, rng.standard_normal(5))
-    reference = dln.group_minimizer(problem, 3)
-    distances = []
-    for alpha in (1e-2, 1e-4):
-        network = dln.GroupNetwork(12, 3, alpha)
-        run = dln.train_groups(problem, network, kappa=0.02, tol=1e-8, max_steps=200_000)
-        assert run.status is Status.CONVERGED
-        conserved = network.u.detach() ** 2 - network.v.detach().reshape(4, 3).square().sum(1)
-        assert bool((conserved <= alpha**2 * (1 + 1e-9)).all())  # descent only shrinks it, as it does α_e
-        distances.append(float((run.X - reference.psi).norm()))
-    assert distances[1] < 0.3 * distances[0]
-    assert distances[1] < 1e-2
+    return dln.Problem(rng.standard_normal((5, 12)) / 5**0.5, rng.standard_normal(5))
+
+
+def _kept(u, v, size):
+    return u.square() - v.reshape(-1, size).square().sum(1)
+
+
+def test_the_group_flow_keeps_its_invariant_and_descent_only_shrinks_it():
+    problem, alpha = _group_problem(), 1e-2
+    found = group_limit(problem, dln.GroupNetwork(12, 3, alpha))
+    assert found.status is Status.CONVERGED
+    assert _kept(*found.layers, 3).numpy() == pytest.approx(alpha**2, rel=1e-3)
+    run = dln.train_groups(problem, dln.GroupNetwork(12, 3, alpha), kappa=0.02, tol=1e-8, max_steps=30_000)
+    assert bool((_kept(*run.layers, 3) <= alpha**2 * (1 + 1e-9)).all())
+
+
+def test_the_limit_of_groups_of_one_is_the_vector_network_s():
+    problem = _group_problem()
+    found = group_limit(problem, dln.GroupNetwork(12, 1, 1e-2), rtol=1e-12)
+    limit = dln.flow_limit(problem, dln.Product(2), 1e-2)
+    assert found.X.numpy() == pytest.approx(limit.psi.numpy(), abs=1e-7)
 
 
 def test_group_gradients_are_those_of_autograd():
