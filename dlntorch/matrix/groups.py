@@ -50,7 +50,7 @@ def group_numbers(groups: Any, n: int) -> np.ndarray:
         if (found < 0).any():
             raise InputError(f"groups must cover every coordinate, got none with {int(np.flatnonzero(found < 0)[0])}")
         return found
-    numbers = np.asarray(groups.detach().cpu() if isinstance(groups, Tensor) else groups)
+    numbers = np.asarray(groups.detach().cpu().numpy() if isinstance(groups, Tensor) else groups)
     if numbers.shape != (n,) or numbers.dtype.kind not in "iu":
         raise InputError(
             f"groups must be a size, {n} group numbers, or lists of coordinates, got shape {numbers.shape}"
@@ -136,7 +136,7 @@ def _weights(weights: Any, count: int) -> np.ndarray:
     if weights is None:
         return np.ones(count)
     check_unmasked("weights", weights)
-    values = np.asarray(weights.detach().cpu() if isinstance(weights, Tensor) else weights, dtype=np.float64)
+    values = np.asarray(weights.detach().cpu().numpy() if isinstance(weights, Tensor) else weights, dtype=np.float64)
     if values.shape != (count,) or not (np.isfinite(values) & (values > 0)).all():
         raise InputError(
             f"weights must be finite and > 0, one for each of the {count} groups, got shape {values.shape}"

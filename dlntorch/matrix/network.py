@@ -173,7 +173,7 @@ def _given(start: Any, shapes: list[tuple[int, int]], batch: tuple[int, ...]) ->
     found = []
     for number, (value, shape) in enumerate(zip(start, shapes, strict=True)):
         layer = torch.as_tensor(
-            np.array(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+            np.array(value.detach().cpu().numpy() if isinstance(value, Tensor) else value, dtype=np.float64)
         )
         if tuple(layer.shape) not in (shape, (*batch, *shape)):
             raise InputError(f"start[{number}] must have shape {(*batch, *shape)}, got {tuple(layer.shape)}")

@@ -138,7 +138,9 @@ class MatrixProblem:
         """
         size, places = _places(where, shape)
         check_unmasked("values", values)
-        entries = torch.as_tensor(np.asarray(values, dtype=np.float64))
+        entries = (
+            values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float64))
+        )
         if tuple(entries.shape) == size:
             entries = entries.reshape(-1)[places]
         if tuple(entries.shape) != (places.numel(),):

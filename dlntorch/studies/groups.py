@@ -16,15 +16,16 @@ from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, c
 __all__ = ["STUDY", "problem_of"]
 
 ABOUT = (
-    "A group network ψ_g = u_g v_g has one number and one vector for each group, from u_g = α and v_g = 0. Theorem (one line): its flow "
-    "keeps u_g² − ‖v_g‖² = α². With one coordinate a group it is the product network of two layers, whose limit tends to the "
-    "minimiser of ‖ψ‖₁.",
-    "Measurement: with larger groups the limit does not tend to the minimiser of Σ‖ψ_g‖₂ as α → 0. The distance, measured to a minimiser "
-    "with a dual certificate, stops falling and may grow again. The reason we see (derived, not proved): while a group is small, v_g "
-    "turns into the direction of the current G_g at once, so that ln‖(u_g, v_g)‖ grows by ∫‖G_g‖ dt, the length of the path, where a "
-    "certificate would bound ‖∫G_g dt‖. For one coordinate the two differ only where G changes its sign, and the sinh keeps account of that.",
-    "Descent keeps the invariant worse than in vectors: a step changes u_g² − ‖v_g‖² by η²(⟨v_g, G_g⟩² − u_g²‖G_g‖²), which is "
-    "never positive, and of the order κ²‖v_g‖² where v_g turns: not a share of α².",
+    "A group network ψ_g = u_g v_g has one number and one vector for each group, from u_g = α and v_g = 0. Theorem "
+    "(one line): its flow keeps u_g² − ‖v_g‖² = α². With one coordinate a group it is the product network of two "
+    "layers, whose limit tends to the minimiser of ‖ψ‖₁.",
+    "Measurement: with larger groups the limit does not tend to the minimiser of Σ‖ψ_g‖₂ as α → 0. The distance, "
+    "measured to a minimiser with a dual certificate, stops falling and may grow again. The reason we see (derived, "
+    "not proved): while a group is small, v_g turns into the direction of the current G_g at once, so that ln‖(u_g, "
+    "v_g)‖ grows by ∫‖G_g‖ dt, the length of the path, where a certificate would bound ‖∫G_g dt‖. For one coordinate "
+    "the two differ only where G changes its sign, and the sinh keeps account of that.",
+    "Descent keeps the invariant worse than in vectors: a step changes u_g² − ‖v_g‖² by η²(⟨v_g, G_g⟩² − u_g²‖G_g‖²), "
+    "which is never positive, and of the order κ²‖v_g‖² where v_g turns: not a share of α².",
 )
 
 
@@ -51,9 +52,8 @@ def problem_of(point: Point) -> Problem:
     n = point["groups"] * point["group_size"]
     A = rng.standard_normal((point["m"], n)) / np.sqrt(point["m"])
     signal = np.zeros((point["groups"], point["group_size"]))
-    signal[: min(point["active"], point["groups"])] = rng.standard_normal(
-        (min(point["active"], point["groups"]), point["group_size"])
-    )
+    active = min(point["active"], point["groups"])
+    signal[:active] = rng.standard_normal((active, point["group_size"]))
     noise = 0.1 * rng.standard_normal(point["m"])
     return Problem(A, A @ signal.ravel() + noise, name="groups")
 

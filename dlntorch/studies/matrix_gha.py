@@ -29,12 +29,15 @@ from dlntorch.studies.base import (
 __all__ = ["STUDY", "measurement", "minimiser", "read"]
 
 ABOUT = (
-    "One measurement ⟨A, X⟩ = y of a 2×2 matrix with A = Q diag(1, 1−δ) Qᵀ, Q the rotation by 45°: A = [[1−δ/2, δ/2], [δ/2, 1−δ/2]], and "
-    "y = √2·10^(−K)(1+|δ|). The minimiser of the nuclear norm is y q₁q₁ᵀ for δ > 0 and y/(1−δ) q₂q₂ᵀ for δ < 0, at least 2·10^(−K) apart.",
-    "Theorem (the paper’s, by embedding): an algorithm that reads A to b binary places misses K digits on one of ±δ where |δ|/2 < "
-    "2^(−b−1), and K − 1 digits are always to be had. It is a property of the input; the conic reference and networks both show it.",
-    "Measurement: the network of N layers needs α^N well below the kink, as the vector network of depth N does. With one measurement "
-    "there is no saddle to wait at, so that the matrix network follows the vector’s limit for every N.",
+    "One measurement ⟨A, X⟩ = y of a 2×2 matrix with A = Q diag(1, 1−δ) Qᵀ, Q the rotation by 45°: A = [[1−δ/2, δ/2], "
+    "[δ/2, 1−δ/2]], and y = √2·10^(−K)(1+|δ|). The minimiser of the nuclear norm is y q₁q₁ᵀ for δ > 0 and y/(1−δ) "
+    "q₂q₂ᵀ for δ < 0, at least 2·10^(−K) apart.",
+    "Theorem (the paper’s, by embedding): an algorithm that reads A to b binary places misses K digits on one of ±δ "
+    "where |δ|/2 < 2^(−b−1), and K − 1 digits are always to be had. It is a property of the input; the conic "
+    "reference and networks both show it.",
+    "Measurement: the network of N layers needs α^N well below the kink, as the vector network of depth N does. With "
+    "one measurement there is no saddle to wait at, so that the matrix network follows the vector’s limit for every "
+    "N.",
 )
 
 _Q = np.array([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2)

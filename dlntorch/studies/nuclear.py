@@ -30,19 +30,22 @@ from dlntorch.studies.base import (
 __all__ = ["STUDY", "commuting_problem"]
 
 ABOUT = (
-    "Theorem (the paper’s, by diagonalising): where the measurements A_j commute, gradient flow of UUᵀ − VVᵀ from αI is the depth 2 "
-    "network on the eigenvalues, and the product of N layers from (αI, …, αI, 0) is the product network of depth N. Limits, rates and "
-    "hardness are the vector’s, with ‖·‖_* for ‖·‖₁. One thing is not: where the vector’s minimiser has two nonzeros the matrix problem "
-    "has many minimisers, since what lies off the diagonal between them is not measured; the network takes the diagonal one.",
-    "Measurement: for N ≥ 3 the diagonal matrices are an invariant set of the flow that repels. At a saddle of rank one with singular "
-    "value s the entries (1, i) and (i, 1) of the outer layers grow at the rate s^(1−2/N)|G_ii|, while the diagonal entry waits a time of "
-    "order α^(2−N). Rounding is enough, and the flow turns off. For N = 2 both grow at one rate, and the reduction is seen to rounding.",
-    "Conjecture (Gunasekar et al. 2017): as α → 0, the flow of UUᵀ ends at the minimiser of the nuclear norm, also where nothing "
-    "commutes. Li, Luo and Lyu (2021) construct cases in which greedy low rank and not the norm describes the limit. Here the "
-    "measurements are turned from commuting to generic, and the excess of the norm over its minimum is measured.",
-    "On the 2×2 completion X₁₂ = X₂₁ = 1, X₂₂ = 0 the nuclear norm is least at X₁₁ = 0, and det X = −1 there. From X = 0 the network "
-    "finds it. From X = α^N I the determinant is positive and stays so: the data can be fitted only with X₁₁ → ∞, and the norm grows while "
-    "the effective rank falls (theorem of Razin and Cohen 2020).",
+    "Theorem (the paper’s, by diagonalising): where the measurements A_j commute, gradient flow of UUᵀ − VVᵀ from αI "
+    "is the depth 2 network on the eigenvalues, and the product of N layers from (αI, …, αI, 0) is the product "
+    "network of depth N. Limits, rates and hardness are the vector’s, with ‖·‖_* for ‖·‖₁. One thing is not: where "
+    "the vector’s minimiser has two nonzeros the matrix problem has many minimisers, since what lies off the diagonal "
+    "between them is not measured; the network takes the diagonal one.",
+    "Measurement: for N ≥ 3 the diagonal matrices are an invariant set of the flow that repels. At a saddle of rank "
+    "one with singular value s the entries (1, i) and (i, 1) of the outer layers grow at the rate s^(1−2/N)|G_ii|, "
+    "while the diagonal entry waits a time of order α^(2−N). Rounding is enough, and the flow turns off. For N = 2 "
+    "both grow at one rate, and the reduction is seen to rounding.",
+    "Conjecture (Gunasekar et al. 2017): as α → 0, the flow of UUᵀ ends at the minimiser of the nuclear norm, also "
+    "where nothing commutes. Li, Luo and Lyu (2021) construct cases in which greedy low rank and not the norm "
+    "describes the limit. Here the measurements are turned from commuting to generic, and the excess of the norm over "
+    "its minimum is measured.",
+    "On the 2×2 completion X₁₂ = X₂₁ = 1, X₂₂ = 0 the nuclear norm is least at X₁₁ = 0, and det X = −1 there. From X "
+    "= 0 the network finds it. From X = α^N I the determinant is positive and stays so: the data can be fitted only "
+    "with X₁₁ → ∞, and the norm grows while the effective rank falls (theorem of Razin and Cohen 2020).",
 )
 
 
@@ -80,6 +83,7 @@ def compute(point: Point) -> list[Row]:
     if point["part"] == "path":
         return [_path(point)]
     alphas = [float(a) for a in point["alphas"].split(",")]
+    vector: Problem | None = None
     if point["part"] == "dial":
         vector = commuting_problem(point)
         problem = embedded(vector, noncommuting=point["share"], seed=point["seed"])
@@ -92,10 +96,10 @@ def compute(point: Point) -> list[Row]:
         problem = two_by_two()
         network = MatrixFactorization((2, 2), point["layers"], alphas, start=point["start"])
     rows = _trained(problem, network, point, alphas)
-    if point["part"] == "dial" and point["share"] == 0:
-        limits = flow_limit(vector, 2, alphas).psi.numpy()
+    if vector is not None and point["share"] == 0:
+        limits = list(flow_limit(vector, 2, alphas).psi.numpy())
         Q = random_orthogonal(vector.n, point["seed"])
-        for row, X, psi in zip(rows, network.X.numpy(), limits, strict=True):
+        for row, X, psi in zip(rows, list(network.X.numpy()), limits, strict=True):
             row["to_vector"] = float(np.linalg.norm(X - Q * psi @ Q.T) / np.linalg.norm(psi))
     return rows
 
@@ -180,13 +184,8 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     deep = [row for row in path if row["layers"] >= 4]
     if deep:
         least = float(column(deep, "to_vector").min())
-        found.append(
-            at_most(
-                "measurement, N ≥ 4: 0.01 over the least distance of the flow’s end from the vector’s limit",
-                0.01 / least,
-                1,
-            )
-        )
+        label = "measurement, N ≥ 4: 0.01 over the least distance of the flow’s end from the vector’s limit"
+        found.append(at_most(label, 0.01 / least, 1))
     corner = select(rows, part="2x2", alpha=smallest)
     flat = _top(np.abs(column(select(corner, start="zero_last"), "corner")))
     found.append(within("measurement, 2×2 from X = 0: largest |X₁₁| (0 has least norm)", 0.0, flat, 1e-3))

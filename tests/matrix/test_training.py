@@ -125,8 +125,8 @@ def test_and_so_is_its_limit(kind, layers, start, model, slower):
 @pytest.mark.parametrize(("kind", "layers", "start", "model", "slower"), TWINS[:5])
 def test_and_so_is_descent_step_by_step(kind, layers, start, model, slower):
     network = dln.MatrixFactorization((4, 4), layers, 0.1, kind, start=start)
-    run = dln.train_matrix(EMBEDDED, network, schedule="constant", eta=1e-2, max_steps=300, tol=0)
-    vector = dln.train(VECTOR, model, 0.1, schedule="constant", eta=1e-2, max_steps=300, tol=0, references=False)
+    run = dln.train_matrix(EMBEDDED, network, schedule="constant", eta=3e-2, max_steps=100, tol=0)
+    vector = dln.train(VECTOR, model, 0.1, schedule="constant", eta=3e-2, max_steps=100, tol=0, references=False)
     assert (run.status, vector.status) == (Status.MAX_STEPS, Status.MAX_STEPS)
     assert run.X.numpy() == pytest.approx(_rotated(vector.psi), abs=1e-12)
 
@@ -175,14 +175,14 @@ def test_completion_trains_to_a_planted_matrix():
 
 def test_a_batch_is_its_members():
     problem = generators.gaussian_sensing(10, 4, 5, 1)
-    options = {"kappa": 0.1, "tol": 1e-6, "max_steps": 4000}
+    options = {"kappa": 0.1, "tol": 1e-3, "max_steps": 300}
     alphas = [0.3, 0.1]
     batch = dln.train_matrix(problem, dln.MatrixFactorization((4, 5), 3, alphas), **options)
     for b, alpha in enumerate(alphas):
         one = dln.train_matrix(problem, dln.MatrixFactorization((4, 5), 3, alpha), **options)
         assert batch.status[b] == one.status
         assert abs(int(batch.steps[b]) - one.steps) <= 2
-        assert torch.allclose(batch.X[b], one.X, atol=1e-6)
+        assert torch.allclose(batch.X[b], one.X, atol=1e-3)
 
 
 def test_descent_in_small_steps_is_the_flow():

@@ -19,8 +19,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "groups",
             "Where the flow of u_g v_g ends",
-            "Distance to the minimiser of Σ‖ψ_g‖₂ and excess of that norm, medians over problems. Groups of one coordinate are the "
-            "vector network, whose limit tends to the minimiser.",
+            "Distance to the minimiser of Σ‖ψ_g‖₂ and excess of that norm, medians over problems. Groups of one coordinate are "
+            "the vector network, whose limit tends to the minimiser.",
             (_panel(data, "distance", "distance, relative"), _panel(data, "excess", "excess of Σ‖ψ_g‖₂")),
             f"{settings['m']} measurements, {settings['groups']} groups",
         )

@@ -20,8 +20,8 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
         Chart(
             "matrix_gha",
             "The error on the worse of δ and −δ, in units of 10^(−K)",
-            "To the left of the vertical line the places that are read do not tell δ from −δ: the error is 1, whatever the algorithm. "
-            "To its right the minimiser has the digits, and networks have them once α is small enough.",
+            "To the left of the vertical line the places that are read do not tell δ from −δ: the error is 1, whatever the "
+            "algorithm. To its right the minimiser has the digits, and networks have them once α is small enough.",
             tuple(_panel(K, select(data, digits=K), bits) for K in values_of(data, "digits")),
             f"A read to b = {bits} binary places, {settings['layers']} layers",
         )
