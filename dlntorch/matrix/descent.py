@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dlntorch.matrix.fused import FusedProduct, applies
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.optim.update import SGD, TorchUpdate, Update
 
-__all__ = ["Budget", "Data", "Descended", "LayerPoint", "Layered", "Rule", "constant_rule", "descend", "relative_rule"]
+__all__ = ["Budget", "ConstantRule", "Data", "Descended", "LayerPoint", "Layered", "RelativeRule", "Rule", "descend"]
 
 #: Records are this factor of steps apart.
 SPACING = 1.15
@@ -117,22 +118,37 @@ class Descended:
 Rule = Callable[[LayerPoint, Any, Any, float], Tensor]
 
 
-def relative_rule(kappa: float, c: float) -> Rule:
+@dataclass(frozen=True)
+class RelativeRule:
     """η = min(c/Λ, κ/ρ): Λ bounds the curvature, ρ the relative change of a layer per unit of η (spectral norms)."""
 
-    def eta(point: LayerPoint, network: Layered, sizes: Sizes, operator: float) -> Tensor:
+    kappa: float
+    c: float
+
+    def __call__(self, point: LayerPoint, network: Layered, sizes: Sizes, operator: float) -> Tensor:
         G_norm = network.dual_norm(point.G)
         lengths = torch.stack([_length(g) for g in point.gradients])
         rho = network.relative(sizes.upper, sizes.lower, lengths, G_norm)
         curvature = network.curvature(sizes.upper, operator, G_norm)
-        return 1 / torch.maximum(curvature / c, rho / kappa).clamp_min(1e-300)
+        return 1 / torch.maximum(curvature / self.c, rho / self.kappa).clamp_min(1e-300)
 
-    return eta
+    def numbers(self) -> tuple[float, float, float]:
+        """(κ, c, 0), as the compiled kernel takes them."""
+        return self.kappa, self.c, 0.0
 
 
-def constant_rule(eta: float) -> Rule:
+@dataclass(frozen=True)
+class ConstantRule:
     """η itself."""
-    return lambda point, network, sizes, operator: torch.full_like(point.time, eta)
+
+    eta: float
+
+    def __call__(self, point: LayerPoint, network: Layered, sizes: Sizes, operator: float) -> Tensor:
+        return torch.full_like(point.time, self.eta)
+
+    def numbers(self) -> tuple[float, float, float]:
+        """(1, 1, η), as the compiled kernel takes them."""
+        return 1.0, 1.0, self.eta
 
 
 def _length(gradient: Tensor) -> Tensor:
@@ -162,7 +178,10 @@ def descend(
         keep: Whether X is recorded, too.
     """
     run = _Run(network, [layer.clone() for layer in layers], data, budget, describe, keep)
-    stepper = _stepper(update, run)
+    if type(update) is SGD and applies(network, run.layers, data, rule):
+        stepper: Callable[[Rule], None] = FusedProduct(run, rule)
+    else:
+        stepper = _stepper(update, run)
     started = time.perf_counter()
     with torch.no_grad():
         try:
@@ -188,6 +207,7 @@ class _Run:
         self.status: list[Status] = [Status.MAX_STEPS] * B
         self.reasons = [""] * B
         self.steps = torch.zeros(B, dtype=torch.int64)
+        self.taken = torch.zeros(B, dtype=torch.int64)
         self.time = layers[0].new_zeros(B)
         self.step, self.next_record = 0, 0
         self.records = Records()
@@ -209,7 +229,7 @@ class _Run:
         self.end(self.active & (self.time >= self.budget.max_time), Status.MAX_TIME)
         if self.step >= self.budget.max_steps:
             self.end(self.active, Status.MAX_STEPS)
-        if self.step % 16 == 0 and time.perf_counter() - started >= self.budget.max_wall_seconds:
+        if time.perf_counter() - started >= self.budget.max_wall_seconds:
             self.end(self.active, Status.MAX_WALL_SECONDS)
         going = bool(self.active.any())
         if going and self.step >= self.next_record:
@@ -232,7 +252,7 @@ class _Run:
         if not bool(which.any()):
             return
         for b in torch.nonzero(which).flatten().tolist():
-            self.status[b], self.reasons[b], self.steps[b] = status, reason, self.step
+            self.status[b], self.reasons[b], self.steps[b] = status, reason, self.taken[b]
         self.active = self.active & ~which
 
     def point(self) -> LayerPoint:
@@ -261,6 +281,7 @@ class _Run:
         self.before, self.layers = self.layers, layers
         self.sizes.moved(lengths, layers)
         self.step += 1
+        self.taken += self.active.cpu()
 
     def record(self) -> None:
         """Note where the networks are."""
@@ -337,7 +358,7 @@ def _torch_stepper(update: TorchUpdate, run: _Run) -> Callable[[Rule], None]:
         for parameter, gradient in zip(parameters, point.gradients, strict=True):
             parameter.grad = -gradient
         rate = float(optimizer.param_groups[0]["lr"])
-        run.eta(constant_rule(rate), point)
+        run.eta(ConstantRule(rate), point)
         with torch.enable_grad():
             optimizer.step()
         layers = [_pick(run.active, p.detach(), u).clone() for p, u in zip(parameters, run.layers, strict=True)]

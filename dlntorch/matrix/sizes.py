@@ -47,21 +47,25 @@ class LayerSizes:
     """
 
     def __init__(self, layers: Sequence[Tensor]) -> None:
-        self.renew(layers)
+        N, B = len(layers), layers[0].shape[0]
+        self._upper, self._lower, self._drift = layers[0].new_zeros(3, N, B)
+        self._allowed = layers[0].new_zeros(B)
+        self._renew(torch.ones(B, dtype=torch.bool, device=layers[0].device), layers)
 
-    def renew(self, layers: Sequence[Tensor]) -> None:
-        """Compute the bounds at these layers."""
-        bounds = [spectral_bounds(layer) for layer in layers]
-        self._upper = torch.stack([upper for upper, _ in bounds])
-        self._lower = torch.stack([lower for _, lower in bounds])
-        self._allowed = LARGEST_DRIFT * self._lower.amax(0)
-        self._drift = torch.zeros_like(self._upper)
-        self.upper, self.lower = self._upper, self._lower
+    def _renew(self, which: Tensor, layers: Sequence[Tensor]) -> None:
+        """Compute the bounds of some networks at these layers."""
+        bounds = [spectral_bounds(layer[which]) for layer in layers]
+        self._upper[:, which] = torch.stack([upper for upper, _ in bounds])
+        self._lower[:, which] = torch.stack([lower for _, lower in bounds])
+        self._drift[:, which] = 0.0
+        self._allowed[which] = LARGEST_DRIFT * self._lower[:, which].amax(0)
+        self.upper, self.lower = self._upper + self._drift, self._lower - self._drift
 
     def moved(self, lengths: Tensor, layers: Sequence[Tensor]) -> None:
         """The layers are now at ``layers``, having moved by ``lengths`` (N, B) in the Frobenius norm."""
         self._drift += lengths
-        if bool((self._drift > self._allowed).any()):
-            self.renew(layers)
+        far = (self._drift > self._allowed).any(0)
+        if bool(far.any()):
+            self._renew(far, layers)
         else:
             self.upper, self.lower = self._upper + self._drift, self._lower - self._drift

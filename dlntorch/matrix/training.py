@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlntorch.matrix.descent import Budget, Descended, LayerPoint, Rule, constant_rule, descend, relative_rule
+from dlntorch.matrix.descent import Budget, ConstantRule, Descended, LayerPoint, RelativeRule, Rule, descend
 from dlntorch.matrix.network import MatrixFactorization
 from dlntorch.matrix.nuclear import check_matrix_problem
 from dlntorch.matrix.problem import MatrixProblem
@@ -235,7 +235,7 @@ def make_rule(schedule: Any, kappa: Any, c: Any, eta: Any) -> Rule:
     if schedule == "constant":
         if eta is None:
             raise InputError("eta must be given with schedule=constant, got None")
-        return constant_rule(check_number("eta", eta, above=0))
+        return ConstantRule(check_number("eta", eta, above=0))
     if eta is not None:
         raise InputError(f"eta must be left out with schedule=relative, got {eta!r}")
-    return relative_rule(check_number("kappa", kappa, above=0, at_most=0.3), check_number("c", c, above=0, at_most=1))
+    return RelativeRule(check_number("kappa", kappa, above=0, at_most=0.3), check_number("c", c, above=0, at_most=1))

@@ -110,17 +110,18 @@ def _trained(problem: MatrixProblem, network: MatrixFactorization, point: Point,
     run = train_matrix(
         problem, network, kappa=point["kappa"], tol=point["tol"], max_steps=point["max_steps"], keep_matrices=False
     )
+    status, residual, ranks = list(run.status), torch.as_tensor(run.residual), torch.as_tensor(run.effective_rank)
     rows = []
     for b, alpha in enumerate(alphas):
         X, values = run.X[b], run.singular_values[b]
         rows.append(
             {
                 "alpha": alpha,
-                "status": str(run.status[b]),
-                "residual": float(run.residual[b]),
+                "status": str(status[b]),
+                "residual": float(residual[b]),
                 "excess": float(values.sum()) / least.value - 1,
                 "distance": float((X - least.X).norm() / least.X.norm()) if least.unique else None,
-                "effective_rank": float(run.effective_rank[b]),
+                "effective_rank": float(ranks[b]),
                 "least_rank": least.rank,
                 "gap": least.gap,
                 "to_truth": None if problem.truth is None else float((X - problem.truth).norm() / problem.truth.norm()),
