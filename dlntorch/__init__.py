@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dlntorch.problem import Problem as Problem
     from dlntorch.problem import load_problem as load_problem
     from dlntorch.reference.basis_pursuit import basis_pursuit as basis_pursuit
+    from dlntorch.reference.ill_posedness import ill_posedness as ill_posedness
     from dlntorch.reference.l1_minimizer import l1_minimizer as l1_minimizer
     from dlntorch.reference.rate import predict_rate as predict_rate
     from dlntorch.reference.saddles import saddle_path as saddle_path
@@ -76,7 +77,11 @@ _HOME = {
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "effective_initialization": "dlntorch.bounds.effective",
     "flow_limit": "dlntorch.limit.flow_limit",
+<<<<<<< HEAD
     "group_minimizer": "dlntorch.matrix.groups",
+=======
+    "ill_posedness": "dlntorch.reference.ill_posedness",
+>>>>>>> main
     "integrate_flow": "dlntorch.flow.integrate",
     "integrate_matrix_flow": "dlntorch.matrix.flow",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
@@ -121,7 +126,11 @@ __all__ = [
     "basis_pursuit",
     "effective_initialization",
     "flow_limit",
+<<<<<<< HEAD
     "group_minimizer",
+=======
+    "ill_posedness",
+>>>>>>> main
     "integrate_flow",
     "integrate_matrix_flow",
     "l1_minimizer",

@@ -1,1 +1,1 @@
-"""What is proved about the distance of descent from the flow: the theorem and the certificate."""
+"""What is proved about a run: its distance from the flow, the start that it amounts to, and step sizes that select rightly."""

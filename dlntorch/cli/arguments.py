@@ -21,7 +21,7 @@ from dlntorch.sweep.quoting import quoted
 __all__ = ["PATH_KEYS", "is_sweep", "options_first", "redirect_resumed_run", "take_paths_as_typed", "unquoted"]
 
 #: Keys whose value is the name of a file or of a folder.
-PATH_KEYS = ("resume", "repeat", "problem.path", "folder", "hydra.run.dir", "hydra.sweep.dir")
+PATH_KEYS = ("resume", "repeat", "problem.path", "alpha", "alpha_minus", "folder", "hydra.run.dir", "hydra.sweep.dir")
 #: Those of their values that name none.
 _WORDS = ("", "null", "auto")
 
@@ -52,7 +52,8 @@ def _taken(argument: str, sweep: bool) -> str:
     if not equals or key.lstrip("+") not in PATH_KEYS or value in _WORDS:
         return argument
     plain = re.fullmatch(r"[\w./+-]*", value) or value[0] in "'\"" or "${" in value
-    if _there(value) or not (plain or sweep):
+    number = key.startswith("alpha") and not value.endswith((".npy", ".csv", ".txt"))  # or a list of them
+    if _there(value) or not (plain or sweep or number):
         return f"{key}={quoted(value)}"
     return argument
 

@@ -125,7 +125,11 @@ def _columns(pairs: Sequence[tuple[str, str]], width: int, most: int = NAMES, in
     for name, text in pairs:
         folded = textwrap.wrap(text, width - first, break_long_words=False, break_on_hyphens=False) or [""]
         start = f"{indent}{name}  "
-        lines.append(start.rstrip() if len(start) > first else f"{start:<{first}}{folded.pop(0)}".rstrip())
+        if len(start) > first:  # and a long list as a default may take several lines
+            options = {"initial_indent": indent, "subsequent_indent": indent + "  ", "break_long_words": False}
+            lines += textwrap.wrap(name, width, break_on_hyphens=False, **options)
+        else:
+            lines.append(f"{start:<{first}}{folded.pop(0)}".rstrip())
         lines += [" " * first + line for line in folded]
     return "\n".join(lines)
 

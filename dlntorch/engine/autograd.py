@@ -100,11 +100,11 @@ class AutogradEngine(Engine):
         super().__init__(*args, **kwargs)
         self.parameters: list[torch.nn.Parameter] = list(self.network.parameters())
         made = self._torch_optimizer()
-        self.state = {} if made is not None else self.update.init(self.network.whole_theta())
+        own = made is None and isinstance(self.update, Update)
+        self.state = self.update.init(self.network.whole_theta()) if own else {}  # pyright: ignore
         optimizer = torch.optim.SGD(self.parameters, lr=0.0) if made is None else made
         self.optimizer: Any = optimizer
-        own = isinstance(self.update, TorchUpdate) and self.schedule.name == OWN_RATE
-        if own:
+        if isinstance(self.update, TorchUpdate) and self.schedule.name == OWN_RATE:
             self.scheduler: Any = OwnRate(optimizer)
         else:
             rule = StepRule(self.schedule, self.law, self.problem.operator, self.norm())

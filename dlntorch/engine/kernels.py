@@ -284,7 +284,7 @@ def run_steps(data, work, numbers, record, state, chosen, direction, certificate
         if steps == 0:
             return RUNNING
         if noisy:
-            add_signs(y, update.sigma, update.seed, k, labels)
+            add_signs(y, update.sigma, update.seed, k, labels)  # pyright: ignore[reportOptionalMemberAccess]
         if chosen is not None:
             rows = chosen[s]
             gradient(A, labels, rows, psi, g)

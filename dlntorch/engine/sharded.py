@@ -53,14 +53,22 @@ class ShardedEngine(Engine):
         super().__init__(network, problem, schedule, stopping, batches, certificate, update, seed)
         size, n = dist.get_world_size(), problem.n
         self._bounds = [n * k // size for k in range(size + 1)]
-        share(("start", network.p, schedule, stopping, None if batches is None else (batches.batch_size, batches.seed)))
+        share(
+            (
+                "start",
+                _depth(network),
+                schedule,
+                stopping,
+                None if batches is None else (batches.batch_size, batches.seed),
+            )
+        )
         norm = self.norm()
         for rank in range(size - 1, -1, -1):
             first, end = self._bounds[rank : rank + 2]
             block = column_block(problem.operator, first, end)
             if rank == 0:
                 shard = ColumnShard(block, first, n, norm)
-                self._local = _local_engine(network.p, schedule, stopping, batches, shard, problem.y)
+                self._local = _local_engine(_depth(network), schedule, stopping, batches, shard, problem.y)
                 break
             arrays = {name: torch.from_numpy(array) for name, array in block.arrays().items()}
             rest = {"y": problem.y, "first": first, "every": n, "norm": norm, "threads": torch.get_num_threads()}
@@ -109,6 +117,12 @@ class ShardedEngine(Engine):
         super().load_state_dict(state)
         self._scatter(state)
         self.progress = self._local.progress
+
+
+def _depth(network: DiagonalLinearNetwork) -> float:
+    if network.p is None:
+        raise RuntimeError("the engine has refused what has no depth")
+    return network.p
 
 
 def serve() -> None:

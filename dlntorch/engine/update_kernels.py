@@ -1,7 +1,7 @@
 """Updates other than plain SGD in the compiled loop: the formulas of :mod:`dlntorch.optim.update`, coordinate by coordinate.
 
-What an update remembers is changed in a copy, which :func:`accept_update` takes over when the step is made: a refused step
-leaves no trace.
+What an update remembers is kept twice: a step writes the other copy, to which :func:`accept_update` turns when the step is
+made. A refused step leaves no trace.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class UpdateNumbers(NamedTuple):
         first: β of momentum, λ of weight decay, β₁ of Adam.
         second: When weight decay ends, β₂ of Adam.
         epsilon: ε of Adam.
-        memory: (2, 2, n): the buffers of momentum (the first of them) and Adam.
-        fresh: What the proposed step would make of ``memory``.
+        memory: (2, 2, 2, n): two copies of the buffers of momentum (the first of them) and Adam, (2, n) each.
+        current: (1,), which copy is that of θ_k.
         labels: Scratch (m,) for noisy labels.
     """
 
@@ -45,7 +45,7 @@ class UpdateNumbers(NamedTuple):
     second: float
     epsilon: float
     memory: np.ndarray
-    fresh: np.ndarray
+    current: np.ndarray
     labels: np.ndarray
 
 
@@ -64,17 +64,103 @@ def update_numbers(update: Update, seed: int, y: np.ndarray, n: int) -> UpdateNu
         kind = NOISE
     if kind is None:
         return None
-    memory, fresh = np.zeros((2, 2, n), y.dtype), np.zeros((2, 2, n), y.dtype)
-    return UpdateNumbers(kind, float(update.sigma), int(seed), *map(float, numbers), memory, fresh, y.copy())
+    memory, current = np.zeros((2, 2, 2, n), y.dtype), np.zeros(1, np.int64)
+    first, second, epsilon = map(float, numbers)
+    return UpdateNumbers(kind, float(update.sigma), int(seed), first, second, epsilon, memory, current, y.copy())
 
 
 def state_tensors(update: Update, numbers: UpdateNumbers) -> dict[str, Tensor]:
     """What the update remembers, by name, as views of the record's memory."""
+    memory = numbers.memory[numbers.current[0]]
     if isinstance(update, Momentum):
-        return {"momentum": torch.from_numpy(numbers.memory[0])}
+        return {"momentum": torch.from_numpy(memory[0])}
     if isinstance(update, Adam):
-        return {"first": torch.from_numpy(numbers.memory[0]), "second": torch.from_numpy(numbers.memory[1])}
+        return {"first": torch.from_numpy(memory[0]), "second": torch.from_numpy(memory[1])}
     return {}
+
+
+@kernel(inline="always")
+def _improper(x, infinity):
+    """A negative integer where x is not positive and finite: the bits tell, and their sign."""
+    bits = as_bits(x)
+    return (bits - 1) | (infinity - 1 - bits)
+
+
+@kernel
+def _momentum(theta, growth, g, p, eta, beta, ahead, old, fresh, new):
+    """b = βb + ∇L from ``old`` to ``fresh``, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
+    kind = theta.dtype.type
+    length, rate, steep = kind(eta), kind(beta), kind(p)
+    own, share = (kind(1.0), rate) if ahead else (kind(0.0), kind(1.0))
+    infinity = as_bits(kind(math.inf))
+    improper = infinity - infinity
+    for i in range(g.size):
+        change = steep * g[i]
+        down = change * (theta[0, i] * growth[0, i])
+        up = change * (theta[1, i] * growth[1, i])
+        left, right = rate * old[0, i] - down, rate * old[1, i] + up
+        plus = theta[0, i] - length * (share * left - own * down)
+        minus = theta[1, i] - length * (share * right + own * up)
+        improper |= _improper(plus, infinity) | _improper(minus, infinity)
+        fresh[0, i] = left
+        fresh[1, i] = right
+        new[0, i] = plus
+        new[1, i] = minus
+    return improper >= 0
+
+
+@kernel
+def _adam(theta, growth, g, p, eta, count, update, old, next_, new):
+    """m and v, and θ − η m̂/(√v̂ + ε)."""
+    kind = theta.dtype.type
+    one, beta1, beta2, small = kind(1.0), kind(update.first), kind(update.second), kind(update.epsilon)
+    size = kind(eta / (1.0 - update.first ** (count + 1.0)))
+    root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
+    infinity = as_bits(kind(math.inf))
+    improper = infinity - infinity
+    for side in range(2):
+        factor = kind(-p) if side == 0 else kind(p)
+        for i in range(g.size):
+            x = theta[side, i]
+            slope = factor * g[i] * (x * growth[side, i])
+            first = beta1 * old[0, side, i] + (one - beta1) * slope
+            second = beta2 * old[1, side, i] + (one - beta2) * slope * slope
+            next_[0, side, i], next_[1, side, i] = first, second
+            new[side, i] = x - size * (first / (kind(math.sqrt(second)) / root + small))
+            improper |= _improper(new[side, i], infinity)
+    return improper >= 0
+
+
+@kernel
+def _sign(theta, growth, g, p, eta, new):
+    """θ − η sign(∇L)."""
+    kind = theta.dtype.type
+    length = kind(eta)
+    infinity = as_bits(kind(math.inf))
+    improper = infinity - infinity
+    for side in range(2):
+        factor = kind(-p) if side == 0 else kind(p)
+        for i in range(g.size):
+            x = theta[side, i]
+            new[side, i] = x - length * kind(np.sign(factor * g[i] * (x * growth[side, i])))
+            improper |= _improper(new[side, i], infinity)
+    return improper >= 0
+
+
+@kernel
+def _decayed(theta, growth, g, p, eta, strength, new):
+    """θ − η(∇L + λθ)."""
+    kind = theta.dtype.type
+    length, decay = kind(eta), kind(strength)
+    infinity = as_bits(kind(math.inf))
+    improper = infinity - infinity
+    for side in range(2):
+        factor = kind(-p) if side == 0 else kind(p)
+        for i in range(g.size):
+            x = theta[side, i]
+            new[side, i] = x - length * (factor * g[i] * (x * growth[side, i]) + decay * x)
+            improper |= _improper(new[side, i], infinity)
+    return improper >= 0
 
 
 @kernel
@@ -92,50 +178,19 @@ def propose_update(theta, growth, g, p, eta, time, count, update, new):
         update: An :class:`UpdateNumbers`.
         new: (2, n), replaced.
     """
-    kind = theta.dtype.type
-    n = g.size
-    length, rate, one = kind(eta), kind(update.first), kind(1.0)
-    decay = rate if update.kind == DECAY and time < update.second else kind(0.0)
-    size = root = rate2 = small = kind(0.0)
+    old, fresh = update.memory[update.current[0]], update.memory[1 - update.current[0]]
+    if update.kind == MOMENTUM or update.kind == NESTEROV:
+        ahead = update.kind == NESTEROV
+        return _momentum(theta, growth, g, p, eta, update.first, ahead, old[0], fresh[0], new)
     if update.kind == ADAM:
-        size = kind(eta / (1.0 - update.first ** (count + 1.0)))
-        root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
-        rate2, small = kind(update.second), kind(update.epsilon)
-    memory, fresh = update.memory, update.fresh
-    for side in range(2):
-        factor = kind(-p) if side == 0 else kind(p)
-        for i in range(n):
-            x = theta[side, i]
-            slope = factor * g[i] * (x * growth[side, i])
-            if update.kind == MOMENTUM or update.kind == NESTEROV:
-                buffer = rate * memory[0, side, i] + slope
-                fresh[0, side, i] = buffer
-                slope = slope + rate * buffer if update.kind == NESTEROV else buffer
-                new[side, i] = x - length * slope
-            elif update.kind == ADAM:
-                first = rate * memory[0, side, i] + (one - rate) * slope
-                second = rate2 * memory[1, side, i] + (one - rate2) * slope * slope
-                fresh[0, side, i] = first
-                fresh[1, side, i] = second
-                new[side, i] = x - size * (first / (kind(math.sqrt(second)) / root + small))
-            elif update.kind == SIGN:
-                new[side, i] = x - length * kind(np.sign(slope))
-            else:
-                new[side, i] = x - length * (slope + decay * x)
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for side in range(2):
-        for i in range(n):
-            a = as_bits(new[side, i])
-            improper |= (a - 1) | (infinity - 1 - a)  # the sign bit tells
-    return improper >= 0
+        return _adam(theta, growth, g, p, eta, count, update, old, fresh, new)
+    if update.kind == SIGN:
+        return _sign(theta, growth, g, p, eta, new)
+    decays = update.kind == DECAY and time < update.second
+    return _decayed(theta, growth, g, p, eta, update.first if decays else 0.0, new)
 
 
 @kernel
 def accept_update(update):
     """Take over what the step that was just made remembers."""
-    if update.kind == MOMENTUM or update.kind == NESTEROV or update.kind == ADAM:
-        for part in range(2 if update.kind == ADAM else 1):
-            for side in range(2):
-                for i in range(update.memory.shape[2]):
-                    update.memory[part, side, i] = update.fresh[part, side, i]
+    update.current[0] = 1 - update.current[0]

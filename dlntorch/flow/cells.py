@@ -72,7 +72,9 @@ class TwoSided(Cell):
         log_size = math.log(size) if size > 0 else -math.inf
         # D is the sum of growth·f, growth is in proportion to f^{1−2/p}, and f is at most size + f₀
         log_f = np.logaddexp(log_size, self.log_f0)
-        log_growth = np.log(self._growth(np.ones_like(self.c))) + (1 - 2 / self.p) * (log_f - self.log_f0)
+        log_growth = np.log(self._growth(np.ones_like(self.c)))
+        if self.p > 2:
+            log_growth = log_growth + (1 - 2 / self.p) * (log_f - self.log_f0)
         with np.errstate(over="ignore"):
             return np.exp((log_growth + log_f - log_size).max(axis=0))
 

@@ -163,7 +163,7 @@ class Integrator:
                 self.rejected += 1
                 continue
             inside = np.searchsorted(times, self.t + (self.t_low + h)) - path.count
-            allowed = self._allowed(found, h * straight, natural, weight, dense=inside > _MANY_OUTPUTS)
+            allowed = self._allowed(found, h * straight, natural, weight, dense=bool(inside > _MANY_OUTPUTS))
             ratio = max(float((found.error / allowed).max(initial=0.0)), 1e-30)
             if not ratio <= 1:
                 guess, offset = (found.Z, h), 0.0
@@ -301,7 +301,7 @@ class Integrator:
         level = self.stop_norm
         if level is None or self._norm_after(found.steps[-1]) > level:
             return None
-        part: Any = brentq(lambda x: self._norm_after(step_to(x)) - level, 0.0, h, xtol=1e-14 * h, rtol=1e-13)
+        part: Any = brentq(lambda x: self._norm_after(step_to(x)) - level, 0.0, h, xtol=1e-14 * h, rtol=1e-13)  # type: ignore[arg-type]
         return float(part), step_to(float(part))
 
     def _norm_after(self, step: np.ndarray) -> float:

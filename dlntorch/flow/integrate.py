@@ -205,7 +205,7 @@ def _own_path(
         path.reason += f" at the {path.count}th of {times.size} times"
     if path.count == 0:
         return replace(
-            FlowPath.failed(path.reason, *reversed(start.shape), full.y.device),
+            FlowPath.failed(path.reason, start.shape[1], start.shape[0], full.y.device),
             status=path.status,
             evaluations=integrator.evaluations,
         )

@@ -75,9 +75,10 @@ def tableau(stages: int) -> Tableau:
     inverse = np.linalg.inv(a)
     eigenvalues, right = np.linalg.eig(inverse)
     left = np.linalg.inv(right)
-    keep = np.argsort(np.where(eigenvalues.imag > -1e-9, eigenvalues.imag, np.inf))[: (stages + 1) // 2]
-    weights = right[:, keep] * np.where(np.abs(eigenvalues[keep].imag) < 1e-9, 1.0, 2.0)
-    real = eigenvalues[keep[0]].real
+    imaginary = np.imag(eigenvalues)
+    keep = np.argsort(np.where(imaginary > -1e-9, imaginary, np.inf))[: (stages + 1) // 2]
+    weights = right[:, keep] * np.where(np.abs(imaginary[keep]) < 1e-9, 1.0, 2.0)
+    real = float(np.real(eigenvalues[keep[0]]))
     # b̂₀ = 1/λ₀ at c = 0, and the rest of a quadrature of order s
     moments = np.array([1.0 / (q + 1) for q in range(stages)])
     moments[0] -= 1 / real

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.linalg import lapack
+import scipy.linalg.lapack
 
 from dlntorch.flow.cell import Cell
 from dlntorch.flow.cells import TwoSided
@@ -20,6 +21,8 @@ from dlntorch.flow.stage_kernel import solve_stages
 from dlntorch.numerics.compiling import compiles
 
 __all__ = ["Solved", "StageSolver"]
+
+lapack: Any = scipy.linalg.lapack  # whose functions are made at run time
 
 #: A new base is due where a rate has grown or fallen by so much since the last.
 _GROWN, _FALLEN = 4.0, 1.0 / 64
@@ -59,7 +62,7 @@ class StageSolver:
         self._complex = tuple(
             np.ascontiguousarray(part)
             for values in (method.eigenvalues, method.to_modes, method.from_modes)
-            for part in (values.real, values.imag)
+            for part in (np.real(values), np.imag(values))
         )
         self.rebase()
 
@@ -140,7 +143,7 @@ class StageSolver:
                 if not np.isfinite(change).all():
                     return None
                 modes = t.to_modes @ (rest - change @ self.columns - (t.inverse @ Y) / h)
-                dZ = (t.from_modes @ _substituted(factors, modes)).real
+                dZ = np.real(t.from_modes @ _substituted(factors, modes))
                 Y = Y + dZ
                 Z = Y + offset
                 V = Z @ self.B.T
@@ -155,7 +158,7 @@ class StageSolver:
                         return None
                     done = True  # rounding
                 if done:
-                    right = velocity + t.eigenvalues[0].real / h * (t.embedded @ Z)
+                    right = velocity + np.real(t.eigenvalues[0]) / h * (t.embedded @ Z)
                     return Solved(Z, V, np.abs(self.B @ lapack.dgetrs(*factors[0], right)[0]))
                 last = worst
         return None
@@ -167,7 +170,7 @@ class StageSolver:
             return None
         for number, value in enumerate(self.method.eigenvalues):
             matrix = np.array(K, dtype=np.complex128 if number else np.float64, order="F")
-            matrix[np.diag_indices_from(matrix)] += (value if number else value.real) / h
+            matrix[np.diag_indices_from(matrix)] += (value if number else np.real(value)) / h
             lu, pivots, info = (lapack.zgetrf if number else lapack.dgetrf)(matrix, overwrite_a=1)
             if info:
                 return None
@@ -178,7 +181,7 @@ class StageSolver:
 def _substituted(factors: list[tuple[np.ndarray, np.ndarray]], right: np.ndarray) -> np.ndarray:
     """The solutions for the right sides (modes, m)."""
     out = np.empty_like(right)
-    out[0] = lapack.dgetrs(*factors[0], right[0].real)[0]
+    out[0] = lapack.dgetrs(*factors[0], np.real(right[0]))[0]
     for number in range(1, len(factors)):
         out[number] = lapack.zgetrs(*factors[number], right[number])[0]
     return out

@@ -56,6 +56,8 @@ class FlowLimit:
         steps: Linear systems solved, in all.
         tau_reason: Why ``tau`` and ``gap`` are None, empty where they are not; one for each problem of a sequence.
         exact: With ``precision``: ψ as decimal strings with up to that many digits (a list of n, or k lists of n); else None.
+        enclosure: With ``enclosure=True``: an :class:`~dlntorch.numerics.balls.Enclosure` of ψ (or a list of k); None where
+            no precision tried proves one.
     """
 
     psi: Tensor
@@ -69,6 +71,7 @@ class FlowLimit:
     steps: int
     exact: Any = None
     tau_reason: Any = ""
+    enclosure: Any = None
 
     __repr__ = short_repr
 
@@ -212,4 +215,5 @@ def stack(results: list[FlowLimit]) -> FlowLimit:
         steps=sum(result.steps for result in results),
         exact=None if results[0].exact is None else tuple(result.exact for result in results),
         tau_reason=reasons if any(reasons) else "",
+        enclosure=None if results[0].enclosure is None else tuple(result.enclosure for result in results),
     )

@@ -20,7 +20,7 @@ from dlntorch.limit.answer import Answer, FlowLimit, collect, inconsistency, onl
 from dlntorch.limit.power_limit import limit_from, sweep
 from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, as_parametrization, check_start
 from dlntorch.numerics.threads import with_few_threads
-from dlntorch.numerics.validation import InputError, check_count, check_device, check_unmasked
+from dlntorch.numerics.validation import InputError, check_count, check_device, check_flag, check_unmasked
 from dlntorch.problem import Problem
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["FlowLimit", "flow_limit"]
 
 _MULTIPRECISION_SIZE = 2000
+ENCLOSED_DIGITS = 30
 
 
 @with_few_threads
@@ -39,6 +40,7 @@ def flow_limit(
     *,
     per_coordinate: bool = False,
     precision: int | None = None,
+    enclosure: bool = False,
     device: Any = None,
 ) -> FlowLimit:
     """ψ(∞), the point where the gradient flow from a given start ends, by following a path of starts or data to it.
@@ -53,6 +55,8 @@ def flow_limit(
             flow of a depth then starts from θ₊ = θ₋ = alpha, elementwise.
         precision: Decimal digits: computed in multiprecision arithmetic from the float64 entries of A, y and the start
             taken as exact. For problems with m·n <= 2000, and parametrizations with closed forms.
+        enclosure: Whether intervals are returned, too, that provably contain ψ for the exact (A, y) and start: for a
+            depth, with ``precision``, or 30 digits.
         device: Where the result lives; None keeps the problem's device.
 
     Several problems on CUDA, or a large one, are solved there in one batch where p is a depth; on the CPU, a batch is a
@@ -76,11 +80,12 @@ def flow_limit(
         tensor([0., 1.], dtype=torch.float64)
         >>> warm = dln.Initialization.warm([1.0, 0.0], alpha=1e-3, p=3)
         >>> dln.flow_limit(problem, 3, warm).psi.round(decimals=4)
-        tensor([1.0000, 0.5000], dtype=torch.float64)
+        tensor([2., 0.], dtype=torch.float64)
     """
     parametrization = as_parametrization(p)
     problems = _as_problems(problem)
     n = problems[0].n
+    precision = ENCLOSED_DIGITS if check_flag("enclosure", enclosure) and precision is None else precision
     digits = None if precision is None else check_count("precision", precision, at_least=15, at_most=10_000)
     given = _as_initializations(alpha)
     alphas, scalar = _as_alphas(alpha, per_coordinate, n) if given is None else (np.zeros((0, 1)), given[1])
@@ -109,6 +114,14 @@ def flow_limit(
             return only(many) if isinstance(problem, Problem) else many
         solved = [[_limit(one, parametrization, start, digits) for start in starts] for one in problems]
     results = [collect(answers, scalar, place) for answers in solved]
+    if enclosure and digits is not None:
+        from dlntorch.limit.enclosure import with_enclosures
+
+        starts = _starts(parametrization, alphas if given is None else given[0], n)
+        results = [
+            with_enclosures(found, one, parametrization, starts, digits, scalar)
+            for found, one in zip(results, problems, strict=True)
+        ]
     return results[0] if isinstance(problem, Problem) else stack(results)
 
 
@@ -196,7 +209,8 @@ def _as_alphas(alpha: Any, per_coordinate: bool, n: int) -> tuple[np.ndarray, bo
 def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int) -> list[Answer]:
     from dlntorch.limit.multiprecision import limits_mp
 
-    found = limits_mp(problem.A, problem.y, p, alphas[:, 0].tolist(), dps=digits)
+    A, y = (problem.A, problem.y) if problem._rationals is None else problem.rationals_as_text
+    found = limits_mp(A, y, p, alphas[:, 0].tolist(), dps=digits)
     return [_answer(problem, one) for one in found]
 
 

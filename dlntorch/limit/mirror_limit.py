@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from dlntorch.limit.answer import Answer, finite, inconsistency, judged
+from dlntorch.limit.central_path import PathPoint
 from dlntorch.limit.mirror_path import MirrorPath
 from dlntorch.limit.nonnegative import reachable
 from dlntorch.model import Nonnegative, Parametrization
+from dlntorch.model.mirror import Mirror
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
@@ -50,28 +53,43 @@ def _interpolating(problem: Problem, parametrization: Parametrization, start: Te
         return Answer(mirror.origin.numpy(), None, None)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            point = MirrorPath(A, y, mirror, equal).point()
+            point = MirrorPath(A, y, mirror, equal, _starts(parametrization, start, A, y)).point()
         except np.linalg.LinAlgError:
             point = None
     if point is None or (not point.converged and point.log_a > 0):
-        psi = mirror.origin.numpy() if point is None else point.psi
-        where = (
-            "psi is given at its start"
-            if point is None
-            else f"psi is given for {_part(point.log_a)} of the way of A psi"
-        )
-        return finite(
-            Answer(psi, None, None, uncertainty=1.0, status=Status.FAILED, steps=0 if point is None else point.steps,
-                   reasons=[f"no psi of {parametrization.name} with A psi = y was found; {where} from the start to y"]),
-            mirror.origin.numpy(),
-        )  # fmt: skip
+        return finite(_unreached(parametrization, mirror, point), mirror.origin.numpy())
     answer = judged(point, 0.0)
     answer.tau = answer.gap = None
     return finite(answer, mirror.origin.numpy())
 
 
-def _part(missing: float) -> str:
-    return f"{np.exp(-missing):.3g}"
+def _unreached(parametrization: Parametrization, mirror: Mirror, point: PathPoint | None) -> Answer:
+    """A failure, with the point that the path came to."""
+    psi, steps = (mirror.origin.numpy(), 0) if point is None else (point.psi, point.steps)
+    if point is not None and point.residual <= 1e-6:  # the data were reached, from another start
+        larger = f"{math.exp(point.log_a):.3g} times as large"
+        reason = f"Newton's method stalled; psi is given for small entries of the start {larger}"
+    else:
+        missing = 0.0 if point is None else math.exp(-point.log_a)
+        way = f"{missing:.3g} of the way of A psi from the start to y"
+        reason = f"no psi of {parametrization.name} with A psi = y was found; psi is given for {way}"
+    residual = 1.0 if point is None else point.residual
+    return Answer(psi, None, None, residual, uncertainty=1.0, status=Status.FAILED, steps=steps, reasons=[reason])
+
+
+def _starts(
+    parametrization: Parametrization, start: Tensor, A: np.ndarray, y: np.ndarray
+) -> tuple[Callable[[float], Mirror], float] | None:
+    """The curves from θ(S) = min(Sθ(0), B), where the start is uneven and its curves are cheap; else None."""
+    if not isinstance(parametrization, Nonnegative) or bool((start == start[0, 0]).all()):
+        return None
+    size = float(np.max(np.abs(np.linalg.lstsq(A, y, rcond=None)[0])))
+    ceiling = max(float(start.max()), size ** (1 / parametrization.p))
+
+    def mirror_at(level: float) -> Mirror:
+        return parametrization.mirror((start * math.exp(level)).clamp(max=ceiling))
+
+    return mirror_at, math.log(ceiling / float(start.min()))
 
 
 def within_nonnegative(

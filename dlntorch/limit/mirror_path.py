@@ -49,51 +49,96 @@ class MirrorPath:
         y: (m,).
         mirror: The curves from θ(0).
         equal: Which columns of A are equal and start equally.
+        starts: Where entries of θ(0) of the size of the answer stand beside small ones, the data alone are no smooth path:
+            the curves from θ(S), and ln S from which they are equal. The data are followed there, and S from there to 1.
     """
 
-    def __init__(self, A: np.ndarray, y: np.ndarray, mirror: Mirror, equal: EqualColumns) -> None:
+    def __init__(
+        self,
+        A: np.ndarray,
+        y: np.ndarray,
+        mirror: Mirror,
+        equal: EqualColumns,
+        starts: tuple[Callable[[float], Mirror], float] | None = None,
+    ) -> None:
         scale = np.exp2(-np.round(np.log2(np.max(np.abs(A), axis=1))))
         self.A, self.y = np.ascontiguousarray(A * scale[:, None]), y * scale
         self.columns = np.ascontiguousarray(self.A.T)
-        self.mirror, self.equal = mirror, equal
+        self.equal = equal
         self.basis, self.R = row_sorted_factors(self.columns)
+        self.starts = starts
+        self._use(mirror)
+
+    def _use(self, mirror: Mirror) -> None:
+        """Make ``mirror`` the curves that the path is on."""
+        self.mirror = mirror
         self.origin = mirror.origin.numpy().copy()
+        self.slope0 = self._slope(self.origin)
         self.target = self.y - self.A @ self.origin  # y − Aψ(0), what s multiplies
         move = self.basis @ np.linalg.solve(self.R.T, self.target)
         self.reach = 10 * float(np.sum(np.abs(move)) + np.sum(np.abs(self.origin)))
+        self.unit = self._units() if np.any(self.target) else np.abs(self.origin) + np.max(np.abs(self.origin))
 
     def point(self) -> PathPoint:
-        """The answer, ``log_a`` being −ln s where it is given (0 at the answer itself)."""
-        self.psi, self.e, self.log_s = self.origin.copy(), np.zeros_like(self.origin), -math.inf
-        self._mended = 0
+        """The answer; its ``log_a`` is 0, or where the path ended before, −ln s or ln S there."""
         level = np.abs(self.A) @ np.abs(self.origin) + np.abs(self.y)
+        self.psi, self.e, self.log_s, self._mended = self.origin.copy(), np.zeros_like(self.origin), 0.0, 0
         if np.all(np.abs(self.target) <= 4e-16 * level):
-            self.log_s = 0.0
-            self.slope0 = self._slope(self.psi)
-            self.unit = np.abs(self.origin) + np.max(np.abs(self.origin), initial=0.0)
             return self._point(0, True, 0.0)
-        self.slope0 = self._slope(self.psi)
-        self.unit = self._units()
+        if self.starts is None:
+            return self._follow_data(_TIGHT)
+        mirror_at, top = self.starts
+        self._use(mirror_at(top))
+        self.psi = self.origin.copy()
+        found = self._follow_data(_LOOSE)
+        return found if not found.converged or self.log_s != 0 else self._follow_starts(mirror_at, top, found.steps)
+
+    def _follow_data(self, tolerance: float) -> PathPoint:
         self.log_s = self._first()
-        step, steps, converged, change = _FIRST_STEP, 0, False, 0.0
-        goal = self.log_s
+        step, steps, goal, before = _FIRST_STEP, 0, self.log_s, -math.inf
         while True:
-            saved = self.psi.copy(), self.e.copy(), self.log_s
-            converged, change, used = self._solve_at(goal, _TIGHT if goal == 0 else _LOOSE)
+            saved = self.psi.copy(), self.e.copy(), before
+            converged, change, used = self._solve_at(goal, tolerance if goal == 0 else _LOOSE)
             steps += used
             if converged and goal == 0:
                 break
             if not converged:
                 self.psi, self.e, self.log_s = saved
-                step = min(step, goal - saved[2]) / 4 if goal > saved[2] else 0.0
+                step = min(step, goal - before) / 4 if goal > before > -math.inf else 0.0
                 if step < _SMALLEST_STEP:
                     break
             elif used <= 3:
                 step = min(2 * step, _LARGEST_STEP)
             elif used > 8:
                 step /= 1.5
+            before = self.log_s
             goal = 0.0 if self.log_s + step >= -1e-3 * step else self.log_s + step
         return self._point(steps, converged, change if converged else 0.0)
+
+    def _follow_starts(self, mirror_at: Callable[[float], Mirror], top: float, steps: int) -> PathPoint:
+        """From the answer for the start at ln S = ``top`` to the one for the start itself, at 0."""
+        step, level, converged, change = _FIRST_STEP, top, True, 0.0
+        while level > 0:
+            saved = self.mirror, self.psi.copy(), self.e.copy()
+            goal = 0.0 if level - step <= 1e-3 * step else level - step
+            self._use(mirror_at(goal))
+            # The same ψ on the new curves, and of what ν then misses the D-nearest.
+            solve = self._solver(np.sqrt(self._slope(self.psi)))
+            self.e = -self.equal.mean(solve(np.zeros_like(self.y), self._distance()[0]))
+            converged, change, used = self._solve_at(0.0, _TIGHT if goal == 0 else _LOOSE)
+            steps += used
+            if converged:
+                level = goal
+                step = min(2 * step, _LARGEST_STEP) if used <= 3 else step if used <= 8 else step / 1.5
+                continue
+            step = (level - goal) / 4
+            mirror, self.psi, self.e = saved
+            self._use(mirror)
+            if step < _SMALLEST_STEP:
+                break
+        found = self._point(steps, converged, change if converged else 0.0)
+        found.log_a = level
+        return found
 
     # -- the curves -----------------------------------------------------------------------------------------------
 
@@ -210,7 +255,7 @@ class MirrorPath:
     # -- what judges an answer --------------------------------------------------------------------------------------
 
     def _point(self, steps: int, converged: bool, change: float) -> PathPoint:
-        r, level = self._residual()
+        _, level = self._residual()
         distance, largest = self._distance()
         scale = float(np.linalg.norm(self.y)) or float(np.max(level)) / _EPS or 1.0
         found = self._uncertainty(level, distance)
@@ -221,7 +266,7 @@ class MirrorPath:
             none,
             none + 1,
             -self.log_s,
-            float(np.linalg.norm(r)) / scale,
+            float(np.linalg.norm(self.y - self.A @ self.psi)) / scale,
             float(np.max(np.abs(distance))) / largest,
             uncertainty,
             steps,

@@ -7,6 +7,7 @@ from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization, as_parametrization, check_start
 from dlntorch.model.power import Entropy, Nonnegative, Power
 from dlntorch.model.product import Product
+from dlntorch.model.selector import Selector
 
 __all__ = [
     "CurveMirror",
@@ -18,6 +19,7 @@ __all__ = [
     "Parametrization",
     "Power",
     "Product",
+    "Selector",
     "as_parametrization",
     "check_start",
 ]

@@ -76,7 +76,9 @@ class Power(Parametrization):
         return _PowerMirror(self, start)
 
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
-        theta = self.start_from(initialization or Initialization(1.0), n)
+        if initialization is None:
+            return Selector.equal(self.p, n)
+        theta = self.start_from(initialization, n)
         return Selector.of(self.p, theta[0], theta[1])
 
     @property
@@ -270,7 +272,9 @@ class Nonnegative(Parametrization):
         return _NonnegativeMirror(self, start)
 
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
-        return Selector.of(self.p, self.start_from(initialization or Initialization(1.0), n)[0], None)
+        if initialization is None:
+            return Selector.equal(self.p, n, nonnegative=True)
+        return Selector.of(self.p, self.start_from(initialization, n)[0], None)
 
     @property
     def selector_reason(self) -> str:
@@ -278,6 +282,12 @@ class Nonnegative(Parametrization):
 
     def __repr__(self) -> str:
         return f"Nonnegative({self.p:g})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.p))
 
 
 class _NonnegativeMirror(Mirror):

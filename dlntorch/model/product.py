@@ -81,7 +81,9 @@ class Product(Parametrization):
         b² = u₁² − u_L², and with q = b tan φ the integrals are incomplete beta functions. L = 2 is depth 2 with
         θ± = ½(u₁ ± u₂). Where |u_L| >= u₁ the curve turns, and no limit is known.
         """
-        first, last = (part.numpy() for part in (initialization or Initialization(1.0, 0.0)).expanded(n))
+        if initialization is None:
+            return Selector.equal(float(self.layers), n)
+        first, last = (part.numpy() for part in initialization.expanded(n))
         if not np.all(last < first):
             return None
         if self.layers == 2:
@@ -100,6 +102,12 @@ class Product(Parametrization):
 
     def __repr__(self) -> str:
         return f"Product({self.layers})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.layers))
 
 
 class _ProductMirror(Mirror):

@@ -42,6 +42,12 @@ class Selector:
         top = float(max(upper.max(), -np.inf if lower is None else lower.max()))
         return cls(p, upper / top, None if lower is None else lower / top)
 
+    @classmethod
+    def equal(cls, p: float, n: int, nonnegative: bool = False) -> Selector:
+        """That of equal entries."""
+        ones = np.ones(n)
+        return cls(p, ones, None if nonnegative else ones)
+
     @property
     def nonnegative(self) -> bool:
         """Whether ψ >= 0."""

@@ -76,6 +76,7 @@ class _Reader:
             raise TypeError(f"a kernel that reads {value!r} cannot be told from another") from error
 
     def _read_function(self, function: FunctionType) -> None:
+        self._feed("home", function.__module__)  # by which a kept kernel finds what it calls
         self.read(function.__code__)
         self.read(function.__defaults__)
         self.read(tuple(cell.cell_contents for cell in function.__closure__ or ()))

@@ -143,7 +143,10 @@ class KernelCache(caching._Cache):
         except TypeError:  # it reads a global that has no value to be known by
             return None, b""
         switches = [str(getattr(config, name, None)) for name in _SWITCHES]
-        key = repr((made_of, sig, codegen.magic_tuple(), switches, _VERSIONS)).encode()
+        fields = [
+            getattr(kind, "fields", ()) for kind in sig
+        ]  # of typed records, whose names numba leaves out of a type's
+        key = repr((made_of, sig, fields, codegen.magic_tuple(), switches, _VERSIONS)).encode()
         return Path(self.cache_path, f"{self._stem}-{hashlib.sha256(key).hexdigest()[:32]}.nbc"), key
 
     @property

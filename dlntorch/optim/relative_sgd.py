@@ -162,7 +162,7 @@ class _ProblemRule:
     def __call__(self, kappa: float) -> float:
         problem, network = self.problem, self.network
         schedule = make_schedule("relative", kappa=kappa, c=self.c)
-        rule = StepRule(schedule, network.p, problem.operator, problem.spectral_norm)
+        rule = StepRule(schedule, network.parametrization, problem.operator, problem.spectral_norm)
         g = problem.operator.rmatvec(problem.residual(network.psi.detach()))
         return float(rule.eta((network.theta_plus.detach(), network.theta_minus.detach()), g))
 

@@ -192,7 +192,8 @@ def _own_schedule(step_size: Any, **given: Any) -> Schedule:
     if not isinstance(step_size, StepSize):
         if not callable(step_size):
             raise InputError(f"schedule must be a name, a StepSize or a callable point -> eta, got {step_size!r}")
-        step_size = _Function(step_size)
+        function: Any = step_size
+        step_size = _Function(function)
     for key, value in given.items():
         if value is not None:
             raise InputError(f"schedule.{key} must be left out with a step size of your own, got {value!r}")

@@ -77,6 +77,12 @@ class Update(ABC):
         """The numbers that define it, for a run's identity and its files."""
         return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.options().items())})"
 

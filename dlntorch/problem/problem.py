@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from copy import copy as shallow_copy
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.numerics.rational import as_rationals
 from dlntorch.numerics.validation import DataWarning, InputError, check_device, check_dtype, check_real, check_unmasked
 from dlntorch.problem.operators import DenseOperator, Operator, as_operator, check_adjoint
 from dlntorch.problem.operators.convert import is_operator
@@ -102,6 +104,7 @@ class Problem:
         self.precision = max(precision(A), precision(y), precision(kind))
         self._origin: Problem | None = None  # the problem of which this one holds the same numbers
         self._exact: Problem | None = None  # the pair in float64 of which this one is the rounding
+        self._rationals: tuple[list[list[Fraction]], list[Fraction]] | None = None  # what A and y are the rounding of
         self._whole: Problem | None = None  # the problem of which this one is an output
         self.name = str(name)
         m, n = self.operator.shape
@@ -125,6 +128,44 @@ class Problem:
                 DataWarning,
                 stacklevel=2,
             )
+
+    @classmethod
+    def from_rationals(cls, A: Any, y: Any, **options: Any) -> Problem:
+        """A problem whose A and y are given exactly; its tensors are the nearest floats.
+
+        What computes exactly (``l1_minimizer(problem, exact=True)``, :attr:`rationals`) takes the numbers as given here,
+        and as the floats say where a problem was made from floats.
+
+        Args:
+            A: m rows of n integers, Fractions, Decimals, floats or strings ("0.1", "1e-3", "2/7") each.
+            y: m of them.
+            **options: As in the constructor: ``name``, ``truth``, ``dtype``, ``device``.
+
+        Raises:
+            InputError: what is no rational number, has more than 4000 digits, or overflows the floats.
+
+        Example:
+            >>> Problem.from_rationals([["1", "0.9"]], [1]).rationals[0][0][1]
+            Fraction(9, 10)
+        """
+        rows, right = as_rationals("A", A, 2), as_rationals("y", y, 1)
+        problem = cls([[_rounded("A", v) for v in row] for row in rows], [_rounded("y", v) for v in right], **options)
+        problem._rationals = rows, right
+        return problem
+
+    @property
+    def rationals(self) -> tuple[list[list[Fraction]], list[Fraction]]:
+        """The exact A and y as Fractions: those it was made from, or the floats, which are rationals, too."""
+        if self._rationals is None:
+            A, y = self.A.detach().cpu().double().tolist(), self.y.detach().cpu().double().tolist()
+            return [[Fraction(v) for v in row] for row in A], [Fraction(v) for v in y]
+        return self._rationals
+
+    @property
+    def rationals_as_text(self) -> tuple[list[list[str]], list[str]]:
+        """The same as strings such as "2/7", which multiprecision arithmetic reads."""
+        A, y = self.rationals
+        return [[str(value) for value in row] for row in A], [str(value) for value in y]
 
     @property
     def A(self) -> Tensor:
@@ -221,6 +262,7 @@ class Problem:
         other = self._like(self.operator.to(place, kind) if not self.dense else self.A, self._y, self.name, kind, place)
         if kind in (self.dtype, torch.float64):  # the same numbers
             other._origin = self if self._origin is None else self._origin
+            other._rationals = self._rationals
         return other
 
     def _like(
@@ -390,6 +432,18 @@ class Problem:
 
 def _shape(values: Tensor) -> str:
     return str(tuple(values.shape))
+
+
+def _rounded(name: str, number: Fraction) -> float:
+    """The float nearest to an exact number."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise InputError(f"{name} must be within the range of float64, got about 10^{_decimal_size(number)}") from None
+
+
+def _decimal_size(number: Fraction) -> int:
+    return round((number.numerator.bit_length() - number.denominator.bit_length()) * 0.30103)
 
 
 def _blocks(A: Tensor) -> Iterator[Tensor]:

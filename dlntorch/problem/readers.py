@@ -121,7 +121,7 @@ def load_problem(
         title = _title(file, found) if name is None else name
         problem = Problem(**arrays, name=title, dtype=dtype, device=device, copy=False)
         if "dlntorch_precision" in found:
-            problem.precision = max(problem.precision, float(found["dlntorch_precision"]))
+            problem.precision = max(problem.precision, _kept_precision(found["dlntorch_precision"]))
     except OptionError:
         raise
     except (FileProblem, InputError) as error:
@@ -149,10 +149,19 @@ def identifying_arrays(problem: Problem) -> dict[str, np.ndarray]:
     return dict(zip(formats.KEPT_KEYS, (name, np.float64(problem.precision)), strict=True))  # type: ignore[arg-type]
 
 
+def _kept_precision(stored: np.ndarray) -> float:
+    """The precision that a run folder's copy says its data had: that of some floating point type."""
+    value = float(stored) if stored.ndim == 0 else float("nan")
+    if not 0 <= value < 0.1:
+        raise FileProblem("dlntorch_precision must be one number between 0 and 0.1")
+    return value
+
+
 def _title(file: Path, found: Mapping[str, Any]) -> str:
     """The name that a problem has by its file."""
-    if "dlntorch_name" in found:
-        return formats.one_line(found["dlntorch_name"].astype(np.uint8).tobytes().decode("utf-8", "replace"))
+    stored = found.get("dlntorch_name")
+    if stored is not None and stored.dtype == np.uint8:
+        return formats.one_line(stored.tobytes().decode("utf-8", "replace"))
     return formats.pair_name(file) if file.suffix.lower() == ".npy" else file.stem
 
 

@@ -199,26 +199,49 @@ def _longest(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 def _step(A: np.ndarray, state: State, residual: np.ndarray, normal: NormalEquations) -> bool:
     """One predictor-corrector step, in place; False when no progress is possible."""
-    sides, mu = state.sides, state.mu
-    ratios = [x / s for x, s, _ in sides]
+    if state.one_sided:
+        return _step_one_sided(A, state, residual, normal)
+    plus, minus, u, v = state.plus, state.minus, state.u, state.v
+    mu = state.mu
+    at, bt = plus / u, minus / v
     dual, tau = normal.solve(residual + A @ state.psi, 1e-3)
-    changes = [sign * ratio * tau - x for (x, _, sign), ratio in zip(sides, ratios, strict=True)]
-    primal = min(1.0, _longest([(x, d) for (x, _, _), d in zip(sides, changes, strict=True)]))
-    dual_step = min(1.0, _longest([(s, -sign * tau) for _, s, sign in sides]))
-    moved = zip(sides, changes, strict=True)
-    reached = sum(float((x + primal * d) @ (s - dual_step * sign * tau)) for (x, s, sign), d in moved)
-    sigma = min(1.0, reached / (len(sides) * tau.size) / mu) ** 3
-    moved = zip(sides, changes, strict=True)
-    targets = [(sigma * mu + sign * d * tau) / s - x for (x, s, sign), d in moved]
-    signed = targets[0] if state.one_sided else targets[0] - targets[1]
-    dual, tau = normal.solve(residual - A @ signed, 1e-6)
-    changes = [d + sign * ratio * tau for (_, _, sign), d, ratio in zip(sides, targets, ratios, strict=True)]
-    primal = min(1.0, 0.99 * _longest([(x, d) for (x, _, _), d in zip(sides, changes, strict=True)]))
-    dual_step = min(1.0, 0.99 * _longest([(s, -sign * tau) for _, s, sign in sides]))
+    d_plus, d_minus = at * tau - plus, -bt * tau - minus
+    primal = min(1.0, _longest([(plus, d_plus), (minus, d_minus)]))
+    dual_step = min(1.0, _longest([(u, -tau), (v, tau)]))
+    reached = (plus + primal * d_plus) @ (u - dual_step * tau) + (minus + primal * d_minus) @ (v + dual_step * tau)
+    sigma = min(1.0, float(reached) / (2 * u.size) / mu) ** 3
+    target_plus = (sigma * mu + d_plus * tau) / u - plus
+    target_minus = (sigma * mu - d_minus * tau) / v - minus
+    dual, tau = normal.solve(residual - A @ (target_plus - target_minus), 1e-6)
+    d_plus, d_minus = target_plus + at * tau, target_minus - bt * tau
+    primal = min(1.0, 0.99 * _longest([(plus, d_plus), (minus, d_minus)]))
+    dual_step = min(1.0, 0.99 * _longest([(u, -tau), (v, tau)]))
     if not (np.isfinite(primal) and np.isfinite(dual_step)) or max(primal, dual_step) < 1e-6:
         return False
-    for (x, s, sign), d in zip(sides, changes, strict=True):
-        x += primal * d
-        s -= dual_step * sign * tau
+    plus += primal * d_plus
+    minus += primal * d_minus
+    u -= dual_step * tau
+    v += dual_step * tau
     state.dual = state.dual + dual_step * dual
-    return bool(min(min(x.min(), s.min()) for x, s, _ in sides) > 0 and state.mu > 1e-25)
+    return bool(min(plus.min(), minus.min(), u.min(), v.min()) > 0 and state.mu > 1e-25)
+
+
+def _step_one_sided(A: np.ndarray, state: State, residual: np.ndarray, normal: NormalEquations) -> bool:
+    """The same for x = x₊ >= 0."""
+    x, u, mu = state.plus, state.u, state.mu
+    ratio = x / u
+    dual, tau = normal.solve(residual + A @ x, 1e-3)
+    change = ratio * tau - x
+    primal, dual_step = min(1.0, _longest([(x, change)])), min(1.0, _longest([(u, -tau)]))
+    reached = (x + primal * change) @ (u - dual_step * tau)
+    sigma = min(1.0, float(reached) / u.size / mu) ** 3
+    target = (sigma * mu + change * tau) / u - x
+    dual, tau = normal.solve(residual - A @ target, 1e-6)
+    change = target + ratio * tau
+    primal, dual_step = min(1.0, 0.99 * _longest([(x, change)])), min(1.0, 0.99 * _longest([(u, -tau)]))
+    if not (np.isfinite(primal) and np.isfinite(dual_step)) or max(primal, dual_step) < 1e-6:
+        return False
+    x += primal * change
+    u -= dual_step * tau
+    state.dual = state.dual + dual_step * dual
+    return bool(min(x.min(), u.min()) > 0 and state.mu > 1e-25)

@@ -50,19 +50,25 @@ class Costs:
         """``tau`` of ``columns``, brought to what is admitted."""
         return np.clip(tau, -self.minus[columns], self.plus[columns])
 
-    def jump(self, d: np.ndarray, slope: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """By how much the cost's slope along x − td grows where x passes 0, from ``slope`` on the near side."""
+    def jump(self, d: np.ndarray, slope: np.ndarray, columns: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """By how much the cost's slope along x − td grows where the ``chosen`` columns pass 0, from ``slope`` before."""
+        columns = columns[chosen]
         with np.errstate(invalid="ignore"):
             falling, rising = (self.minus[columns] + slope) * d, (slope - self.plus[columns]) * d
         return np.where(d > 0, falling, rising)
 
-    def beyond(self, d: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """The slope of the cost where x has passed 0 along −d."""
+    def beyond(self, d: np.ndarray, columns: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """The slope of the cost where the ``chosen`` columns have passed 0 along −d."""
+        columns = columns[chosen]
         return np.where(d > 0, -self.minus[columns], self.plus[columns])
 
     def times(self, factor: float) -> Costs:
         """All costs times a factor."""
         return Costs(factor * self.plus, None if self.one_sided else factor * self.minus)
+
+    def end(self, sign: float, column: int) -> float:
+        """The slope of the cost of one coordinate, on the side of ``sign``."""
+        return float(self.plus[column] if sign > 0 else -self.minus[column])
 
     def distances(self, tau: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """u = c₊ − τ and v = c₋ + τ."""
@@ -101,11 +107,14 @@ class Plain(Costs):
     def clip(self, tau: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return np.clip(tau, -1, 1)
 
-    def jump(self, d: np.ndarray, slope: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def jump(self, d: np.ndarray, slope: np.ndarray, columns: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         return np.abs(d) + slope * d
 
-    def beyond(self, d: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def beyond(self, d: np.ndarray, columns: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         return -np.sign(d)
+
+    def end(self, sign: float, column: int) -> float:
+        return sign
 
     def tau(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         return 0.5 * (v - u)

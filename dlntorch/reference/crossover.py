@@ -248,12 +248,12 @@ def simplex(
         k, t, passed = line_search(x, zero, slope, sigma * d, -violation[j], costs, basis.columns)
         if k < 0:
             return dual, False, pivots
-        slope[passed] = costs.beyond(sigma * d[passed], basis.columns[passed])
+        slope[passed] = costs.beyond(sigma * d[passed], basis.columns, passed)
         x -= t * sigma * d
         zero[passed] = False
         stalled = t == 0
         x[k], zero[k] = t * sigma, stalled
-        slope[k] = costs.beyond(np.array([-sigma]), np.array([j]))[0]
+        slope[k] = costs.end(sigma, j)
         zero_now = np.abs(x) <= basis.zero_level * np.abs(x).max()
         zero |= zero_now & (np.arange(x.size) != k)
         basis.replace(k, j, d)
@@ -277,7 +277,7 @@ def line_search(
     usable = np.abs(d) > level * max(1.0, float(np.abs(d).max()))
     candidates = np.flatnonzero(usable & (zero | (x * d > 0)))
     times = np.where(zero[candidates], 0.0, np.maximum(x[candidates] / d[candidates], 0.0))
-    jump = costs.jump(d[candidates], slope[candidates], columns[candidates])
+    jump = costs.jump(d[candidates], slope[candidates], columns, candidates)
     order = np.lexsort((-np.abs(d[candidates]), times))
     reached = fall + np.cumsum(jump[order])
     turned = np.flatnonzero(reached >= 0)

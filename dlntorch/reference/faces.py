@@ -35,6 +35,7 @@ from dlntorch.reference.vertex import Vertex, least_squares
 __all__ = ["Face", "find_face", "numerical_rank"]
 
 UNDECIDED_FACTOR = 1000.0
+_FEW = 64  # columns up to which singular values take no longer than a QR
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def numerical_rank(M: np.ndarray, factor: float = 1.0) -> int:
     """Number of singular values above factor · max(shape) · eps · σ_max."""
     if min(M.shape) == 0:
         return 0
-    if Columns(M).well_conditioned and factor <= UNDECIDED_FACTOR:
+    if M.shape[1] > _FEW and factor <= UNDECIDED_FACTOR and Columns(M).well_conditioned:
         return M.shape[1]
     s = np.linalg.svd(M, compute_uv=False)
     return int((s > factor * max(M.shape) * EPS * s[0]).sum())

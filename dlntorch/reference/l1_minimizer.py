@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from dlntorch.numerics.extended import refine
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import check_choice
+from dlntorch.numerics.validation import check_choice, check_flag
 from dlntorch.problem import Problem
 from dlntorch.reference.basis_pursuit_path import follow
 from dlntorch.reference.faces import UNDECIDED_FACTOR, Face, find_face, numerical_rank
@@ -27,6 +27,9 @@ from dlntorch.reference.refined_simplex import refined_simplex
 from dlntorch.reference.standard_form import EPS, StandardForm
 from dlntorch.reference.vertex import Vertex, fast_vertex, least_squares, polished_vertex, solve_vertex, vertex_at
 from dlntorch.reference.weights import UNWEIGHTED, Weights
+
+if TYPE_CHECKING:
+    from dlntorch.reference.exact import ExactMinimizer
 
 __all__ = ["Certificate", "L1Minimizer", "l1_minimizer"]
 
@@ -105,6 +108,7 @@ class L1Minimizer:
         solver: What found the vertex: ``linprog``, ``basis_pursuit``, ``refined`` (pivots with twice the digits, where both
             miss the conditions), ``nnls`` where no ψ >= 0 interpolates.
         weights: Of the norm, in the solver's units.
+        exact: With ``exact=True``: value, vertex, dual and face as Fractions, which are facts.
     """
 
     psi: Tensor
@@ -119,13 +123,14 @@ class L1Minimizer:
     error: float = 0.0
     solver: str = "linprog"
     weights: Weights = UNWEIGHTED
+    exact: ExactMinimizer | None = None
 
     __repr__ = short_repr
 
 
 @with_few_threads
 def l1_minimizer(
-    problem: Problem, weights: Any = None, nonnegative: bool = False, *, solver: str = "auto"
+    problem: Problem, weights: Any = None, nonnegative: bool = False, exact: bool = False, *, solver: str = "auto"
 ) -> L1Minimizer:
     """Solve min ‖ψ‖₁ subject to Aψ = y as a linear programme, to rounding.
 
@@ -146,6 +151,9 @@ def l1_minimizer(
         weights: w > 0, shape (n,), or a pair (w₊, w₋) of them, for positive and for negative entries; None for ones.
         nonnegative: Whether ψ >= 0. Where no such ψ has Aψ = y the status is ``failed``, and psi is where nonnegative
             least squares lies.
+        exact: Whether the answer is verified, and where needed repaired, in rational arithmetic: the numbers of the
+            problem and the weights are then taken as exact, ``unique`` is never None but where ψ >= 0 is out of reach,
+            and ``exact`` holds the fractions.
         solver: ``linprog`` (HiGHS's dual simplex), ``basis_pursuit`` (our path and crossover), or ``auto``: linprog
             where it takes less than a second. Where one misses the optimality conditions the other is asked.
 
@@ -153,7 +161,8 @@ def l1_minimizer(
         The vertex with its dual, certificate and uniqueness; numerical failure is a status, never an exception.
 
     Raises:
-        InputError: weights not finite, not > 0 or of the wrong length; another solver.
+        InputError: weights not finite, not > 0 or of the wrong length; another solver; ``exact`` for numbers too many
+            or too long.
 
     Example:
         >>> l1_minimizer(Problem([[1.0, 2.0]], [4.0])).psi.tolist()
@@ -162,7 +171,12 @@ def l1_minimizer(
         [4.0, 0.0]
     """
     check_choice("solver", solver, SOLVERS)
-    return minimizer_with(StandardForm.of(problem, Weights.of(weights, problem.n, nonnegative)), solver)
+    found = minimizer_with(StandardForm.of(problem, Weights.of(weights, problem.n, nonnegative)), solver)
+    if not check_flag("exact", exact):
+        return found
+    from dlntorch.reference.exact import exactly  # which needs this module's result
+
+    return exactly(problem, found, weights, nonnegative)
 
 
 def minimizer_with(form: StandardForm, solver: str = "auto") -> L1Minimizer:

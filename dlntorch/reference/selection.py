@@ -14,7 +14,7 @@ same function of x for p > 2, whatever a is; at p = 2 it is log(x_i/a_i²).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -24,17 +24,19 @@ from scipy.linalg import qr, solve_triangular
 from torch import Tensor
 
 from dlntorch.model.initialization import Initialization
-from dlntorch.model.parametrization import as_parametrization
+from dlntorch.model.parametrization import Parametrization, as_parametrization
+from dlntorch.model.power import Power
 from dlntorch.model.selector import Selector
 from dlntorch.numerics import extended
+from dlntorch.numerics.balls import Enclosure
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import InputError, check_alpha
+from dlntorch.numerics.validation import InputError, check_alpha, check_flag
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 from dlntorch.reference.columns import norm_2
 from dlntorch.reference.faces import Face
-from dlntorch.reference.l1_minimizer import L1Minimizer, minimizer_with
+from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer, minimizer_with
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.vertex import least_squares
 from dlntorch.reference.weights import WIDEST, Weights
@@ -67,6 +69,7 @@ class SelectedMinimizer:
         minimizer: The vertex, dual and certificate it was computed from; None where psi is None.
         scaled: W_p of the scaled data, shape (n,), in float64 whatever the problem's dtype.
         selector: The depth and shape that select it, with the weights of the norm; None where none is known.
+        enclosure: With ``enclosure=True``: intervals that contain W_p; None where no precision tried proves any.
     """
 
     psi: Tensor
@@ -83,6 +86,7 @@ class SelectedMinimizer:
     minimizer: L1Minimizer
     scaled: np.ndarray
     selector: Selector | None
+    enclosure: Enclosure | None = None
 
     __repr__ = short_repr
 
@@ -101,7 +105,13 @@ class SelectedMinimizer:
 
 @with_few_threads
 def selected_minimizer(
-    problem: Problem, p: Any, alpha: Any = None, *, minimizer: L1Minimizer | None = None, solver: str = "auto"
+    problem: Problem,
+    p: Any,
+    alpha: Any = None,
+    *,
+    minimizer: L1Minimizer | None = None,
+    solver: str = "auto",
+    enclosure: bool = False,
 ) -> SelectedMinimizer:
     """W_p(A, y) = argmin of Σ g_p(ψ_i) over the minimisers of ‖ψ‖₁ subject to Aψ = y.
 
@@ -119,6 +129,8 @@ def selected_minimizer(
             not; None, or a number, for equal entries.
         minimizer: ``l1_minimizer(problem, …)`` with the weights that ``p`` and ``alpha`` mean, where it is known.
         solver: As in :func:`~dlntorch.reference.l1_minimizer.l1_minimizer`.
+        enclosure: Whether the face is decided in rational arithmetic, and intervals of 30 digits are returned, too, that
+            provably contain W_p for the exact (A, y): for a depth, and a start of equal entries.
 
     Returns:
         W_p with the face it lies on. A parametrization of which no limit is known gets ``psi`` None, with the reason.
@@ -133,6 +145,8 @@ def selected_minimizer(
         [1.0, 4.0]
     """
     parametrization = as_parametrization(p)
+    if check_flag("enclosure", enclosure):
+        return _enclosed(problem, parametrization, _shape(alpha), minimizer)
     selector = parametrization.selector(_shape(alpha), problem.n)
     if selector is None:
         return _nothing(problem, parametrization.selector_reason)
@@ -175,6 +189,24 @@ def selected_minimizer(
         scaled=x,
         selector=selector,
     )
+
+
+def _enclosed(
+    problem: Problem, parametrization: Parametrization, shape: Initialization | None, minimizer: L1Minimizer | None
+) -> SelectedMinimizer:
+    """W_p on the exact face, with its enclosure."""
+    if shape is not None or not isinstance(parametrization, Power):
+        raise InputError(
+            f"enclosure must be False but for a depth and equal entries, got {parametrization!r}, {shape!r}"
+        )
+    from dlntorch.reference.selected_enclosure import enclosed_selection  # python-flint is an extra
+
+    base = minimizer if minimizer is not None and minimizer.exact is not None else None
+    base = l1_minimizer(problem, exact=True) if base is None else base
+    found = selected_minimizer(problem, parametrization, minimizer=base)
+    if base.exact is None:
+        return found
+    return replace(found, enclosure=enclosed_selection(problem, parametrization.p, base.exact, found.psi.tolist()))
 
 
 def _shape(alpha: Any) -> Initialization | None:

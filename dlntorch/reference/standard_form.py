@@ -8,7 +8,7 @@ be combined, the combination is evaluated with twice the digits and rounded once
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ __all__ = ["EPS", "StandardForm"]
 EPS = extended.EPS
 #: 1/κ(AAᵀ) from which the rows are independent and well-conditioned for certain, whatever an estimate of κ may be off by.
 _CERTAIN = 1e-5
+#: Entries of A up to which its singular values take no time to speak of.
+_SMALL = 20_000
 
 
 def _exponent(size: ArrayLike) -> np.ndarray:
@@ -80,21 +82,21 @@ class StandardForm:
         exponents = _exponents(given)
         rows = _scaled(given, exponents)
         y = problem.y.detach().to("cpu", torch.float64).numpy()
-        path = _surely_independent(rows)
+        path = _surely_independent(rows) if rows.size > _SMALL else None
         if path is not None or _well_conditioned(rows, problem):
             exponents = exponents + first
             target, shift = scaled_vector(y, exponents)
-            return replace(cls._made(problem, weights, rows, exponents, target, shift), _path=path)
+            return cls._made(problem, weights, rows, exponents, target, shift, None, path)
         if weights.exponents is None:
             space, (side, _) = problem.row_space, problem.side
             exponents = space.exponents
             rows = _scaled(given, exponents)
             target, shift = scaled_vector(y, exponents)
-            return cls._made(problem, weights, rows, exponents, target, shift, space, side)
+            return cls._made(problem, weights, rows, exponents, target, shift, (space, side))
         U, S, _ = np.linalg.svd(rows, full_matrices=False)
         space = RowSpace(U, S, exponents + first, problem.n, problem.precision)
         target, shift = scaled_vector(y, space.exponents)
-        return cls._made(problem, weights, rows, space.exponents, target, shift, space, space.side(target))
+        return cls._made(problem, weights, rows, space.exponents, target, shift, (space, space.side(target)))
 
     @classmethod
     def _made(
@@ -105,10 +107,11 @@ class StandardForm:
         exponents: np.ndarray,
         target: np.ndarray,
         shift: int,
-        space: RowSpace | None = None,
-        side: Side | None = None,
+        whitened: tuple[RowSpace, Side] | None = None,
+        path: PathProblem | None = None,
     ) -> StandardForm:
-        """The form on ``rows`` as they are, or on orthonormal combinations of them, which ``space`` and ``side`` give."""
+        """The form on ``rows`` as they are, or on orthonormal combinations of them, which ``whitened`` gives."""
+        space, side = (None, None) if whitened is None else whitened
         y = target if side is None else side.white
         first = int(_exponent(np.abs(y).max()))
         second = int(_exponent(np.linalg.norm(np.ldexp(y, -first))))
@@ -131,6 +134,7 @@ class StandardForm:
             _psi_exponent=shift + first + second,
             _exponents=exponents,
             _space=space,
+            _path=path,
         )
 
     @property

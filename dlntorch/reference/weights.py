@@ -16,7 +16,7 @@ from torch import Tensor
 from dlntorch.numerics.validation import InputError, check_flag, check_unmasked
 from dlntorch.reference.costs import PLAIN, Costs
 
-__all__ = ["UNWEIGHTED", "Weights"]
+__all__ = ["UNWEIGHTED", "Weights", "sides_of"]
 
 #: Weights may differ by 2 to this power: the squares of entries that differ by more leave float64.
 WIDEST = 500
@@ -46,7 +46,7 @@ class Weights:
             InputError: naming the argument.
         """
         one_sided = check_flag("nonnegative", nonnegative)
-        plus, minus = _sides(weights, n)
+        plus, minus = sides_of(weights, n)
         if one_sided and minus is not None:
             raise InputError(
                 f"weights must have one entry for each of the {n} coordinates with nonnegative, got a pair"
@@ -99,7 +99,7 @@ class Weights:
 UNWEIGHTED = Weights(PLAIN)
 
 
-def _sides(weights: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+def sides_of(weights: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """(w₊, w₋), both None without weights, w₋ None where one vector serves both signs."""
     if weights is None:
         return None, None

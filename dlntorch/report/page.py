@@ -254,6 +254,10 @@ def reference_rows(summary: Mapping[str, Any]) -> list[Row]:
     unique = summary["references"].get("unique")
     why = summary["references"].get("unique_reason", "")
     rows.append(("unique", "undecided" if unique is None else unique, why or "whether one vector alone attains it"))
+    if "digits" in summary:
+        why = summary.get("digits_reason") or summary["digits_warning"]
+        why = why or f"decimal digits that the data must have; they have {summary['digits_of_data']}"
+        rows.append(("digits", summary["digits"], why))
     notes = summary["references"].get("notes", {})
     return rows + [(f"note on {name}", "", str(text)) for name, text in notes.items()]
 

@@ -20,6 +20,7 @@ from dlntorch.store.folder import atomic_write
 from dlntorch.sweep.collect import collect_sweep, varied_keys, write_table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["sweep_figure", "write_sweep_report"]
@@ -35,6 +36,9 @@ SHOWN = {
     "wall_seconds": "seconds",
 }
 
+
+#: What the theory says of the distance, where the flow is followed to its end.
+PREDICTED = "predicted by the theory"
 
 #: Most series that are told apart.
 SERIES = 6
@@ -69,6 +73,7 @@ def sweep_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
         finish_figure(figure, [axes])
         return figure
     distance = np.array([float(row["distance_to_selected"]) for row in done])
+    lines: list[tuple[str, np.ndarray]] = []
     groups = list(dict.fromkeys(row.get(series) for row in done)) if series else [None]
     for i, group in enumerate(sorted(groups, key=lambda value: (str(type(value)), value or 0))):
         line = look_of(i)
@@ -84,11 +89,34 @@ def sweep_figure(rows: Sequence[Mapping[str, Any]], name: str) -> Figure:
         )
         style = line.style if axis.ordered else "none"
         axes.plot(places, middle, color=line.color, linestyle=style, marker=line.marker, label=label)
+        lines.append((line.color, here))
+    predicted = np.array([float(row.get("predicted.initialization") or np.nan) for row in done])
+    _draw_predicted(axes, axis, predicted, lines)
     axis.draw(axes)
-    log_axis(axes, "y", [distance])
+    log_axis(axes, "y", [distance, predicted])
     label_axes(axes, axis.label, "‖ψ − W_p‖₂")
     finish_figure(figure, [axes])
     return figure
+
+
+def _draw_predicted(
+    axes: Axes, axis: Horizontal, predicted: np.ndarray, lines: Sequence[tuple[str, np.ndarray]]
+) -> None:
+    """The predicted error of the initialization for each series: its color, and which points it has."""
+    label: str | None = PREDICTED
+    for color, here in lines:
+        places = np.unique(axis.x[here])
+        expected = [_median(predicted[here & (axis.x == place)]) for place in places]
+        if np.any(np.isfinite(expected)):
+            style = ":" if axis.ordered else "none"
+            axes.plot(places, expected, color=color, linewidth=0.9, linestyle=style, marker="_", label=label)
+            label = None
+
+
+def _median(values: np.ndarray) -> float:
+    """The median of the finite values, NaN without any."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")
 
 
 def _drawn(done: Sequence[Mapping[str, Any]]) -> tuple[Horizontal, str | None]:
@@ -113,6 +141,8 @@ def _page(rows: Sequence[Mapping[str, Any]], folder: Path, image: bytes) -> str:
     each = f" for each {series}" if series else ""
     marks = "lines join their medians" if axis.ordered else "large ones are their medians"
     caption = f"Small marks are points; {marks}{each} over everything else that the sweep varies."
+    if any(row.get("predicted.initialization") for row in rows):
+        caption += " Dashes are the predicted error of the initialization, which the step size and the time add to."
     sections = [
         f"<h1>Sweep {html.escape(name)}</h1>",
         f'<p class="status{" bad" if states.get("failed") else ""}">{len(rows)} points: {html.escape(words)}.</p>',

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Horizontal", "choose_axis", "label_of", "varying"]
 
+#: So many whole numbers have a tick each.
+FEW = 10
+
 _LABELS = {"alpha": "initialization α", "p": "depth p", "network": "network"}
 _SIGNS = {"alpha": "α"}
 
@@ -81,6 +84,11 @@ class Horizontal:
         power = linear_axis(axes, "x", float(shown.min()), float(shown.max()))
         if power:
             axes.text(1.0, -0.16, f"in {power}", transform=axes.transAxes, ha="right", size=9)
+        places = np.unique(shown)
+        if (
+            not power and len(places) <= FEW and np.array_equal(places, np.round(places))
+        ):  # rows, seeds: nothing between
+            axes.set_xticks(places, [f"{place:.0f}" for place in places])
         if self.names:
             axes.set_xlim(-0.5, len(self.names) - 0.5)
             short = [name if len(name) <= 14 else name[:13] + "…" for name in self.names]

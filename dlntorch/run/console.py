@@ -160,6 +160,8 @@ def conclude(result: RunResult) -> None:
         if schedule.get("over") == "all":
             key, where = "certified_theta_error_sup", "over the run"
         rows.append(("certified", schedule[key], f"proved bound on ||theta - theta_flow(t)|| {where}{asked}"))
+    if summary.get("digits") is not None:
+        rows.append(("digits", summary["digits"], f"that the data must have; they have {summary['digits_of_data']}"))
     cells = [(name, shown(value), meaning) for name, value, meaning in rows]
     title = f"{summary['status']}: {summary['reason']}"
     console = terminal()
@@ -168,6 +170,6 @@ def conclude(result: RunResult) -> None:
         console.print(f"note: {schedule['epsilon_met_reason']}", soft_wrap=True)
     if budget["dominant"] is not None:
         console.print(f"dominant error: {summary['advice']}", soft_wrap=True)
-    for text in summary["signatures"]:
+    for text in filter(None, (*summary["signatures"], summary.get("digits_warning"))):
         console.print(f"note: {text}", soft_wrap=True)
     console.print(f"run folder: {result.folder}", soft_wrap=True)

@@ -14,7 +14,7 @@ from dlntorch.model import Initialization, Nonnegative, Parametrization, Product
 from dlntorch.numerics.validation import InputError, check_choice
 from dlntorch.optim.update import TorchUpdate, Update
 
-__all__ = ["MODELS", "model_of", "optimizer_of", "options_of", "schedule_of", "start_of"]
+__all__ = ["MODELS", "model_of", "optimizer_of", "options_of", "schedule_of", "start_of", "with_numbers"]
 
 #: The names of ``model=``.
 MODELS = ("power", "product", "nonnegative")
@@ -68,6 +68,16 @@ def start_of(alpha: Any, alpha_minus: Any) -> Any:
     if alpha_minus is None:
         return plus if not isinstance(plus, list) else Initialization(plus)
     return Initialization(plus, _vector("alpha_minus", alpha_minus))
+
+
+def with_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the numbers of a start in the place of the files that have them: it is then on its own.
+
+    Raises:
+        InputError: for a file that cannot be read as a vector of numbers.
+    """
+    files = {key: config.get(key) for key in ("alpha", "alpha_minus")}
+    return {**config, **{key: _vector(key, value) for key, value in files.items() if isinstance(value, str)}}
 
 
 def _vector(name: str, value: Any) -> Any:

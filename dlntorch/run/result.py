@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -171,7 +172,7 @@ def check_ends(arrays: dict[str, Tensor], shape: tuple[int, ...]) -> tuple[Tenso
     return torch.stack(list(found.values()), dim=-2) if theta is None else theta, psi
 
 
-def network_words(summary: dict[str, Any]) -> str:
+def network_words(summary: Mapping[str, Any]) -> str:
     """Network and start, in words, from a summary; runs of version 0.1 have a depth and one α."""
     network = summary.get("model") if summary["p"] is None else f"p = {summary['p']:g}"
     return (

@@ -397,7 +397,7 @@ def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
     The numbers that a coarse pass, a repetition or the theorem chose are in the checkpoint's state instead.
     """
     schedule, start = settings.schedule, settings.alpha
-    found = {} if settings.p is not None else {"model": repr(settings.law)}
+    found: dict[str, Any] = {} if settings.p is not None else {"model": repr(settings.law)}
     if isinstance(start, Initialization):
         found["alpha_minus"] = start.minus.tolist()
     if type(settings.update) is not SGD:

@@ -17,6 +17,7 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.optim.update import SGD
 from dlntorch.problem import Problem
 from dlntorch.run.diagnosis import advice, signatures
+from dlntorch.run.digits import digits_report
 from dlntorch.run.effective import effective_report
 from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.open_numbers import depth_and_scale
@@ -98,6 +99,7 @@ def build_summary(
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
+    summary |= digits_report(exact, references)
     summary["advice"] = advice(exact, settings, summary, references)
     summary["signatures"] = signatures(exact, settings, status, references)
     summary["versions"] = versions()

@@ -21,7 +21,7 @@ _OF_TABLES = ("y", "columns", "delimiter", "header")
 
 
 def absolute_inputs(config: Mapping[str, Any], start: str | Path | None = None) -> dict[str, Any]:
-    """The configuration with the files of its problems named from the root on.
+    """The configuration with the files of its problems, and of its start, named from the root on.
 
     Args:
         config: A resolved configuration; what is no string in the place of a path is left as it is.
@@ -32,6 +32,9 @@ def absolute_inputs(config: Mapping[str, Any], start: str | Path | None = None) 
         inside = config.get(group)
         if isinstance(inside, Mapping) and inside.get(key) is not None:
             absolute[group] = {**inside, key: _absolute(inside[key], start)}
+    for key in ("alpha", "alpha_minus"):  # a word is a file of numbers
+        if isinstance(config.get(key), str):
+            absolute[key] = _absolute(os.path.expanduser(config[key]), start)
     return absolute
 
 

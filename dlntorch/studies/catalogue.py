@@ -26,6 +26,7 @@ _ORDER = (
     "rank",
     "finite_time",
     "gha",
+    "models",
     "sgd",
     "recovery",
     "saddles",

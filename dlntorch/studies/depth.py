@@ -24,6 +24,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
+from dlntorch.studies.depth_boundary import boundary_claims, boundary_points, boundary_rows
 from dlntorch.studies.measure import distance_to_unique
 
 __all__ = ["STUDY"]
@@ -35,8 +36,13 @@ ABOUT = (
     "The constant explains both. C(p) grows without bound as p goes to 2, like (1−ϱ) to the power −p/(p−2), where ϱ is the "
     "largest |Aᵢᵀλ| off the support: log C is a straight line in k = p/(p−2) with the slope −log(1−ϱ). As p goes to infinity, "
     "k goes to 1, and C(p) has a finite limit, that of the logarithmic barrier.",
-    "No theory says what the best p is for a given cost of training; these are measurements on problems with a unique "
-    "minimiser.",
+    "At the boundaries p → 2 and p → ∞ floats do not reach the asymptotic regime, which asks for α^(p−2) ≪ 1 (α = 1e-80 at "
+    "p = 2.05). Errors there are from enclosures: intervals that provably contain the limit and W_p. *Proved*: the exponent of "
+    "αᵖ is 1 for every p > 2. *Measured*: on minimisers with m nonzeros, with fewer, and on faces, the exponent and the "
+    "constant C(p) of the first-order formula to better than 1 %, at α^(p−2) = 1e-5; and a finite limit of C(p) as p → ∞. "
+    "*Not known*: how the size of the next term depends on p and the problem. Where C(p) happens to be tiny (a face with "
+    "τ = 0 off it has C of the order of 2^(−p/(p−2))) the next term dominates until α^(p−2) is smaller still.",
+    "No theory says what the best p is for a given cost of training; these are measurements.",
 )
 #: Uncertainty of a coordinate of the limit below which a row counts.
 RESOLVED = 1e-4
@@ -58,11 +64,17 @@ def points(settings: Settings) -> list[Point]:
     alphas = numbers(settings, "alphas", lambda name, value: check_number(name, value, above=0, at_most=1))
     powers = numbers(settings, "powers", lambda name, value: check_number(name, value, above=0, at_most=1))
     text = {"alphas": " ".join(map(repr, alphas)), "powers": " ".join(map(repr, powers))}  # a point holds plain values
-    return [{"problem": name, "p": round(float(p), 6), **text} for name in names for p in depths]
+    edges = numbers(settings, "boundary_depths", lambda name, value: check_number(name, value, above=2, at_most=1000))
+    if min(edges) < 2.02:
+        raise InputError(f"study.boundary_depths must be >= 2.02, got {min(edges):g}: α would need thousands of digits")
+    inside = [{"problem": name, "p": round(float(p), 6), **text} for name in names for p in depths]
+    return inside + boundary_points(edges)
 
 
 def compute(point: Point) -> list[Row]:
     """One problem at one depth: the constant, and the error at each α and each α^p."""
+    if "boundary" in point:
+        return boundary_rows(point)
     problem: Problem = PROBLEMS[point["problem"]]()
     p = point["p"]
     rate = predict_rate(problem, p)
@@ -108,7 +120,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         ratios = column(far, "distance") / column(far, "predicted")
         worst = float(ratios[np.argmax(np.abs(np.log(ratios)))]) if far else None
         found.append(within(f"{name}: error over predicted at αᵖ = {power:g}, worst p ≥ 4", 1.0, worst, 0.02))
-    return found
+    return found + boundary_claims([row for row in rows if "boundary" in row])
 
 
 def _constant(name: str, rows: list[Row]) -> list[Claim]:

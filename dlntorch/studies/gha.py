@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from dlntorch.limit.flow_limit import flow_limit
-from dlntorch.numerics.validation import check_count, check_number
+from dlntorch.numerics.validation import check_choice, check_count, check_number
 from dlntorch.problem import Problem
 from dlntorch.run import train
 from dlntorch.studies.base import (
@@ -25,9 +25,14 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
+from dlntorch.studies.families import FAMILIES
+from dlntorch.studies.gha_growth import growth_claims, growth_points, growth_rows
 from dlntorch.studies.measure import radau_limit
 
 __all__ = ["STUDY", "half_height", "rounded_away"]
+
+#: At the midpoint the error exceeds 10^(−K) by the factor 1 + |δ|, which floats round away for the smallest δ.
+ROUNDING = 1e-12
 
 ABOUT = (
     "On A = (1, 1−δ), y = √2·10^(−K)(1+|δ|), the ℓ₁-minimiser is y e₁ for δ > 0 and y e₂/(1−δ) for δ < 0: more than "
@@ -37,6 +42,9 @@ ABOUT = (
     "the limit, the flow, SGD and linear programming all show it.",
     "Above that threshold the sign of δ is in the input, and the limit uses it once αᵖ/y is below (|δ|/c)^(p/(p−2)): the kink "
     "of the paper’s Figure 2. For every α there is a smaller δ for which it does not yet.",
+    "The same beyond two numbers: 3×7 problems through one whose minimiser is not unique, one column times 1−δ, for K = 1 … 12 "
+    "and every depth. And the network has a transition of its own: at a given α it follows the minimiser only for |δ| above an "
+    "edge that falls like α^(p−2), the (p−2)/p-th power of αᵖ, and at p = 2 like 1/ln(1/α²).",
     "This is why the rate cannot be improved uniformly. A bound on ‖ψ_α − W‖ that goes to 0 with α for all A at once would "
     "make the limit at one small, known α an algorithm that decides the sign of every δ from finitely many digits.",
 )
@@ -56,6 +64,9 @@ def points(settings: Settings) -> list[Point]:
         "kappa": check_number("study.sgd_kappa", settings["sgd_kappa"], above=0, at_most=0.3),
         "max_steps": check_count("study.sgd_max_steps", settings["sgd_max_steps"]),
     }
+    names = numbers(settings, "families", lambda name, value: check_choice(name, value, FAMILIES))
+    depths = numbers(settings, "depths", lambda name, value: check_number(name, value, at_least=2, at_most=20))
+    growing = numbers(settings, "transition_digits", lambda name, value: check_count(name, value, at_most=12))
     base = [{"digits": K, "bits": bits, "p": p} for K in digits]
     grid = {"smallest_power": power, "power_step": step}
     return [
@@ -64,11 +75,14 @@ def points(settings: Settings) -> list[Point]:
         *({**b, "method": "limit", "delta": 10.0**-e, **grid} for b in base for e in range(1, smallest + 1)),
         *({**b, "method": "linprog", "delta": 10.0**-e} for b in base for e in range(1, smallest + 1)),
         *({**b, "method": "kink", "power": 10.0**-e} for b in base for e in (3, 6, 9)),
+        *growth_points(names, depths, growing, bits),
     ]
 
 
 def compute(point: Point) -> list[Row]:
     """The larger of the errors on +δ and −δ, as an algorithm that reads b bits has it."""
+    if point["method"] in ("transition", "edge"):
+        return growth_rows(point)
     p, K = point["p"], point["digits"]
     if point["method"] == "kink":
         return [_at_the_kink(p, K, point["power"])]
@@ -100,7 +114,11 @@ def _solve(problem: Problem, point: Point, scale: float) -> np.ndarray | None:
 
 
 def _row(K: int, error: float, power: float | None = None) -> Row:
-    row: Row = {"error": error, "decimals": -math.log10(error) if error > 0 else 16.0, "has_K": error <= 10.0**-K}
+    row: Row = {
+        "error": error,
+        "decimals": -math.log10(error) if error > 0 else 16.0,
+        "has_K": error < 10.0**-K * (1 - ROUNDING),
+    }
     row["has_K_minus_1"] = error <= 10.0 ** (1 - K)
     return row if power is None else {**row, "power": power}
 
@@ -146,6 +164,8 @@ def _at_the_kink(p: float, K: int, power: float) -> Row:
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     found: list[Claim] = []
     bits = settings["bits"]
+    grown = [row for row in rows if row["method"] in ("transition", "edge")]
+    rows = [row for row in rows if row["method"] not in ("transition", "edge")]
     answers = [row for row in rows if row["method"] != "kink" and row["error"] is not None]
     for K in values_of(answers, "digits"):
         mine = select(answers, digits=K)
@@ -167,8 +187,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         label = f"K = {K}: 10^−K over the limit’s worst error over δ, for the most favourable α"
         hidden = any(row["method"] == "limit" for row in lost)  # without such a δ the smallest α has the digits
         found.append(at_most(label, 10.0**-K / least if hidden else None, 1.0))
-    found += _kink_claims(select(rows, method="kink"))
-    return found
+    return found + _kink_claims(select(rows, method="kink")) + growth_claims(grown)
 
 
 def _names(rows: Sequence[Row]) -> str:

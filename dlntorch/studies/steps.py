@@ -177,14 +177,10 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     excess = column(ended, "distance_to_limit") - 10 * column(ended, "residual")
     found.append(at_most("converged runs: ‖ψ − limit(α_eff)‖ − 10 residuals, largest", _largest(excess), 1e-12))
     wrong = [row for row in ended if row["wrong"] == 1.0 and row["p"] > 2]
-    share = column(wrong, "distance_to_weighted") / column(wrong, "distance_to_l1")
-    share = share[np.isfinite(share)]
-    middle = float(np.median(share)) if share.size else None
-    found.append(
-        at_most(
-            "runs that selected wrongly, p > 2: distance to the weighted over to the ℓ₁-minimiser, median", middle, 0.1
-        )
-    )
+    nearer = sum(row["distance_to_weighted"] < row["distance_to_l1"] for row in wrong)
+    claim = "converged runs that selected wrongly, p > 2: nearer to the weighted minimiser than to the ℓ₁-minimiser"
+    good = nearer == len(wrong) if wrong else None
+    found.append(holds(claim, "all of them", f"{nearer} of {len(wrong)}", good, "all of them"))
     found.append(_even(ended, settings))
     made, violations = sum(row["runs"] for row in searched), sum(row["violations"] for row in searched)
     found.append(at_most(f"wrong selections among the {made} runs at their thresholds", float(violations), 0.0))

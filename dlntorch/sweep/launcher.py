@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import one_line
+from dlntorch.run.nouns import with_numbers
 from dlntorch.store.folder import in_use
 from dlntorch.store.provenance import code_version
 from dlntorch.sweep.composing import SweepLoader
@@ -86,12 +87,16 @@ def _sweep_name() -> str:
 def _point_name(*, _root_: DictConfig) -> str:
     try:
         return point_name(plain_settings(_root_))
-    except OmegaConfBaseException:  # the run itself says what is wrong with its configuration
+    except (InputError, OmegaConfBaseException):  # the run itself says what is wrong with its configuration
         return f"invalid-{OmegaConf.select(_root_, 'hydra.job.num')}"
 
 
 def plain_settings(config: DictConfig, throw_on_missing: bool = False) -> dict[str, Any]:
-    """The settings, resolved, without Hydra's own node, which the configurations of a sweep carry."""
+    """The settings, resolved, without Hydra's own node, which the configurations of a sweep carry; starts as numbers.
+
+    Raises:
+        InputError: for a file of the start that cannot be read.
+    """
     settings: dict[str, Any] = {}
     for key in config:
         if key != "hydra":
@@ -99,7 +104,7 @@ def plain_settings(config: DictConfig, throw_on_missing: bool = False) -> dict[s
             if OmegaConf.is_config(value):
                 value = OmegaConf.to_container(value, resolve=True, throw_on_missing=throw_on_missing)
             settings[str(key)] = value
-    return settings
+    return with_numbers(settings)
 
 
 @contextlib.contextmanager
@@ -290,7 +295,7 @@ class IdempotentLauncher(Launcher):
         finally:
             HydraConfig.instance().cfg = before
         state, settings = PointState.WAITING, None
-        with contextlib.suppress(OmegaConfBaseException):
+        with contextlib.suppress(InputError, OmegaConfBaseException):
             settings = plain_settings(config)
             if same_point(folder, settings):
                 state = point_state(folder)

@@ -128,6 +128,8 @@ def point_name(config: Mapping[str, Any]) -> str:
     shown = [str(name)]
     for key in ("p", "alpha", "seed"):
         value = config.get(key)
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            value = f"{len(value)}values"
         shown.append(f"{key}{value:g}" if isinstance(value, int | float) else f"{key}{value}")
     return re.sub(r"[^\w.+-]+", "_", "-".join(shown))[:80] + "-" + point_id(config)
 

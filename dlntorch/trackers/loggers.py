@@ -144,10 +144,14 @@ def _run_name(run_config: Mapping[str, Any]) -> str | None:
     """What a person looks for, as in ``gaussian p=3 alpha=0.001``; None, and W&B makes one up, where it is not known."""
     problem, lists = _name_of(run_config, "problem"), run_config.get("ensemble") or {}
     several = any(isinstance(value, list) for value in lists.values())
-    shown = [f"{key}={run_config.get(key)}" for key in ("p", "alpha") if lists.get(key) is None]
+    shown = [f"{key}={_short(run_config.get(key))}" for key in ("p", "alpha") if lists.get(key) is None]
     if problem is None or any(word.endswith("=None") for word in shown):
         return None
     return " ".join([problem, *(["ensemble"] if several else []), *shown])[:LONGEST_NAME]
+
+
+def _short(value: Any) -> str:
+    return f"({len(value)} values)" if isinstance(value, list) else str(value)
 
 
 def _tags(config: Mapping[str, Any], run_config: Mapping[str, Any]) -> list[str]:

@@ -71,7 +71,7 @@ def judge(seeds):
 
 
 def test_ends_are_limits_of_effective_starts():
-    assert len(judge(range(10))) >= 6
+    assert len(judge(range(5))) >= 3
 
 
 @pytest.mark.slow

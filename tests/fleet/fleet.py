@@ -19,10 +19,12 @@ FROZEN = Path(__file__).with_name("fleet.npz")
 
 
 def _theta(run) -> np.ndarray:
-    return np.stack([run.theta_plus.numpy(), run.theta_minus.numpy()])
+    return run.theta.numpy()
 
 
-def _train(p: float, alpha: float, schedule: str = "relative", **options) -> Callable[[], np.ndarray]:
+def _train(
+    p: float | dln.Parametrization, alpha: float, schedule: str = "relative", **options
+) -> Callable[[], np.ndarray]:
     problem = line() if options.pop("on_line", False) else gaussian(5, 12, seed=3)
     options = {"references": False, "max_steps": 3_000, **options}
     return lambda: _theta(dln.train(problem, p, alpha, schedule, **options))
@@ -68,13 +70,19 @@ FLEET: dict[str, Callable[[], np.ndarray]] = {
     "fused, certified": _train(3, 0.1, "certified", epsilon=0.1),
     "fused, certificate": _train(2, 1e-2, certificate=True),
     "fused, mini-batches": _train(3, 1e-2, batch_size=2, seed=7),
-    "fused, mini-batches, stable": _train(2, 1e-2, "stable", batch_size=3, seed=1, max_steps=300),
+    "fused, mini-batches, stable": _train(3, 0.1, "stable", c=0.02, batch_size=3, seed=1, max_steps=300),
     "fused, float32": _train(3, 1e-2, dtype="float32"),
     "eager, relative, p=2.5": _train(2.5, 1e-2, engine="eager", max_steps=500),
     "eager, stable, mini-batches": _train(3, 1e-2, "stable", engine="eager", batch_size=2, max_steps=300),
     "eager, certificate": _train(4, 0.1, engine="eager", certificate=True, max_steps=300),
     "autograd, relative, p=3": _train(3, 1e-2, engine="autograd", max_steps=300),
     "autograd, relative, p=2, mini-batches": _train(2, 1e-2, engine="autograd", batch_size=2, max_steps=300),
+    "fused, momentum, p=2": _train(2, 0.1, "constant", eta=1e-3, optimizer="momentum", max_steps=500),
+    "fused, label noise, mini-batches": _train(
+        3, 0.1, "constant", eta=1e-3, optimizer="label_noise", batch_size=2, max_steps=500
+    ),
+    "fused, weight decay, p=2.5": _train(2.5, 0.1, optimizer="weight_decay", max_steps=500),
+    "eager, product": _train(dln.Product(3), 0.3, max_steps=300),
     "ensemble": _ensemble,
     "resumed": _resumed,
 }

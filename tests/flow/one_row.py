@@ -24,22 +24,19 @@ class Moment:
     limit: np.ndarray
 
 
-def moment(a, y, p, plus, minus=None, *, part=None, t=None, digits: int = 60) -> Moment:
-    """The flow of A = (a), from θ₊ = plus and θ₋ = minus: where s is that part of the way to its limit, or at a time t.
+def moment(a, y, p, plus, minus=None, *, part, digits: int = 40) -> Moment:
+    """The flow of A = (a), from θ₊ = plus and θ₋ = minus: where its largest |ψ_i| is that part of its limit.
 
-    ``part`` is in the largest |ψ_i| of the limit: ½ is the middle of a jump.
+    ½ is the middle of a jump.
     """
     with mp.workdps(digits):
         row = _Row(a, y, p, plus, plus if minus is None else minus)
         end = row.where(lambda x: row.residual(x) <= 0)
         limit = row.psi(end)
         largest = max(range(len(limit)), key=lambda i: abs(limit[i]))
-        if t is None:
-            x = row.where(lambda x: abs(row.psi(x)[largest]) >= part * abs(limit[largest]))
-        else:
-            x = row.where(lambda x: row.residual(x) <= 0 or row.time(x) >= t, steps=70)
+        x = row.where(lambda x: abs(row.psi(x)[largest]) >= part * abs(limit[largest]))
         exact = row.time(x)
-        time = float(exact) if t is None else float(t)
+        time = float(exact)
         speed = row.speed(x)
         psi = [value + v * (mp.mpf(time) - exact) for value, v in zip(row.psi(x), speed, strict=True)]
         return Moment(time, *(np.array([float(v) for v in values]) for values in (psi, speed, limit)))
@@ -89,20 +86,19 @@ class _Row:
         r = self.residual(x)
         return [(f * e + g * d) * v * r for (f, e, g, d), v in zip(self._sides(x), self.a, strict=True)]
 
-    def where(self, reached, steps: int = 0):
+    def where(self, reached):
         """The x from which on ``reached`` holds, by bisection."""
         low, high = mp.mpf(0), mp.mpf(2) ** -60
         while not reached(high):
             low, high = high, 2 * high
-        for _ in range(steps or int(3.4 * mp.mp.dps)):
+        for _ in range(int(3.4 * mp.mp.dps)):
             middle = (low + high) / 2
             low, high = (low, middle) if reached(middle) else (middle, high)
         return low
 
     def time(self, x):
         """∫ ds/r by Gauss's rule on pieces over which neither the residual nor e^{−x} changes much."""
-        ends, total = [mp.mpf(0)], mp.mpf(0)
-        inner = mp.mpf(0)
+        total = mp.mpf(0)
         # pieces shrink towards x, since the residual may vanish soon after it
         count = int(mp.ceil(max(x, 1))) * 2
         ends = [x * i / count for i in range(count)] + [x - x / count * mp.mpf(2) ** -j for j in range(1, 40)] + [x]
@@ -120,13 +116,11 @@ _RULES: dict[int, list] = {}
 
 def _nodes(precision: int) -> list:
     if precision not in _RULES:
-        xs, ws = np.polynomial.legendre.leggauss(24)
         rule = []
-        for x in xs:
+        for x in np.polynomial.legendre.leggauss(24)[0]:
             root = mp.findroot(lambda z: mp.legendre(24, z), mp.mpf(float(x)))
             slope = 24 * (root * mp.legendre(24, root) - mp.legendre(23, root)) / (root * root - 1)
             rule.append((root, 2 / ((1 - root * root) * slope * slope)))
-        del ws
         _RULES[precision] = rule
     return _RULES[precision]
 

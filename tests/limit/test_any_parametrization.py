@@ -45,12 +45,16 @@ class ThreeLayers(dln.Parametrization):
         return theta
 
 
+SLOW_CASES = [(None, 1.0), (None, 1e-8), (4, 1e-3), (4, 1e-8)]
+
+
 def error(limit, exact) -> float:
     return float((limit.psi - exact.psi).abs().max() / exact.psi.abs().max())
 
 
-@pytest.mark.parametrize("alpha", [1.0, 1e-8])
-@pytest.mark.parametrize("nonzeros", [None, 4])
+@pytest.mark.parametrize(
+    ("nonzeros", "alpha"), [(None, 1e-4), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES)]
+)
 @pytest.mark.parametrize(("ours", "sibling"), [(Cubes(), 3), (ThreeLayers(), dln.Product(3))], ids=repr)
 def test_a_user_s_own_class_ends_where_its_closed_form_sibling_does(ours, sibling, nonzeros, alpha):
     problem = problems.gaussian(6, 15, 1, nonzeros)
@@ -136,6 +140,21 @@ def test_nonnegative_limits_are_projections():
     torch.testing.assert_close(limit.tau, log, rtol=1e-10, atol=1e-12)
     null = torch.linalg.svd(problem.A)[2][problem.m :]
     assert float((null @ log).abs().max()) <= 1e-11 * float(log.abs().max())
+
+
+@pytest.mark.parametrize("p", [2, 3])
+def test_nonnegative_warm_starts_agree_with_many_digits(p):
+    """Entries of the size of the answer beside entries of 1e-3: the start is followed, not the data."""
+    for seed in range(3):
+        problem = nonnegative("inner", seed)
+        rng = np.random.default_rng(seed)
+        theta = (1e-3**p + np.where(rng.random(16) < 0.5, rng.random(16), 0)) ** (1 / p)
+        limit, exact = (
+            dln.flow_limit(problem, dln.Nonnegative(p), dln.Initialization(theta), precision=digits)
+            for digits in (None, 20)
+        )
+        assert exact.status is limit.status is Status.CONVERGED
+        assert error(limit, exact) <= 1e-13 + 2 * float(limit.uncertainty)
 
 
 def test_shapes_sequences_and_rank():

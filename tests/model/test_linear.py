@@ -217,7 +217,7 @@ def test_compiled_training_steps_are_those_of_the_layer(p):
         ((0, 2, 3, 0.1), "in_features must be an integer >= 1, got 0"),
         ((3, 2.5, 3, 0.1), "out_features must be an integer >= 1, got 2.5"),
         ((3, 2, 1.5, 0.1), "p must be a finite real number >= 2, got 1.5"),
-        ((3, 2, "3", 0.1), "p must be a real number >= 2 or a Parametrization, got '3'"),
+        ((3, 2, "3", 0.1), "p must be a finite real number >= 2, got '3'"),
         ((3, 2, 3, 0.0), "alpha must be > 0"),
         ((3, 2, 3, -1), "plus must be finite and > 0, got -1"),
         ((3, 2, 3, [0.1, 0.2]), r"alpha must broadcast to shape \(2, 3\), got shape \(2,\)"),

@@ -276,3 +276,52 @@ def test_the_folder_of_kernels_is_the_user_s_choice_first(cached, tmp_path):
     total(np.ones(5))
     assert total.stats.cache_path.startswith(str(tmp_path))
     assert len(files()) == 1
+
+
+RECORD = """
+from typing import NamedTuple
+
+from dlntorch.numerics.compiling import kernel
+
+
+class Pair(NamedTuple):
+    first: float
+    second: float
+
+
+@kernel
+def outer(pair):
+    return 2.0 * pair.first + pair.second
+"""
+
+
+def test_a_record_whose_fields_change_places_is_another(scaled):
+    """numba's name of a record's type has no names of fields: a kept kernel would read the wrong ones."""
+
+    def run():
+        _forget()
+        module = importlib.import_module("scaled.record")
+        return module.outer(module.Pair(first=1.0, second=10.0)), sum(module.outer.stats.cache_hits.values())
+
+    file = scaled / "record.py"
+    file.write_text(RECORD)
+    assert run() == (12.0, 0)
+    assert run() == (12.0, 1)
+    file.write_text(RECORD.replace("    first: float\n    second: float", "    second: float\n    first: float"))
+    importlib.invalidate_caches()
+    assert run() == (12.0, 0)
+
+
+def test_a_kernel_that_has_moved_to_another_module_is_compiled_anew(scaled):
+    """What is kept finds its callees by their modules' names, of which a moved one has none."""
+    from dlntorch.numerics.fingerprint import fingerprint
+
+    assert _outer() == (7.0, 0)
+    first = fingerprint(importlib.import_module("scaled.outer").outer)
+    package = scaled / "elsewhere"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "outer.py").write_text((scaled / "outer.py").read_text())
+    moved = importlib.import_module("scaled.elsewhere.outer").outer
+    assert fingerprint(moved) != first
+    assert (moved(3.0), sum(moved.stats.cache_hits.values())) == (7.0, 0)

@@ -83,6 +83,34 @@ def test_a_sweep_is_drawn_against_what_it_varies(
     assert {(float(x), 10.0**-i) for i, x in enumerate(places)} <= {(float(x), float(y)) for x, y in drawn}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "places"),
+    [
+        (["alpha=0.1", "alpha=0.01"], [0.1, 0.01]),
+        (["p=2", "p=4"], [2, 4]),
+        (["schedule.kappa=0.1", "schedule.kappa=1e-3"], [0.1, 1e-3]),
+        (["batch_size=2", "batch_size=5"], [2, 5]),
+        (["seed=1", "seed=2"], [1, 2]),
+        (["problem=line", "problem=plane"], [0, 1]),
+    ],
+)
+def test_what_the_theory_predicts_is_drawn_along_any_axis(overrides: list, places: list) -> None:
+    rows = [point(words, 1e-2, **{"predicted.initialization": 10.0 ** -(3 + i)}) for i, words in enumerate(overrides)]
+    (axes,) = sweep_figure(rows, "s").axes
+    (line,) = [line for line in axes.lines if line.get_label() == "predicted by the theory"]
+    expected = sorted((float(x), 10.0 ** -(3 + i)) for i, x in enumerate(places))
+    assert list(zip(*map(list, line.get_data()), strict=True)) == expected
+    low, high = axes.get_ylim()
+    assert low < 1e-4 < 1e-2 < high
+    assert axes.figure.legends[0].get_texts()[-1].get_text() == "predicted by the theory"
+
+
+def test_whole_numbers_have_a_tick_each() -> None:
+    (axes,) = sweep_figure([point(f"batch_size={count}", 1e-1) for count in (1, 2, 5)], "s").axes
+    assert axes.get_xticks().tolist() == [1, 2, 5]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "5"]
+
+
 def test_a_point_without_the_varied_number_is_left_out() -> None:
     rows = [point("batch_size=2", 1e-1), point("batch_size=4", 1e-2), {**point("", 1e-3), "batch_size": None}]
     (axes,) = sweep_figure(rows, "s").axes

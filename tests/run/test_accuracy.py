@@ -102,10 +102,14 @@ def test_what_cannot_be_had_is_a_status_with_what_can():
     cliff = plan(dln.Problem([[1.0, 1.0 - 1e-12]], [1.0]), 1e-3)
     assert cliff.status == "below_input_precision"
     assert cliff.reason.startswith("W_p at p = 2: uniqueness is undecided")
-    slow = plan(problems.gaussian(8, 24, 0, 2), 1e-11, 3)
-    assert slow.status == "max_steps"
-    assert "finite time" in slow.reason
-    assert slow.reachable > 1e-11
+
+
+def test_a_run_of_too_many_steps_is_not_planned(monkeypatch):
+    monkeypatch.setattr("dlntorch.run.accuracy.MOST_STEPS", 300)
+    made = plan(problems.gaussian(8, 24, 0, 2), 1e-3, 3)
+    assert made.status == "max_steps"
+    assert made.reason.startswith("finite time: at p = 3")
+    assert made.reachable > 1e-3
 
 
 @pytest.mark.parametrize(

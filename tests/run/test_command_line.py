@@ -74,7 +74,10 @@ MISTAKES = [
     (["schedule.kappa=0"], "schedule.kappa must be a finite real number > 0 and <= 0.3, got 0"),
     (["schedule=constant", "schedule.eta=0"], "schedule.eta must be a finite real number > 0, got 0"),
     (["schedule=constant"], "schedule.eta must be given with schedule=constant, got None"),
-    (["schedule=adam"], "schedule must be one of certified, constant, own, relative, stable, theorem, got 'adam'"),
+    (
+        ["schedule=adam"],
+        "schedule must be one of certified, constant, own, relative, selecting, stable, theorem, got 'adam'",
+    ),
     (["alhpa=1e-3"], "unknown key 'alhpa'; did you mean alpha?"),
     (["+alhpa=1e-3"], "unknown key 'alhpa'; did you mean alpha?"),
     (["schedule.kapa=0.1"], "unknown key 'schedule.kapa'; did you mean schedule.kappa?"),

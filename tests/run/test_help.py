@@ -62,7 +62,7 @@ def test_train_help_has_all_that_the_command_takes_and_nothing_else(command):
     named = [
         word.split("=")[0] for line in text.splitlines() for word in line.split()[:1] if "." in word and "=" in word
     ]
-    assert set(named) <= set(known_keys())
+    assert {name for name in named if not name.endswith(".NAME")} <= set(known_keys())
     assert "study=figure1" not in text
 
 
@@ -79,7 +79,7 @@ def test_the_keys_of_a_choice_are_shown_where_it_is_named(command):
 
 @given(st.integers(20, 220))
 def test_no_line_is_longer_than_the_terminal(width):
-    for text in (train_help([], width), study_help([], width), study_help(["study=depth"], width)):
+    for text in (train_help([], width), study_help([], width), study_help(["study=conditioning"], width)):
         for line in text.splitlines():
             assert len(line) <= max(width, 50) or len(line.split()) == 1 or line.lstrip().startswith("python ")
 

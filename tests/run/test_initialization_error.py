@@ -25,7 +25,7 @@ def exact_distance(p: float, alpha: float) -> float:
 @pytest.mark.parametrize(("p", "alpha"), [(3, 1e-2), (3, 1e-6), (4, 1e-3), (4, 1e-4), (6, 1e-2), (6, 1e-4)])
 def test_on_a_face_it_is_the_distance_and_not_its_rounding(p, alpha):
     references = compute_references(problems.line(), p, alpha)
-    difference, reason = initialization_difference(references, p, alpha)
+    difference, reason = initialization_difference(references, dln.Power(p), alpha)
     assert difference is not None
     assert reason == ""
     assert float(torch.linalg.vector_norm(difference)) == pytest.approx(exact_distance(p, alpha), rel=2e-3)
@@ -35,7 +35,7 @@ def test_where_both_vectors_have_the_digits_it_is_their_difference():
     problem = problems.gaussian(5, 12, 1)
     for p, alpha in ((2, 1e-2), (3, 1e-2)):
         references = compute_references(problem, p, alpha)
-        difference, _ = initialization_difference(references, p, alpha)
+        difference, _ = initialization_difference(references, dln.Power(p), alpha)
         assert torch.equal(difference, references.limit.psi - references.selected.psi)
 
 
@@ -43,7 +43,7 @@ def test_what_cannot_be_told_is_none_with_a_reason():
     """The line with ten times the limit's uncertainty, and nothing known of the rate."""
     references = compute_references(problems.line(), 6, 1e-4)
     references.rate = None
-    difference, reason = initialization_difference(references, 6, 1e-4)
+    difference, reason = initialization_difference(references, dln.Power(6), 1e-4)
     assert difference is None
     assert "float64 does not resolve" in reason
 

@@ -116,7 +116,7 @@ def test_runs_of_a_sweep_are_named_by_what_varies(offline, tmp_path):
     runs = _runs(place)
     assert sorted(run["name"] for run in runs) == [f"p={p} alpha={alpha}" for p in (2, 3) for alpha in (0.1, 0.2)]
     assert {run["group"] for run in runs} == {"sweep"}
-    assert {tuple(run["tags"]) for run in runs} == {("mine", "gaussian", "relative")}
+    assert {tuple(run["tags"]) for run in runs} == {("mine", "gaussian", "power", "sgd", "relative")}
 
 
 def test_names_and_tags_of_a_single_run_and_of_an_ensemble():

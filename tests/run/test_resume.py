@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from dlntorch.cli.arguments import take_paths_as_typed, unquoted
+from dlntorch.numerics.validation import InputError
 from dlntorch.problem import load_problem, make_problem
 from dlntorch.run.open_numbers import new_descent
 from dlntorch.run.settings import RunSettings
@@ -243,3 +244,33 @@ def test_another_folder_beside_resume_is_refused(command, tmp_path):
     assert done.status == 2
     assert "hydra.run.dir must be left out with resume, which goes on in its own folder" in done.err
     assert command(f"resume={first.folder}", f"hydra.run.dir={first.folder}", *QUICK[:3]).status == 0
+
+
+@pytest.mark.parametrize("stored", [np.nan, np.inf, -1.0, 1.0, np.ones(3)])
+def test_a_copy_with_an_impossible_precision_is_refused(tmp_path, stored):
+    file = write_data(tmp_path / "problem.npz")
+    np.savez(
+        file, **dict(np.load(file)), dlntorch_precision=stored, dlntorch_name=np.frombuffer(b"mine", dtype=np.uint8)
+    )
+    with pytest.raises(InputError, match="dlntorch_precision must be one number between 0 and 0.1"):
+        load_problem(file)
+    np.savez(
+        file, A=np.ones((1, 2)), y=np.ones(1), dlntorch_precision=0.01, dlntorch_name=np.array([109, 300.0, np.nan])
+    )
+    assert load_problem(file).precision == 0.01
+
+
+def test_a_start_from_a_file_is_saved_as_its_numbers(command, tmp_path, elsewhere):
+    np.save(tmp_path / "first" / "it's.npy", np.array([0.1, 0.2, 0.3]))
+    words = (*QUICK, "problem=line", "alpha=it's.npy", "alpha_minus=0.2")
+    first = command(*words, "max_steps=50", folder=tmp_path / "run")
+    assert first.status == 0, first.err
+    assert yaml.safe_load((first.folder / "config.yaml").read_text())["alpha"] == [0.1, 0.2, 0.3]
+    (tmp_path / "first" / "it's.npy").unlink()
+    elsewhere()
+    assert command(f"repeat={first.folder}", *QUICK[:3], folder=tmp_path / "again").status == 0
+    assert command(f"resume={first.folder}", "max_steps=90", *QUICK[:3]).status == 0
+    gone = command(*words)
+    assert gone.status == 2
+    assert gone.err.count("\n") == 1
+    assert 'alpha must be a number, a list or a file of numbers, got "it\'s.npy"' in gone.err

@@ -26,10 +26,20 @@ def test_a_run_at_the_ends_of_float64_keeps_its_theta_and_has_a_summary(alpha, o
 
 @pytest.mark.parametrize("times", [[0.0, 5e-324, 1e-323], [1e307, 1.2e308, 1.7e308]])
 def test_times_that_become_one_in_the_flows_unit_are_a_status(times):
-    path = dln.integrate_flow(line(), 3, 0.17 if times[0] == 0 else 10.0, times)
+    path = dln.integrate_flow(line(), 3, 0.17 if times[0] == 0 else 10.0, times, method="LSODA")
     assert path.status == "failed"
     assert "cannot be told apart" in path.reason
     assert path.psi.shape == (0, 3)
+
+
+def test_times_at_the_ends_of_float64_are_a_status_or_right():
+    first = dln.integrate_flow(line(), 3, 0.17, [0.0, 5e-324, 1e-323])
+    assert first.status == "failed"
+    assert first.reason
+    assert not first.psi.any()
+    last = dln.integrate_flow(line(), 3, 10.0, [1e307, 1.2e308, 1.7e308])
+    limit = dln.flow_limit(line(), 3, 10.0).psi
+    torch.testing.assert_close(last.psi, limit.expand(3, 3), rtol=1e-9, atol=0)
 
 
 def test_times_may_be_a_tensor_that_requires_grad():

@@ -25,7 +25,7 @@ def result(small):
 
 def test_the_verdicts(result, confirmed):
     confirmed(result)
-    assert len(result.claims) == 4 * 2 + 1
+    assert len(result.claims) == 4 * 2 + 1 + 2 * (3 + 2)
 
 
 @given(st.floats(1e-6, 4), st.integers(8, 52))

@@ -13,6 +13,8 @@ __all__ = ["charts"]
 
 def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[Chart]:
     data = [dict(row) for row in rows]
+    edges = [row for row in data if "boundary" in row]
+    data = [row for row in data if "boundary" not in row]
     names = values_of(data, "problem")
     return [
         Chart(
@@ -34,6 +36,12 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
             "Against k = p/(p−2): on the right p → 2, where log C is a straight line of slope −log(1−ϱ); k → 1 is p → ∞.",
             (_constants(names, data),),
         ),
+        Chart(
+            "boundary",
+            "Towards p → 2 and p → ∞: the enclosed error over C(p)·αᵖ",
+            "From intervals that provably contain the limit and W_p, at two values of αᵖ for each p. The ratio goes to 1.",
+            (_boundary(edges),),
+        ),
     ]
 
 
@@ -53,6 +61,15 @@ def _asymptotic(row: dict[str, Any]) -> bool:
     """Whether the next term changes the prediction by less than half: elsewhere it predicts nothing."""
     unit = row["value"] if row["fixed"] == "power" else row["value"] ** row["p"]
     return 0.5 < row["predicted"] / (row["constant"] * unit) < 1.5
+
+
+def _boundary(rows: list[dict[str, Any]]) -> Panel:
+    series = []
+    for look, name in enumerate(values_of(rows, "boundary")):
+        mine = [row for row in select(rows, boundary=name) if row["log_error"] is not None and row["constant"]]
+        ratio = [10 ** (row["log_error"] - row["log_power"]) / row["constant"] for row in mine]
+        series.append(Series(name, [row["p"] for row in mine], ratio, look, "points"))
+    return Panel("", "p", "error / (C·αᵖ)", tuple(series), "log", "linear")
 
 
 def _constants(names: list[str], data: list[dict[str, Any]]) -> Panel:

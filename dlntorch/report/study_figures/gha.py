@@ -16,6 +16,8 @@ __all__ = ["charts"]
 
 def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[Chart]:
     data = [dict(row) for row in rows]
+    grown = [row for row in data if row["method"] in ("transition", "edge")]
+    data = [row for row in data if row["method"] not in ("transition", "edge")]
     digits = values_of(data, "digits")
     bits, p = int(settings["bits"]), float(settings["p"])
     return [
@@ -35,7 +37,48 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
             tuple(_algorithms(K, select(data, digits=K), bits) for K in digits),
             f"p = {p:g}, b = {bits}; each at the smallest α that it was run with",
         ),
+        *growth_charts(grown),
     ]
+
+
+def growth_charts(rows: list[dict[str, Any]]) -> list[Chart]:
+    """The transition for every K and depth, and the network's own."""
+    names = values_of(rows, "family")
+    if not names:
+        return []
+    return [
+        Chart(
+            "transition",
+            "The worst error on ±δ over all depths, in units of 10^(−K)",
+            "Where δ and −δ are read alike no algorithm has K digits on both, for every K; with ten bits more all have them.",
+            tuple(_transition(name, select(rows, family=name, method="transition")) for name in names),
+        ),
+        Chart(
+            "edge",
+            "The network’s own transition: |δ| at which the limit is half-way to the minimiser",
+            "Below its line a network of that depth and αᵖ does not follow the minimiser. Slopes (p−2)/p; p = 2 falls like "
+            "1/ln(1/α²).",
+            tuple(_edges(name, select(rows, family=name, method="edge")) for name in names),
+        ),
+    ]
+
+
+def _transition(name: str, rows: list[dict[str, Any]]) -> Panel:
+    series = []
+    for look, (place, method) in enumerate((p, m) for p in ("hidden", "seen") for m in ("exact", "limit")):
+        mine = select(rows, place=place, algorithm=method)
+        ks = values_of(mine, "digits")
+        worst = [max(max(r["error"] for r in select(mine, digits=K)) * 10.0**K, 1e-12) for K in ks]
+        series.append(Series(f"{method}, δ {place}", ks, worst, look, "both"))
+    return Panel(name, "K", "error·10ᴷ", tuple(series), "linear", "log")
+
+
+def _edges(name: str, rows: list[dict[str, Any]]) -> Panel:
+    series = []
+    for look, p in enumerate(values_of(rows, "depth")):
+        mine = select(rows, depth=p)
+        series.append(Series(f"p = {p:g}", [r["power"] for r in mine], [r["edge"] for r in mine], look, "both"))
+    return Panel(name, "αᵖ/‖y‖", "|δ|", tuple(series))
 
 
 def _map(K: int, rows: list[dict[str, Any]], bits: int, p: float) -> Panel:
