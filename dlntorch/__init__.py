@@ -77,11 +77,8 @@ _HOME = {
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "effective_initialization": "dlntorch.bounds.effective",
     "flow_limit": "dlntorch.limit.flow_limit",
-<<<<<<< HEAD
     "group_minimizer": "dlntorch.matrix.groups",
-=======
     "ill_posedness": "dlntorch.reference.ill_posedness",
->>>>>>> main
     "integrate_flow": "dlntorch.flow.integrate",
     "integrate_matrix_flow": "dlntorch.matrix.flow",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
@@ -126,11 +123,8 @@ __all__ = [
     "basis_pursuit",
     "effective_initialization",
     "flow_limit",
-<<<<<<< HEAD
     "group_minimizer",
-=======
     "ill_posedness",
->>>>>>> main
     "integrate_flow",
     "integrate_matrix_flow",
     "l1_minimizer",
