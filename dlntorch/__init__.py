@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from dlntorch.bounds.threshold import step_size_threshold as step_size_threshold
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
+    from dlntorch.matrix.flow import integrate_matrix_flow as integrate_matrix_flow
+    from dlntorch.matrix.flow import matrix_limit as matrix_limit
+    from dlntorch.matrix.groups import GroupNetwork as GroupNetwork
+    from dlntorch.matrix.groups import group_minimizer as group_minimizer
+    from dlntorch.matrix.groups import train_groups as train_groups
+    from dlntorch.matrix.network import MatrixFactorization as MatrixFactorization
+    from dlntorch.matrix.nuclear import nuclear_minimizer as nuclear_minimizer
+    from dlntorch.matrix.problem import MatrixProblem as MatrixProblem
+    from dlntorch.matrix.training import train_matrix as train_matrix
     from dlntorch.model import DiagonalLinear as DiagonalLinear
     from dlntorch.model import Initialization as Initialization
     from dlntorch.model import Nonnegative as Nonnegative
@@ -49,8 +58,11 @@ _HOME = {
     "DiagonalLinear": "dlntorch.model",
     "DiagonalLinearNetwork": "dlntorch.model.network",
     "EnsembleResult": "dlntorch.run",
+    "GroupNetwork": "dlntorch.matrix.groups",
     "Initialization": "dlntorch.model",
     "InputError": "dlntorch.numerics.validation",
+    "MatrixFactorization": "dlntorch.matrix.network",
+    "MatrixProblem": "dlntorch.matrix.problem",
     "Nonnegative": "dlntorch.model",
     "Parametrization": "dlntorch.model",
     "Power": "dlntorch.model",
@@ -65,12 +77,16 @@ _HOME = {
     "basis_pursuit": "dlntorch.reference.basis_pursuit",
     "effective_initialization": "dlntorch.bounds.effective",
     "flow_limit": "dlntorch.limit.flow_limit",
+    "group_minimizer": "dlntorch.matrix.groups",
     "ill_posedness": "dlntorch.reference.ill_posedness",
     "integrate_flow": "dlntorch.flow.integrate",
+    "integrate_matrix_flow": "dlntorch.matrix.flow",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
     "load_ensemble": "dlntorch.run",
     "load_problem": "dlntorch.problem",
     "load_run": "dlntorch.run",
+    "matrix_limit": "dlntorch.matrix.flow",
+    "nuclear_minimizer": "dlntorch.matrix.nuclear",
     "plan": "dlntorch.run.accuracy",
     "predict_rate": "dlntorch.reference.rate",
     "saddle_path": "dlntorch.reference.saddles",
@@ -79,14 +95,19 @@ _HOME = {
     "support_certified": "dlntorch.bounds.support",
     "train": "dlntorch.run",
     "train_ensemble": "dlntorch.run",
+    "train_groups": "dlntorch.matrix.groups",
+    "train_matrix": "dlntorch.matrix.training",
 }
 
 __all__ = [
     "DiagonalLinear",
     "DiagonalLinearNetwork",
     "EnsembleResult",
+    "GroupNetwork",
     "Initialization",
     "InputError",
+    "MatrixFactorization",
+    "MatrixProblem",
     "Nonnegative",
     "Parametrization",
     "Power",
@@ -102,12 +123,16 @@ __all__ = [
     "basis_pursuit",
     "effective_initialization",
     "flow_limit",
+    "group_minimizer",
     "ill_posedness",
     "integrate_flow",
+    "integrate_matrix_flow",
     "l1_minimizer",
     "load_ensemble",
     "load_problem",
     "load_run",
+    "matrix_limit",
+    "nuclear_minimizer",
     "plan",
     "predict_rate",
     "saddle_path",
@@ -116,6 +141,8 @@ __all__ = [
     "support_certified",
     "train",
     "train_ensemble",
+    "train_groups",
+    "train_matrix",
 ]
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from dlntorch.numerics.validation import InputError, check_count, check_unmasked
 from dlntorch.problem.problem import Problem
 
-__all__ = ["diabetes", "digit_image", "digits"]
+__all__ = ["diabetes", "digit_image", "digits", "digits_images"]
 
 _SIDE = 8  # pixels of a digit's side
 _PATIENTS = 442
 _DIGITS = 1797
+_GREYS = 16  # the largest pixel
 
 
 def _from_sklearn(module: str, name: str) -> Any:
@@ -101,6 +102,11 @@ def digits(index: int = 0, m: int = 40, nonzeros: int | None = 10, seed: int = 0
     truth[np.argsort(-np.abs(truth), kind="stable")[keep:]] = 0.0
     A = rng.standard_normal((m, pixels)) / np.sqrt(m) @ _cosine_basis()
     return Problem(A, A @ truth, name="digits", truth=truth)
+
+
+def digits_images() -> np.ndarray:
+    """All 1797 images, one a row of 64 pixels in [0, 1], shape (1797, 64)."""
+    return _from_sklearn("datasets", "load_digits")().data / float(_GREYS)
 
 
 def digit_image(psi: Any) -> np.ndarray:

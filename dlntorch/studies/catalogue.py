@@ -35,6 +35,9 @@ _ORDER = (
     "warm_start",
     "lasso",
     "plan",
+    "nuclear",
+    "groups",
+    "matrix_gha",
     "benchmark",
 )
 #: Not among ``study=all``: timings mean nothing while other studies run beside them.

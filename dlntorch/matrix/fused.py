@@ -1,0 +1,87 @@
+"""Where the compiled kernel takes the place of the loop's steps: products of layers, entries of X, plain gradient descent."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlntorch.matrix.factorization import ProductOfLayers
+from dlntorch.matrix.problem import EntriesOperator
+from dlntorch.matrix.product_kernel import CONVERGED, GOING, MAX_TIME, NO_STEP, WILD, product_steps
+from dlntorch.numerics.compiling import compiles
+from dlntorch.numerics.trajectory import Status
+
+__all__ = ["FusedProduct", "applies"]
+
+#: Steps a call, so that budgets of time and Ctrl-C are seen.
+CHUNK = 256
+#: Larger layers spend their time in products anyway.
+LARGEST_SIDE = 300
+_STATUS = {CONVERGED: Status.CONVERGED, MAX_TIME: Status.MAX_TIME, WILD: Status.DIVERGED, NO_STEP: Status.FAILED}
+
+
+def applies(network: Any, layers: list[torch.Tensor], data: Any, rule: Any) -> bool:
+    """Whether the kernel can run this descent."""
+    operator = getattr(data, "operator", None)
+    return (
+        isinstance(network, ProductOfLayers)
+        and isinstance(operator, EntriesOperator)
+        and hasattr(rule, "numbers")
+        and layers[0].dtype == torch.float64
+        and layers[0].device.type == "cpu"
+        and max(side for layer in layers for side in layer.shape[1:]) <= LARGEST_SIDE
+        and compiles()
+    )
+
+
+class FusedProduct:
+    """Steps of every network of a batch, each in a thread of its own where there are cores for it."""
+
+    def __init__(self, run: Any, rule: Any) -> None:
+        self.run = run
+        self.rows = np.array([layer.shape[1] for layer in run.layers])
+        self.columns = np.array([layer.shape[2] for layer in run.layers])
+        self.places = run.data.operator.places.numpy()
+        self.y = run.data.y.numpy()
+        self.bounds = np.zeros((run.layers[0].shape[0], 4, self.rows.size))
+        self.numbers = rule.numbers()
+        self.threads = min(run.layers[0].shape[0], len(os.sched_getaffinity(0)))
+
+    def __call__(self, rule: Any) -> None:
+        """Go on to the next record, or for a chunk of steps."""
+        run = self.run
+        steps = min(max(run.next_record - run.step, 1), CHUNK, run.budget.max_steps - run.step)
+        active = [int(b) for b in torch.nonzero(run.active).flatten()]
+        flat = torch.cat([layer.flatten(1) for layer in run.layers], dim=1).numpy()
+        work = [(b, flat[b], steps) for b in active]
+        if self.threads > 1 and len(work) > 1:
+            with ThreadPoolExecutor(self.threads) as pool:
+                done = list(pool.map(self._one, work))
+        else:
+            done = [self._one(item) for item in work]
+        parts = torch.from_numpy(flat).split([int(r * c) for r, c in zip(self.rows, self.columns, strict=True)], dim=1)
+        run.layers = [part.reshape(layer.shape).clone() for part, layer in zip(parts, run.layers, strict=True)]
+        run.before = run.layers
+        run.step += max((taken for taken, _, _ in done), default=0)
+        for b, (taken, state, stands) in zip(active, done, strict=True):
+            run.taken[b] += taken
+            run.time[b] = state
+            if stands != GOING:
+                which = torch.zeros_like(run.active)
+                which[b] = True
+                reason = "the step size must be finite and > 0" if stands == NO_STEP else ""
+                run.end(which, _STATUS[stands], reason)
+
+    def _one(self, item: tuple[int, np.ndarray, int]) -> tuple[int, float, int]:
+        b, theta, steps = item
+        run = self.run
+        state = np.array([float(run.time[b]), 0.0])
+        numbers = np.array([*self.numbers, run.budget.tol, run.budget.max_time, float(run.first[b])])
+        taken, stands = product_steps(
+            theta, self.rows, self.columns, self.places, self.y, run.scale, numbers, state, self.bounds[b], steps
+        )
+        return int(taken), float(state[0]), int(stands)

@@ -1,0 +1,71 @@
+"""Bounds of spectral norms that cost matrix products only, and are renewed when the matrices have moved enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["LayerSizes", "spectral_bound", "spectral_bounds"]
+
+#: The bounds of a layer are renewed where its drift is more than this share of it.
+LARGEST_DRIFT = 0.05
+
+
+def spectral_bound(M: Tensor) -> Tensor:
+    """An upper bound of ‖M‖₂ within a factor rank^{1/4}: (tr (MᵀM)²)^{1/4}, shape (B,)."""
+    size = M.abs().amax((-2, -1)).clamp_min(1e-300)
+    scaled = M / size[:, None, None]
+    gram = scaled.mT @ scaled if M.shape[-2] >= M.shape[-1] else scaled @ scaled.mT
+    return size * torch.linalg.vector_norm(gram, dim=(-2, -1)).sqrt()
+
+
+def spectral_bounds(M: Tensor) -> tuple[Tensor, Tensor]:
+    """Upper and lower bounds of ‖M‖₂, shape (B,) each.
+
+    With P = MᵀM scaled and v the largest column of P⁴: (tr P⁴)^{1/8} is above, within rank^{1/8}, and ‖Pv‖/‖v‖ below.
+    """
+    size = M.abs().amax((-2, -1)).clamp_min(1e-300)
+    scaled = M / size[:, None, None]
+    gram = scaled.mT @ scaled if M.shape[-2] >= M.shape[-1] else scaled @ scaled.mT
+    square = gram @ gram
+    upper = torch.linalg.vector_norm(square, dim=(-2, -1)) ** 0.25
+    columns = torch.linalg.vector_norm(square, dim=-2)
+    best = columns.argmax(-1)
+    v = torch.take_along_dim(square, best[:, None, None], -1)
+    length = torch.linalg.vector_norm(v, dim=(-2, -1)).clamp_min(1e-300)
+    lower = (torch.linalg.vector_norm(gram @ v, dim=(-2, -1)) / length).sqrt()
+    return size * upper, size * torch.minimum(lower, upper)
+
+
+class LayerSizes:
+    """Bounds of ‖U_j‖₂ along a descent: those of a reference point, widened by how far the layers have moved since.
+
+    Attributes:
+        upper, lower: Shape (N, B).
+    """
+
+    def __init__(self, layers: Sequence[Tensor]) -> None:
+        N, B = len(layers), layers[0].shape[0]
+        self._upper, self._lower, self._drift = layers[0].new_zeros(3, N, B)
+        self._allowed = layers[0].new_zeros(B)
+        self._renew(torch.ones(B, dtype=torch.bool, device=layers[0].device), layers)
+
+    def _renew(self, which: Tensor, layers: Sequence[Tensor]) -> None:
+        """Compute the bounds of some networks at these layers."""
+        bounds = [spectral_bounds(layer[which]) for layer in layers]
+        self._upper[:, which] = torch.stack([upper for upper, _ in bounds])
+        self._lower[:, which] = torch.stack([lower for _, lower in bounds])
+        self._drift[:, which] = 0.0
+        self._allowed[which] = LARGEST_DRIFT * self._lower[:, which].amax(0)
+        self.upper, self.lower = self._upper + self._drift, self._lower - self._drift
+
+    def moved(self, lengths: Tensor, layers: Sequence[Tensor]) -> None:
+        """The layers are now at ``layers``, having moved by ``lengths`` (N, B) in the Frobenius norm."""
+        self._drift += lengths
+        far = (self._drift > self._allowed).any(0)
+        if bool(far.any()):
+            self._renew(far, layers)
+        else:
+            self.upper, self.lower = self._upper + self._drift, self._lower - self._drift
