@@ -38,6 +38,11 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Where a run really started, whether its support is right, and which steps cannot select wrongly.",
         ("bounds",),
     ),
+    "matrix": (
+        "Matrices and groups",
+        "Factorized matrices against the nuclear norm, and group networks against the norm of their groups.",
+        ("matrix",),
+    ),
     "steps": ("Steps", "How long a step is, and which way it goes.", ("optim",)),
     "runs": ("Runs", "Train, plan, and read run folders.", ("run", "numerics.validation")),
 }
