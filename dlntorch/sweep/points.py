@@ -126,8 +126,10 @@ def point_name(config: Mapping[str, Any]) -> str:
     problem = config.get("problem")
     name = problem.get("name", "problem") if isinstance(problem, Mapping) else problem
     shown = [str(name)]
-    for key in ("p", "alpha", "seed"):
+    for key in ("accuracy", "p", "alpha", "seed"):
         value = config.get(key)
+        if value is None:  # chosen by the accuracy, or none is asked
+            continue
         if isinstance(value, Sequence) and not isinstance(value, str):
             value = f"{len(value)}values"
         shown.append(f"{key}{value:g}" if isinstance(value, int | float) else f"{key}{value}")
