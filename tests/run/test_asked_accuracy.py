@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import dlntorch as dln
+from dlntorch.problem import make_problem
 from dlntorch.run.configuration import OPEN_KEYS, leave_open
 from dlntorch.sweep.points import point_name
 from tests.run.conftest import ROOT, stamps
@@ -26,7 +27,7 @@ def config_of(folder):
 def test_a_run_is_chosen_by_its_accuracy_and_meets_it(command):
     done = command(*PAPER, "accuracy=1e-3")
     assert done.status == 0, done.err
-    made = dln.plan(dln.make_problem("random"), 1e-3)
+    made = dln.plan(make_problem("random"), 1e-3)
     config, summary = config_of(done.folder), summary_of(done.folder)
     chosen = [config["p"], config["alpha"], config["schedule"]["kappa"], config["tol"], config["max_time"]]
     assert chosen == [made.p, made.alpha, made.kappa, made.tol, made.max_time]
@@ -62,7 +63,7 @@ def test_a_run_that_was_cut_goes_on_with_the_numbers_of_its_plan(command, monkey
 
 
 def test_what_is_told_is_kept(command):
-    made = dln.plan(dln.make_problem("random"), 1e-2, 3, alpha=1e-2, kappa=0.02)
+    made = dln.plan(make_problem("random"), 1e-2, 3, alpha=1e-2, kappa=0.02)
     told = ("accuracy=1e-2", "p=3", "alpha=1e-2", "schedule.kappa=0.02", "max_steps=1000000", "max_time=1e9")
     done = command(*PAPER, *told)
     assert done.status == 0, done.err
@@ -74,7 +75,7 @@ def test_what_is_told_is_kept(command):
 
 
 def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
-    made = dln.plan(dln.make_problem("random"), 1e-4, 3)
+    made = dln.plan(make_problem("random"), 1e-4, 3)
     done = command(*PAPER, "accuracy=1e-4", "p=3", "dry_run=true")
     assert done.status == 0, done.err
     for words in ("the plan for this accuracy", "depth (given)", f"{made.alpha:.6g}", "finite_time", "p = 3 is given"):
@@ -89,7 +90,7 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
         (("accuracy=1e-4", "p=3", "alpha=0.1"), 2, "error: alpha must allow accuracy=0.0001, got 0.1: initialization: "),
         (("accuracy=1e-6", "p=2", "schedule.kappa=0.3", "alpha=1e-4"), 2, "error: schedule.kappa must allow accuracy"),
         (("accuracy=1e-30",), 3, "error: no plan for accuracy=1e-30 (below_input_precision): float64 holds"),
-        (("accuracy=0",), 2, "error: accuracy must be > 0, got 0"),
+        (("accuracy=0",), 2, "error: accuracy must be a finite real number > 0, got 0"),
         (("accuracy=much",), 2, "error: accuracy must be"),
         (("accuracy=1e-2", "p=1"), 2, "error: p must be"),
         (("accuracy=1e-2", "tol=1"), 2, "error: tol must be at most"),
