@@ -22,6 +22,7 @@ from dlntorch.problem import Problem, make_problem
 from dlntorch.run.assembly import measurer_of, run_result
 from dlntorch.run.imports import import_libraries
 from dlntorch.run.open_numbers import chosen_schedule, depth_and_scale, new_descent
+from dlntorch.run.predicted_saddles import predicted_saddles
 from dlntorch.run.references import References, compute_references
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
@@ -375,7 +376,8 @@ def write_result(
     """
     from dlntorch.trackers.loggers import finish_logger
 
-    result = replace(result, config={**config, "resume": None}, folder=place.path)
+    saddles = predicted_saddles(result.problem, result.summary) if config["callbacks"]["figures"] else None
+    result = replace(result, config={**config, "resume": None}, folder=place.path, saddles=saddles)
     place.write_arrays("result.npz", result.arrays())
     place.write_trajectory(result.history)
     try:

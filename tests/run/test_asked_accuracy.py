@@ -88,7 +88,11 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
     ("words", "status", "said"),
     [
         (("accuracy=1e-4", "p=3", "alpha=0.1"), 2, "error: alpha must allow accuracy=0.0001, got 0.1: initialization: "),
-        (("accuracy=1e-6", "p=2", "schedule.kappa=0.3", "alpha=1e-4"), 2, "error: schedule.kappa must allow accuracy"),
+        (
+            ("problem=gaussian", "problem.m=3", "problem.n=9", "problem.seed=1", "accuracy=1e-4", "p=2", "schedule.kappa=0.3"),
+            2,
+            "error: schedule.kappa must allow accuracy=0.0001, got 0.3: discretization: ",
+        ),
         (("accuracy=1e-30",), 3, "error: no plan for accuracy=1e-30 (below_input_precision): float64 holds"),
         (("accuracy=0",), 2, "error: accuracy must be a finite real number > 0, got 0"),
         (("accuracy=much",), 2, "error: accuracy must be"),
