@@ -264,7 +264,9 @@ def _run_one(
     from dlntorch.run.console import announce, conclude
 
     with PlanAhead(settings) as make_plan:
-        run = partial(run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan, planned=planned)
+        run = partial(
+            run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan, planned=planned
+        )
         result = _resumed_or_anew(run, settings, may_start_anew)
     conclude(result)
     return result

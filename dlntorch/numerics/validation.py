@@ -37,7 +37,7 @@ class InputError(ValueError):
     """A user's mistake: the message names the argument, the rule and the value in one line."""
 
 
-class NoPlan(Exception):  # noqa: N818 (an outcome, not a mistake)
+class NoPlan(Exception):
     """No run has what was asked: the message says in one line which part cannot be had, and what can."""
 
 

@@ -205,7 +205,9 @@ def result_rows(summary: Mapping[str, Any]) -> list[Row]:
     )
     plan = summary.get("plan")
     if plan is not None:
-        rows.append(("asked accuracy", plan["accuracy"], f"of ‖ψ − W_p‖₂; {format_number(plan['error'])} was predicted"))
+        rows.append(
+            ("asked accuracy", plan["accuracy"], f"of ‖ψ − W_p‖₂; {format_number(plan['error'])} was predicted")
+        )
         met = plan["reached_reason"] if plan["met"] is None else "met" if plan["met"] else "missed"
         rows.append(("reached accuracy", plan["reached"], met))
     return rows

@@ -80,9 +80,7 @@ class RunPlan:
 
 
 @with_few_threads
-def plan(
-    problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None, kappa: Any = None
-) -> RunPlan:
+def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None, kappa: Any = None) -> RunPlan:
     """Choose p, α, κ, the residual tolerance and the horizon of a full-batch run that ends within ``accuracy`` of W_p.
 
     Nothing is trained but a few thousand steps that are timed. For each depth the largest α are found whose limits

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from dlntorch.model import Initialization
-from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, NoPlan, check_number
 from dlntorch.problem import Problem, make_problem
 from dlntorch.run.accuracy import RunPlan, plan
@@ -57,7 +56,9 @@ def planned_settings(
     kept = None if resumed is None else saved_plan(resumed)
     if chosen:
         if kept is None:
-            raise InputError(f"resume and repeat must name a folder with its plan.json, got {str(resumed)!r} without one")
+            raise InputError(
+                f"resume and repeat must name a folder with its plan.json, got {str(resumed)!r} without one"
+            )
         return dict(config), kept
     accuracy = check_number("accuracy", config["accuracy"], above=0)
     _check_fixed(config)
@@ -109,8 +110,8 @@ def _check_fixed(config: Mapping[str, Any]) -> None:
 def _planned(problem: Problem, accuracy: float, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What is chosen and what is predicted."""
     made = plan(problem, accuracy, asked["p"], alpha=asked["alpha"], kappa=asked["schedule.kappa"])
-    if made.status is not Status.CONVERGED or made.tol is None or made.max_time is None or made.steps is None:
-        _refuse(made, asked)
+    if made.tol is None or made.steps is None:
+        raise _refusal(made, asked)
     tol = made.tol if asked["tol"] is None else check_number("tol", asked["tol"], at_least=0, at_most=1)
     if tol > made.tol:
         raise InputError(f"tol must be at most {made.tol:.3g} with accuracy={accuracy:g}, got {tol:g}")
@@ -130,15 +131,15 @@ def _planned(problem: Problem, accuracy: float, asked: Mapping[str, Any]) -> dic
     }
 
 
-def _refuse(made: RunPlan, asked: Mapping[str, Any]) -> None:
-    """Say why there is no plan: a mistake where a number that was given contradicts the accuracy."""
+def _refusal(made: RunPlan, asked: Mapping[str, Any]) -> InputError | NoPlan:
+    """Why there is no plan: a mistake where a number that was given contradicts the accuracy."""
     reachable = "" if made.reachable is None else f"; accuracy={made.reachable:.2g} can be had"
     for key, part in (("alpha", "initialization"), ("schedule.kappa", "discretization")):
         if asked[key] is not None and made.reason.startswith(part):
-            raise InputError(
+            return InputError(
                 f"{key} must allow accuracy={made.accuracy:g}, got {asked[key]:g}: {made.reason}{reachable}"
             )
-    raise NoPlan(f"no plan for accuracy={made.accuracy:g} ({made.status}): {made.reason}{reachable}")
+    return NoPlan(f"no plan for accuracy={made.accuracy:g} ({made.status}): {made.reason}{reachable}")
 
 
 def _get(config: Mapping[str, Any], key: str) -> Any:

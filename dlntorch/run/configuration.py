@@ -33,7 +33,12 @@ GROUPS = ("problem", "model", "optimizer", "schedule", "engine", "trainer", "cal
 #: Groups in which ``_target_`` names an object of anybody's, with keys of its own.
 NOUNS = ("model", "optimizer", "schedule")
 #: What a configuration of version 0.1 does not say, and means.
-_SINCE_0_2: dict[str, Any] = {"model": {"name": "power"}, "optimizer": {"name": "sgd"}, "alpha_minus": None, "accuracy": None}
+_SINCE_0_2: dict[str, Any] = {
+    "model": {"name": "power"},
+    "optimizer": {"name": "sgd"},
+    "alpha_minus": None,
+    "accuracy": None,
+}
 #: Keys that accuracy=… chooses where they are null: the command line makes them so where it does not name them.
 OPEN_KEYS = ("p", "alpha", "schedule.kappa", "tol", "max_steps", "max_time")
 #: The root key whose own keys are those of ``train.yaml``.

@@ -138,7 +138,9 @@ def load_run(folder: str | Path) -> RunResult:
         history = _read_columns(path / "trajectory.csv")
         trajectory = trajectory_of(summary, arrays)
         ends = check_ends(arrays, (problem.n,))
-        result = RunResult(summary, *ends, trajectory, trajectory.status, problem, history, config, path, saddles_of(arrays))
+        result = RunResult(
+            summary, *ends, trajectory, trajectory.status, problem, history, config, path, saddles_of(arrays)
+        )
         repr(result)  # asks the summary for all that is shown of a run
         return result
 

@@ -33,13 +33,15 @@ def test_a_run_is_chosen_by_its_accuracy_and_meets_it(command):
     assert chosen == [made.p, made.alpha, made.kappa, made.tol, made.max_time]
     assert config["accuracy"] == 1e-3
     report = summary["plan"]
-    assert report["accuracy"] == 1e-3 and report["met"]
+    assert report["accuracy"] == 1e-3
+    assert report["met"]
     assert report["reached"] == summary["distance_to_selected"] <= 1e-3
     assert {key: report[key] for key in made.budget} == made.budget
     assert report["steps"] == made.steps == pytest.approx(summary["steps"], rel=0.3)
     for words in ("accuracy=0.001: p=", "predicted: ", made.reason, "met; "):
         assert words in done.out
-    assert "asked" in done.out and "reached" in done.out
+    assert "asked" in done.out
+    assert "reached" in done.out
     again = command(f"repeat={done.folder}", folder=done.folder.parent / "again")
     assert again.status == 0, again.out + again.err
     assert "bit for bit" in again.out
@@ -70,7 +72,8 @@ def test_what_is_told_is_kept(command):
     config = config_of(done.folder)
     assert (config["p"], config["alpha"], config["schedule"]["kappa"]) == (3, 1e-2, 0.02)
     assert (config["max_steps"], config["max_time"], config["tol"]) == (1000000, 1e9, made.tol)
-    assert made.kappa == 0.02 and made.budget["error"] <= 1e-2
+    assert made.kappa == 0.02
+    assert made.budget["error"] <= 1e-2
     assert summary_of(done.folder)["plan"]["met"]
 
 
@@ -87,9 +90,21 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (("accuracy=1e-4", "p=3", "alpha=0.1"), 2, "error: alpha must allow accuracy=0.0001, got 0.1: initialization: "),
         (
-            ("problem=gaussian", "problem.m=3", "problem.n=9", "problem.seed=1", "accuracy=1e-4", "p=2", "schedule.kappa=0.3"),
+            ("accuracy=1e-4", "p=3", "alpha=0.1"),
+            2,
+            "error: alpha must allow accuracy=0.0001, got 0.1: initialization: ",
+        ),
+        (
+            (
+                "problem=gaussian",
+                "problem.m=3",
+                "problem.n=9",
+                "problem.seed=1",
+                "accuracy=1e-4",
+                "p=2",
+                "schedule.kappa=0.3",
+            ),
             2,
             "error: schedule.kappa must allow accuracy=0.0001, got 0.3: discretization: ",
         ),
@@ -103,7 +118,11 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
         (("accuracy=1e-2", "optimizer=momentum"), 2, "error: optimizer must be sgd with accuracy, got 'momentum'"),
         (("accuracy=1e-2", "batch_size=2"), 2, "error: batch_size must be null with accuracy, got 2"),
         (("accuracy=1e-2", "alpha=[0.1,0.2,0.3]"), 2, "error: alpha must be one number with accuracy"),
-        (("accuracy=1e-2", "ensemble.alpha=[0.1,0.2]"), 2, "error: accuracy must be left out with an ensemble, got 0.01"),
+        (
+            ("accuracy=1e-2", "ensemble.alpha=[0.1,0.2]"),
+            2,
+            "error: accuracy must be left out with an ensemble, got 0.01",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_said_in_one_line_and_nothing_is_trained(command, words, status, said):
@@ -113,7 +132,8 @@ def test_what_cannot_be_had_is_said_in_one_line_and_nothing_is_trained(command, 
     assert done.err.count("\n") == 1
     assert not done.folder.exists()
     if status == 3:
-        assert "accuracy=1" in done.err.split(";")[-1] and done.err.endswith("can be had\n")
+        assert "accuracy=1" in done.err.split(";")[-1]
+        assert done.err.endswith("can be had\n")
 
 
 def test_each_point_of_a_sweep_has_its_plan(sweep):
@@ -121,7 +141,10 @@ def test_each_point_of_a_sweep_has_its_plan(sweep):
     done = sweep(*words)
     assert done.status == 0, done.err
     folders = sorted(path.parent for path in done.folder.glob("*/summary.json"))
-    assert [folder.name[:30] for folder in folders] == ["random-accuracy0.001-p2-seed0-", "random-accuracy0.1-p2-seed0-"[:30] + folders[1].name[28:30]]
+    assert [folder.name[:30] for folder in folders] == [
+        "random-accuracy0.001-p2-seed0-",
+        "random-accuracy0.1-p2-seed0-"[:30] + folders[1].name[28:30],
+    ]
     reports = [summary_of(folder)["plan"] for folder in folders]
     assert [report["accuracy"] for report in reports] == [1e-3, 1e-1]
     assert all(report["met"] for report in reports)
