@@ -23,7 +23,7 @@ from dlntorch.run.settings import DEFAULT_MAX_STEPS
 from dlntorch.store.identity import problem_digest
 from dlntorch.store.reading import DAMAGE, read_json
 
-__all__ = ["accuracy_report", "planned_settings", "saved_plan"]
+__all__ = ["accuracy_report", "as_asked", "planned_settings", "saved_plan"]
 
 #: The step budget is so much larger than the steps that are predicted.
 MARGIN = 2.0
@@ -69,6 +69,12 @@ def planned_settings(
     if kept is None or kept["asked"] != asked:
         kept = {"asked": asked, **_planned(problem, accuracy, asked)}
     return _with(config, kept["chosen"]), kept
+
+
+def as_asked(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A saved configuration as it was asked for: open again is what its accuracy chose."""
+    record = saved_plan(folder)
+    return dict(config) if record is None else _with(config, {key: record["asked"][key] for key in OPEN_KEYS})
 
 
 def saved_plan(folder: Path) -> dict[str, Any] | None:

@@ -142,7 +142,12 @@ def same_point(folder: Path, config: Mapping[str, Any]) -> bool:
     if folder.name.endswith(identity):
         return True
     try:
-        return point_id(read_yaml(folder / "config.yaml")) == identity
+        saved = read_yaml(folder / "config.yaml")
+        if saved.get("accuracy") is not None:
+            from dlntorch.run.asked_accuracy import as_asked
+
+            saved = as_asked(saved, folder)
+        return point_id(saved) == identity
     except DAMAGE:
         return False
 

@@ -154,6 +154,18 @@ def test_each_point_of_a_sweep_has_its_plan(sweep):
     assert stamps(done.folder) == before
 
 
+def test_a_point_in_a_folder_of_a_name_of_ones_own_is_found_again(sweep):
+    words = (*PAPER[:1], "accuracy=1e-1", "references=true", "max_steps=100000", "hydra.sweep.subdir=point")
+    assert sweep(*words).status == 0
+    before = stamps(folder := sweep(*words).folder)
+    assert list(before) == ["point"]
+    assert sweep(*words).status == 0
+    assert stamps(folder) == before
+    assert sweep(*words, "p=3").status == 0
+    assert stamps(folder) != before
+    assert config_of(folder / "point")["p"] == 3
+
+
 def test_keys_that_the_command_line_does_not_name_are_left_open():
     def opened(*words):
         arguments = ["train.py", *words]
