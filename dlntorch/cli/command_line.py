@@ -1,7 +1,8 @@
 """The command line's outer shell: one-line errors, exit statuses, and what is printed before and after a run.
 
 Exit status 0: converged, or a budget was used up. 2: a user's mistake; one line ``error: …`` on standard error. 3: the
-run ended badly (diverged, left the positive orthant, interrupted); everything is kept. 1: a defect of the program.
+run ended badly (diverged, left the positive orthant, interrupted), and everything is kept; or no run has the accuracy
+that was asked, and nothing is trained. 1: a defect of the program.
 Under ``-m`` the largest status of all points is the exit status (:mod:`dlntorch.cli.sweep_command`). What is printed never
 ends what is computed (:mod:`dlntorch.system.streams`).
 """
@@ -33,8 +34,8 @@ from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_setti
 from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_settings
 from dlntorch.cli.sweep_end import conclude_sweeps
 from dlntorch.numerics.trajectory import Status
-from dlntorch.numerics.validation import InputError, check_count, check_flag
-from dlntorch.run.configuration import check_complete, check_keys, choose_own_nouns, choose_problem_file
+from dlntorch.numerics.validation import InputError, NoPlan, check_count, check_flag
+from dlntorch.run.configuration import check_complete, check_keys, choose_own_nouns, choose_problem_file, leave_open
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.store.inputs import absolute_inputs
 from dlntorch.sweep.launcher import IdempotentLauncher, idempotent_launchers, plain_settings, register_resolvers
@@ -67,6 +68,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
         redirect_resumed_run()
         choose_problem_file(sys.argv)
         choose_own_nouns(sys.argv)
+        leave_open(sys.argv)
         sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
         with idempotent_launchers(_outcomes, run_packs) as launchers:
             task()
@@ -142,6 +144,10 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
     except InputError as error:
         drop_if_empty(folder)
         return mistake(str(error), debug), None, str(error)
+    except NoPlan as error:  # the accuracy cannot be had: nothing is trained
+        drop_if_empty(folder)
+        mistake(str(error), debug)
+        return 3, None, str(error)
     except OmegaConfBaseException as error:
         drop_if_empty(folder)
         return mistake(hydra_message(error), debug), None, hydra_message(error)
@@ -181,15 +187,18 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
 
         may_start_anew = sweep or config["resume"] == "auto"
         if is_ensemble(settings):
+            if settings["accuracy"] is not None:
+                raise InputError(f"accuracy must be left out with an ensemble, got {settings['accuracy']!r}")
             if settings["trainer"]["shards"] != 1:
                 raise InputError(f"trainer.shards must be 1 with an ensemble, got {settings['trainer']['shards']}")
             outcome = _run_ensemble(settings, folder, sweep, may_start_anew)
             return max(outcome, _compared(settings, config["repeat"], folder)), None
+        settings, planned = _planned(settings, config, folder)
         if settings["dry_run"]:
             plan_table(plan_run(settings), settings)
             drop_if_empty(folder)
             return 0, None
-        result = _run_one(settings, folder, may_start_anew)
+        result = _run_one(settings, folder, may_start_anew, planned)
         if not sweep:
             print_next_steps(result)
     if result.status is Status.INTERRUPTED and sweep:
@@ -231,13 +240,33 @@ def _compared(settings: Mapping[str, Any], repeated: str | None, folder: Path) -
     return 3 if comparison.different else 0
 
 
-def _run_one(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> Any:
+def _planned(
+    settings: dict[str, Any], config: DictConfig, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The settings with what ``accuracy`` chooses, and the record of that plan, which is printed; None without one."""
+    if settings["accuracy"] is None:
+        return settings, None
+    from dlntorch.run.asked_accuracy import planned_settings
+    from dlntorch.run.console import announce_accuracy
+
+    named = next((config[key] for key in ("resume", "repeat") if config[key] not in (None, "auto")), None)
+    source = settings["resume"] if named is None else named
+    settings, planned = planned_settings(settings, None if source is None else Path(source), chosen=named is not None)
+    announce_accuracy(planned, settings["dry_run"])
+    return settings, planned
+
+
+def _run_one(
+    settings: dict[str, Any], folder: Path, may_start_anew: bool, planned: Mapping[str, Any] | None = None
+) -> Any:
     from dlntorch.run import run_experiment
     from dlntorch.run.background_plan import PlanAhead
     from dlntorch.run.console import announce, conclude
 
     with PlanAhead(settings) as make_plan:
-        run = partial(run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan)
+        run = partial(
+            run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan, planned=planned
+        )
         result = _resumed_or_anew(run, settings, may_start_anew)
     conclude(result)
     return result

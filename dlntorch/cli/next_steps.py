@@ -39,7 +39,8 @@ def next_steps(summary: Mapping[str, Any], config: Mapping[str, Any], folder: Pa
     if "max_steps" in statuses:
         taken = [network for network in networks if network["status"] == "max_steps"]
         words.append(f"max_steps={_more_steps(taken, int(config['max_steps']))}")
-    if "max_time" in statuses and config.get("max_time") is not None:
+    planned = any(network.get("plan") for network in networks)  # such a run may end at its horizon
+    if "max_time" in statuses and not planned and config.get("max_time") is not None:
         words.append(f"max_time={MORE * float(config['max_time']):g}")
     found = []
     if len(words) > 1 or statuses & {"interrupted", "max_wall_seconds"}:

@@ -18,6 +18,7 @@ import torch
 __all__ = [
     "DataWarning",
     "InputError",
+    "NoPlan",
     "check_alpha",
     "check_choice",
     "check_count",
@@ -34,6 +35,10 @@ __all__ = [
 
 class InputError(ValueError):
     """A user's mistake: the message names the argument, the rule and the value in one line."""
+
+
+class NoPlan(Exception):
+    """No run has what was asked: the message says in one line which part cannot be had, and what can."""
 
 
 class DataWarning(UserWarning):

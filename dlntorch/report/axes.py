@@ -115,7 +115,7 @@ def _log_ticks(a: float, b: float) -> tuple[list[float], list[str], list[float]]
     if len(decades) < 2:  # too short for powers of ten alone
         chosen = [s for s in steps if round(s / 10.0 ** math.floor(math.log10(s) + 1e-9)) in (1, 2, 5)]
         chosen = chosen or steps or [10.0 ** ((a + b) / 2)]
-        return chosen, [f"{s:.2g}" for s in chosen], [s for s in steps if s not in chosen]
+        return chosen, [_plainly(s) for s in chosen], [s for s in steps if s not in chosen]
     most = 6 if max(abs(first), abs(last)) >= 10 else 8  # a name like 10⁻³⁵ is wide
     stride = math.ceil(len(decades) / most)
     shown = [e for e in decades if e % stride == 0]
@@ -123,6 +123,12 @@ def _log_ticks(a: float, b: float) -> tuple[list[float], list[str], list[float]]
         return [10.0**e for e in shown], [power_of_ten(e) for e in shown], [10.0**e for e in decades if e % stride]
     minor = [s for s in steps if s not in {10.0**e for e in shown}]
     return [10.0**e for e in shown], [power_of_ten(e) for e in shown], minor
+
+
+def _plainly(value: float) -> str:
+    """A tick of one or two digits, written out where that is short."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:g}" if 1e-3 <= rounded < 1e5 else f"{rounded:.2g}"
 
 
 def _set_scale(axes: Axes, which: str, scale: str) -> None:

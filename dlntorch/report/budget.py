@@ -43,10 +43,11 @@ def draw_budget(title: str, data: RunData) -> Figure:
         return notice(title, data, "The error budget could not be drawn: " + next(iter(reasons.values())))
     figure, (axes,) = new_figure(title, data.heading, heights=(3.3,))
     after = data.t > 0
-    extent = [v[after] for v in curves.values()]
+    view = data.in_view
+    extent = [v[view] for v in curves.values()]
     if len(curves) == 3:
         total = np.sum(list(curves.values()), axis=0)
-        extent.append(total[after])
+        extent.append(total[view])
         axes.plot(data.t[after], total[after], color=GREY, linewidth=4.5, alpha=0.35, solid_capstyle="butt")
         axes.plot([], [], color=GREY, linewidth=4.5, alpha=0.35, label="their sum, a bound on ‖ψ_k − W_p‖")
     for (name, values), line in zip(
@@ -56,12 +57,12 @@ def draw_budget(title: str, data: RunData) -> Figure:
     error = data.column("distance_to_selected")
     if error is not None:
         shown = after & (error > 0)
-        extent.append(error[after])
+        extent.append(error[view])
         axes.plot(data.t[shown], error[shown], color=DARK, linewidth=0.9, label="the error itself  ‖ψ_k − W_p‖")
     for name, reason in reasons.items():
         word = reason if len(reason) <= 44 else reason[:43] + "…"
         axes.plot([], [], linestyle="none", label=f"no {name.replace('_', ' ')}: {word}")
-    log_axis(axes, "x", [data.t])
+    log_axis(axes, "x", [data.t[view]])
     if not log_axis(axes, "y", [_above_rounding(np.concatenate(extent))]):
         return notice(title, data, "Every part of the error is zero.")
     _shade(axes, data.t[after], {name: v[after] for name, v in curves.items()})

@@ -9,6 +9,7 @@ import numpy as np
 from dlntorch.report.axes import label_axes, linear_axis, log_axis, symlog_axis
 from dlntorch.report.data import RunData
 from dlntorch.report.drawing import TIME, nothing_yet, notice
+from dlntorch.report.saddle_guides import axis_end, draw_guides
 from dlntorch.report.style import (
     DARK,
     FONT,
@@ -55,7 +56,12 @@ def draw_coefficients(title: str, data: RunData) -> Figure:
         what = f"{len(chosen)} largest at the end" if target is None else planted
         label = f"{what}, numbered from 0"
         axes.plot([], [], color=SERIES[0].color, linewidth=1.7, label=label)
-    log_axis(axes, "x", [t], pad=0.0)
+    begin, end = data.moves
+    saddles = data.result.saddles
+    if saddles is not None:
+        end = axis_end(saddles, end)
+        draw_guides(axes, saddles, chosen[:LABELLED], begin, end)
+    log_axis(axes, "x", [begin, end], pad=0.0)
     ends = psi[-1] if target is None else target
     unit = _coefficient_axis(axes, data, psi if target is None else np.vstack([psi, target]), ends[chosen])
     if target is not None and chosen:

@@ -38,9 +38,10 @@ def draw_distances(title: str, data: RunData) -> Figure:
     for (name, values), line in zip(curves, SERIES, strict=False):
         plot_series(axes, data.t, values, line, name)
     budget, predicted = data.summary["budget"], data.summary["predicted"]
+    shown = [values[data.in_view] for _, values in curves]
     levels = draw_level(axes, budget.get("initialization"), "floor ‖ψ_α(∞) − W_p‖", (0, (7, 3)), shown)
     levels += draw_level(axes, predicted.get("initialization"), "predicted C·α^p", (0, (1, 2)), shown)
-    log_axis(axes, "x", [data.t])
+    log_axis(axes, "x", [data.t[data.in_view]])
     log_axis(axes, "y", [*shown, *levels])
     label_axes(axes, TIME, "distance of ψ,  ‖·‖₂")
     finish_figure(figure, [axes])
@@ -58,7 +59,7 @@ def draw_residual(title: str, data: RunData) -> Figure:
         return notice(title, data, "The residual is zero at every recorded step after the first.")
     figure, (axes,) = new_figure(title, data.heading)
     plot_series(axes, data.t, residual, SERIES[0], "residual  ‖Aψ − y‖₂ / ‖y‖₂")
-    shown = [residual[data.t > 0]]
+    shown = [residual[data.in_view]]
     value = data.summary["references"].get("l1_value")
     if gap is not None:
         unit = ", relative" if value else ""
@@ -67,9 +68,9 @@ def draw_residual(title: str, data: RunData) -> Figure:
             part = np.where(sign * gap > 0, np.abs(gap), np.nan)
             if np.any(part[data.t > 0] > 0):
                 plot_series(axes, data.t, part, line, f"‖ψ‖₁ {word} its minimum{unit}")
-                shown.append(part[data.t > 0])
+                shown.append(part[data.in_view])
     levels = draw_level(axes, data.summary.get("tol"), "tolerance on the residual", (0, (7, 3)), shown)
-    log_axis(axes, "x", [data.t])
+    log_axis(axes, "x", [data.t[data.in_view]])
     log_axis(axes, "y", [*shown, *levels])
     label_axes(axes, TIME, "residual,  ℓ₁ gap")
     finish_figure(figure, [axes])

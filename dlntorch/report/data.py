@@ -9,7 +9,12 @@ import numpy as np
 
 from dlntorch.run.result import RunResult, network_words
 
-__all__ = ["RunData", "coincide"]
+__all__ = ["RunData", "coincide", "movement"]
+
+#: ψ moves where it is further from its start than this share of the longest way from it.
+MOVED = 0.01
+#: So much of a logarithmic axis may be left for ψ standing still, before it first moves or after it last does.
+STILL = 0.2
 
 _PLAIN = ("the ℓ₁ vertex", "W_p", "the limit ψ_α(∞)", "the planted signal")
 
@@ -23,6 +28,25 @@ def coincide(left: np.ndarray, right: np.ndarray, tolerance: float = 0.01) -> bo
         return bool(both.any() and np.all(np.abs(left - right)[both] <= tolerance * np.minimum(left, right)[both]))
 
 
+def movement(t: np.ndarray, psi: np.ndarray) -> tuple[float, float]:
+    """The part of t > 0, shape (k,), to be shown of a path ψ (k, n): where ψ moves, and a fifth of log t around it.
+
+    Where ψ never moves, or begins at once and never stops, that is all of it.
+    """
+    t, psi = t[t > 0], psi[t > 0]
+    if len(t) < 3:
+        return (float(t[0]), float(t[-1])) if len(t) else (0.0, 0.0)
+    from_start, to_end = np.abs(psi - psi[0]).max(axis=1), np.abs(psi - psi[-1]).max(axis=1)
+    moved, moving = from_start > MOVED * from_start.max(), to_end > MOVED * to_end.max()
+    if not moved.any() or not moving.any():
+        return float(t[0]), float(t[-1])
+    last = len(t) - 1
+    first, stop = int(np.argmax(moved)), min(last - int(np.argmax(moving[::-1])) + 1, last)
+    low, high = np.log(t[max(first - 1, 0)]), np.log(t[max(stop, first)])
+    room = STILL * max(high - low, np.log(2.0))
+    return float(np.exp(max(low - room, np.log(t[0])))), float(np.exp(min(high + room, np.log(t[-1]))))
+
+
 class RunData:
     """What the figures and the page of a run are drawn from.
 
@@ -34,6 +58,9 @@ class RunData:
         self.summary: Mapping[str, Any] = result.summary
         self.result = result
         self.t = _numbers(result.history.get("t", result.trajectory.t.numpy()))
+        t, psi = self.coefficients()
+        #: From and to which t ψ moves. A run that diverged does so at its end: all of it is to be seen.
+        self.moves = movement(t, psi if not result.status.ended_badly else 0 * psi)
         step = result.trajectory.step
         self.step = _numbers(result.history.get("step", np.arange(len(self.t)) if step is None else step.numpy()))
 
@@ -49,6 +76,11 @@ class RunData:
         name = problem["name"] if len(problem["name"]) <= 24 else problem["name"][:23] + "…"
         shape = f"{problem['m']}×{problem['n']}"
         return f"{name} {shape} · {network} · {steps}{batch}"
+
+    @property
+    def in_view(self) -> np.ndarray:
+        """Which recorded times are shown: all after ψ begins to move, and shortly before."""
+        return (self.t > 0) & (self.t >= min(self.moves[0], np.nanmax(self.t, initial=0.0)))
 
     def column(self, name: str) -> np.ndarray | None:
         """A column of the history, as long as ``t``, with NaN where it is not a finite number; None without it."""

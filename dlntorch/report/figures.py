@@ -14,7 +14,8 @@ RUN_FIGURES: dict[str, ReportFigure[RunData]] = {
     "distances": ReportFigure(
         "Distance to the references",
         "How far ψ is from each reference, against time. The dashed floor is what α alone costs: no longer run gets "
-        "below it. The dotted line is the theorem's prediction of that floor. Curves that coincide are drawn as one.",
+        "below it. The dotted line is the theorem's prediction of that floor. Curves that coincide are drawn as one. Like all "
+        "figures over time, it begins shortly before ψ first moves.",
         draw_distances,
     ),
     "residual": ReportFigure(
@@ -26,7 +27,9 @@ RUN_FIGURES: dict[str, ReportFigure[RunData]] = {
     "coefficients": ReportFigure(
         "Coefficients of the network",
         "Every coefficient against time: coordinates switch on one after the other. The support is highlighted, the other "
-        "coordinates are grey; triangles at the right edge are the planted signal's values, where there is one.",
+        "coordinates are grey; triangles at the right edge are the planted signal's values, where there is one. Dotted are the "
+        "saddles of the flow for α → 0 and the times of its jumps for this α, to leading order. The figure is of the time in "
+        "which ψ moves.",
         draw_coefficients,
     ),
     "steps": ReportFigure(

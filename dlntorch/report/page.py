@@ -203,6 +203,13 @@ def result_rows(summary: Mapping[str, Any]) -> list[Row]:
             "distance_to_truth": "to the planted signal",
         },
     )
+    plan = summary.get("plan")
+    if plan is not None:
+        rows.append(
+            ("asked accuracy", plan["accuracy"], f"of ‖ψ − W_p‖₂; {format_number(plan['error'])} was predicted")
+        )
+        met = plan["reached_reason"] if plan["met"] is None else "met" if plan["met"] else "missed"
+        rows.append(("reached accuracy", plan["reached"], met))
     return rows
 
 

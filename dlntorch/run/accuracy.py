@@ -80,7 +80,7 @@ class RunPlan:
 
 
 @with_few_threads
-def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None) -> RunPlan:
+def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None, kappa: Any = None) -> RunPlan:
     """Choose p, α, κ, the residual tolerance and the horizon of a full-batch run that ends within ``accuracy`` of W_p.
 
     Nothing is trained but a few thousand steps that are timed. For each depth the largest α are found whose limits
@@ -93,6 +93,7 @@ def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None) -
         accuracy: ‖ψ − W_p‖₂ at the end, > 0.
         p: Depth >= 2; None lets the plan choose among 2, 2.5, 3 and 4 (their W_p differ where minimisers are not unique).
         alpha: The initialization, where it is given and not to be chosen.
+        kappa: Likewise the largest relative change of a parameter in a step, in (0, 0.3].
 
     Returns:
         The plan, for ``train(problem, plan.p, plan.alpha, kappa=plan.kappa, tol=plan.tol, max_time=plan.max_time)``.
@@ -108,19 +109,20 @@ def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None) -
     wanted = check_number("accuracy", accuracy, above=0)
     depths = DEPTHS if p is None else (check_depth(p),)
     given = None if alpha is None else check_alpha(alpha)
+    kappas = KAPPAS if kappa is None else (check_number("kappa", kappa, above=0, at_most=0.3),)
     exact = problem.to("cpu", "float64").reduced()
     if not bool(torch.any(exact.y != 0)) or exact.m == 0:
         raise InputError(
             "accuracy needs data to be planned for: the part of y in range(A) is 0, and so is ψ at every t"
         )
     vertex = l1_minimizer(exact)
-    search = _Search(exact, wanted, given)
+    search = _Search(exact, wanted, given, kappas)
     for depth in depths:
         if vertex.status is not Status.FAILED:
             search.depth(depth, selected_minimizer(exact, depth, minimizer=vertex))
         else:
             search.refuse(Status.FAILED, vertex.reason)
-    return search.answer(problem)
+    return search.answer(problem, "takes the fewest steps of the depths tried" if p is None else "is given")
 
 
 @dataclass
@@ -128,6 +130,7 @@ class _Search:
     problem: Problem
     accuracy: float
     alpha: float | None
+    kappas: tuple[float, ...] = KAPPAS
     best: tuple[Course, End] | None = None
     refusals: list[tuple[Status, str, float | None]] = field(default_factory=list)
 
@@ -165,7 +168,7 @@ class _Search:
             rough, kappa, course = cheapest
             steps = self._finish(course, kappa)
             if steps > 1.3 * rough:  # steps so large have a tail of their own
-                smaller = next((k for k in KAPPAS if k <= 0.5 * kappa), kappa)
+                smaller = next((k for k in self.kappas if k <= 0.5 * kappa), kappa)
                 self._finish(course, smaller)
 
     def _alphas(self, p: float, selected: torch.Tensor) -> list[float]:
@@ -198,7 +201,7 @@ class _Search:
     def _kappa(self, course: Course) -> tuple[float, float] | None:
         """(rough steps, κ): the cheapest of the three largest κ whose limits are near W."""
         candidates = []
-        for kappa in KAPPAS:
+        for kappa in self.kappas:
             if course.limit_error(kappa) > LIMIT_SHARE * self.accuracy:
                 continue
             if course.limit_error(kappa, DOUBT) > DOUBT_SHARE * self.accuracy:
@@ -208,8 +211,8 @@ class _Search:
                 break
         if candidates:
             return min(candidates)
-        least = course.limit_error(KAPPAS[-1])
-        why = f"discretization: even κ = {KAPPAS[-1]:g} moves the end {least:.2g} from W_p at {_place(course)}"
+        least = course.limit_error(self.kappas[-1])
+        why = f"discretization: even κ = {self.kappas[-1]:g} moves the end {least:.2g} from W_p at {_place(course)}"
         self.refuse(Status.FAILED, why, least / LIMIT_SHARE if math.isfinite(least) else None)
         return None
 
@@ -228,7 +231,7 @@ class _Search:
             self.best = course, end
         return end.steps
 
-    def answer(self, problem: Problem) -> RunPlan:
+    def answer(self, problem: Problem, why: str) -> RunPlan:
         if self.best is None:
             status, reason, reachable = min(self.refusals, key=lambda found: found[2] or math.inf)
             return RunPlan(self.accuracy, None, None, None, None, None, None, None, {}, status, reason, reachable)
@@ -240,7 +243,7 @@ class _Search:
             "error": end.error,
         }
         dominant = max(("discretization", "finite_time", "initialization"), key=lambda name: budget[name])
-        reason = f"p = {course.p:g} takes the fewest steps of the depths tried; {dominant.replace('_', ' ')} dominates"
+        reason = f"p = {course.p:g} {why}; {dominant.replace('_', ' ')} dominates"
         return RunPlan(
             accuracy=self.accuracy,
             p=course.p,

@@ -13,6 +13,7 @@ import yaml
 from dlntorch.numerics.validation import InputError
 
 __all__ = [
+    "OPEN_KEYS",
     "check_complete",
     "check_keys",
     "choose_own_nouns",
@@ -20,6 +21,7 @@ __all__ = [
     "config_directory",
     "group_options",
     "known_keys",
+    "leave_open",
     "nearest",
     "study_keys",
     "unknown_key",
@@ -31,7 +33,14 @@ GROUPS = ("problem", "model", "optimizer", "schedule", "engine", "trainer", "cal
 #: Groups in which ``_target_`` names an object of anybody's, with keys of its own.
 NOUNS = ("model", "optimizer", "schedule")
 #: What a configuration of version 0.1 does not say, and means.
-_SINCE_0_2: dict[str, Any] = {"model": {"name": "power"}, "optimizer": {"name": "sgd"}, "alpha_minus": None}
+_SINCE_0_2: dict[str, Any] = {
+    "model": {"name": "power"},
+    "optimizer": {"name": "sgd"},
+    "alpha_minus": None,
+    "accuracy": None,
+}
+#: Keys that accuracy=… chooses where they are null: the command line makes them so where it does not name them.
+OPEN_KEYS = ("p", "alpha", "schedule.kappa", "tol", "max_steps", "max_time")
 #: The root key whose own keys are those of ``train.yaml``.
 ENSEMBLE = "ensemble"
 
@@ -103,6 +112,27 @@ def choose_problem_file(arguments: list[str]) -> None:
     keys = {argument.partition("=")[0] for argument in arguments}
     if keys.intersection(_OF_FILES) and "problem" not in keys:
         arguments.append("problem=file")
+
+
+def leave_open(arguments: list[str]) -> None:
+    """Append ``p=null`` and the like to the command line's ``arguments`` for the keys that ``accuracy=…`` is to choose.
+
+    Those that the arguments, or the file of an ``experiment`` that they name, give are left to them.
+    """
+    given = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in arguments)}
+    if given.get("accuracy", "null") in ("", "null"):
+        return
+    told = set(given)
+    for name in given.get("experiment", "").split(","):
+        file = config_directory() / "experiment" / f"{name}.yaml"
+        content = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
+        told.update(content)
+        told.update(f"schedule.{key}" for key in content.get("schedule") or {})
+        if any("/schedule" in key for entry in content.get("defaults", ()) if isinstance(entry, dict) for key in entry):
+            told.add("schedule.kappa")
+    if given.get("schedule", "relative") != "relative" or "schedule._target_" in given:
+        told.add("schedule.kappa")  # there may be none
+    arguments.extend(f"{key}=null" for key in OPEN_KEYS if key not in told)
 
 
 @cache

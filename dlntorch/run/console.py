@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from dlntorch.run.settings import RunSettings
     from dlntorch.run.single import Plan
 
-__all__ = ["announce", "announce_sources", "conclude", "plan_table", "shown"]
+__all__ = ["announce", "announce_accuracy", "announce_sources", "conclude", "plan_table", "shown"]
+
+#: The three parts of the error.
+_PARTS = ("discretization", "finite_time", "initialization")
 
 
 def shown(value: Any) -> str:
@@ -68,6 +71,65 @@ def announce(plan: Plan) -> None:
         f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
         flush=True,
     )
+
+
+#: What is chosen by an accuracy, and predicted of it.
+_PLANNED = {
+    "p": "depth",
+    "alpha": "initialization",
+    "schedule.kappa": "largest relative change of a parameter in a step",
+    "tol": "residual to stop at",
+    "max_time": "horizon, t = sum of eta",
+    "max_steps": "step budget",
+    "steps": "predicted SGD steps",
+    "seconds": "predicted training time on this machine",
+    "discretization": "predicted, of descent against the flow",
+    "finite_time": "predicted, of the flow at its end against its limit",
+    "initialization": "predicted, of the limit against W_p",
+    "error": "predicted ||psi - W_p||, in which parts may cancel",
+}
+
+
+def announce_accuracy(record: Mapping[str, Any], table: bool) -> None:
+    """What an accuracy chose, and why: a table before a dry run, else two lines.
+
+    Args:
+        record: That of :func:`~dlntorch.run.asked_accuracy.planned_settings`.
+        table: Whether to print all of it.
+    """
+    asked, chosen, predicted = record["asked"], record["chosen"], record["predicted"]
+    if table:
+        cells = [("accuracy", shown(float(asked["accuracy"])), "asked of ||psi - W_p||")]
+        for key, meaning in _PLANNED.items():
+            given = asked.get(key) is not None
+            values = [part[key] for part in (chosen, predicted) if key in part]
+            cells += [(key, shown(value), f"{meaning} (given)" if given else meaning) for value in values[:1]]
+        cells.append(("why", "", str(predicted["why"])))
+        terminal().print(table_of("the plan for this accuracy", ("what", "value", "meaning"), cells, numbers=(1,)))
+        return
+    words = " ".join(f"{key}={value:.6g}" for key, value in chosen.items() if isinstance(value, int | float))
+    print(f"accuracy={asked['accuracy']:g}: {words}", flush=True)
+    parts = ", ".join(f"{name.replace('_', ' ')} {predicted[name]:.2g}" for name in _PARTS)
+    print(
+        f"predicted: {predicted['steps']:.3g} steps in {predicted['seconds']:.2g} s to an error of "
+        f"{predicted['error']:.2g} ({parts}); {predicted['why']}",
+        flush=True,
+    )
+
+
+def _accuracy_rows(report: Mapping[str, Any] | None) -> list[tuple[str, Any, str]]:
+    """What was asked and what was reached."""
+    if report is None:
+        return []
+    if report["reached"] is None:
+        verdict = report["reached_reason"]
+    else:
+        ratio = report["reached"] / report["accuracy"]
+        verdict = "met" if report["met"] else f"missed by a factor {ratio:.2g}"
+    return [
+        ("asked", report["accuracy"], "accuracy of ||psi - W_p||"),
+        ("reached", report["reached"], f"{verdict}; {report['error']:.2g} was predicted"),
+    ]
 
 
 def _budgets(settings: RunSettings) -> str:
@@ -143,6 +205,7 @@ def conclude(result: RunResult) -> None:
     ]
     if summary["distance_to_truth"] is not None:
         rows.append(("distance_to_truth", summary["distance_to_truth"], "to the planted signal"))
+    rows += _accuracy_rows(summary.get("plan"))
     budget = summary["budget"]
     meanings = {
         "discretization": "descent against the flow at the same time t",

@@ -15,6 +15,7 @@ from torch import Tensor
 from dlntorch.numerics.trajectory import Status, Trajectory
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
+from dlntorch.run.predicted_saddles import PredictedSaddles, saddles_of
 from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_yaml, whole
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class RunResult:
         history: Measured columns at the recorded steps (residual, distances, sharpness, …), each of shape (k,).
         config: The resolved configuration, for runs that have a folder.
         folder: The run folder, for runs that have one.
+        saddles: The saddles that theory predicts, for runs that have a page.
     """
 
     summary: dict[str, Any]
@@ -48,6 +50,7 @@ class RunResult:
     history: dict[str, np.ndarray] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    saddles: PredictedSaddles | None = None
 
     @property
     def theta_plus(self) -> Tensor:
@@ -108,7 +111,8 @@ class RunResult:
             "trajectory_psi": path.psi,
             "trajectory_loss": path.loss,
         }
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return arrays if self.saddles is None else {**arrays, **self.saddles.arrays()}
 
 
 def load_run(folder: str | Path) -> RunResult:
@@ -135,7 +139,9 @@ def load_run(folder: str | Path) -> RunResult:
         history = _read_columns(path / "trajectory.csv")
         trajectory = trajectory_of(summary, arrays)
         ends = check_ends(arrays, (problem.n,))
-        result = RunResult(summary, *ends, trajectory, trajectory.status, problem, history, config, path)
+        result = RunResult(
+            summary, *ends, trajectory, trajectory.status, problem, history, config, path, saddles_of(arrays)
+        )
         repr(result)  # asks the summary for all that is shown of a run
         return result
 

@@ -22,6 +22,7 @@ from dlntorch.problem import Problem, make_problem
 from dlntorch.run.assembly import measurer_of, run_result
 from dlntorch.run.imports import import_libraries
 from dlntorch.run.open_numbers import chosen_schedule, depth_and_scale, new_descent
+from dlntorch.run.predicted_saddles import predicted_saddles
 from dlntorch.run.references import References, compute_references
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
@@ -273,6 +274,7 @@ def run_experiment(
     announce: Callable[[Plan], None] = lambda plan: None,
     draw: Callable[[RunResult], Mapping[str, Path]] = lambda result: {},
     make_plan: Callable[[Mapping[str, Any], Problem], Plan] = plan_run,
+    planned: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """A run from a composed configuration, with logger, callbacks, checkpoints and a run folder.
 
@@ -282,9 +284,10 @@ def run_experiment(
         announce: Called with the plan before training.
         draw: Called with the result once it is written; returns figures by name, for the logger.
         make_plan: :func:`plan_run`, or what does the same elsewhere.
+        planned: What ``accuracy=…`` chose and predicted, as :func:`~dlntorch.run.asked_accuracy.planned_settings` has it.
     """
     with contextlib.closing(RunFolder(folder)) as place:
-        return _run_in(place, config, announce, draw, make_plan)
+        return _run_in(place, config, announce, draw, make_plan, planned)
 
 
 def _run_in(
@@ -293,6 +296,7 @@ def _run_in(
     announce: Callable[[Plan], None],
     draw: Callable[[RunResult], Mapping[str, Path]],
     make_plan: Callable[[Mapping[str, Any], Problem], Plan],
+    planned: Mapping[str, Any] | None,
 ) -> RunResult:
     """:func:`run_experiment` in an open folder."""
     trainer = config["trainer"]
@@ -318,7 +322,7 @@ def _run_in(
             descent.load_state_dict(state)
             if config["logger"]["name"] != "csv":  # which starts its file anew
                 logged = int(state.get("logged_step", -1))
-        place.begin(config, resumed)
+        place.begin(config, resumed, planned)
         place.write_problem(problem)
         announce(plan)
         logger = stack.enter_context(open_logger(config["logger"], place.path, config, resumed))
@@ -342,6 +346,10 @@ def _run_in(
         result = run_result(problem, settings, descent, plan.references, metrics.history())
         result.summary["logging_seconds"] = metrics.seconds
         result.summary["predicted_steps"] = plan.prediction.steps
+        if planned is not None:
+            from dlntorch.run.asked_accuracy import accuracy_report  # which times steps of train
+
+            result.summary["plan"] = accuracy_report(planned, result.summary["distance_to_selected"])
         with signals.deferred():
             return write_result(result, config, place, logger, draw, signals.received)
 
@@ -368,7 +376,8 @@ def write_result(
     """
     from dlntorch.trackers.loggers import finish_logger
 
-    result = replace(result, config={**config, "resume": None}, folder=place.path)
+    saddles = predicted_saddles(result.problem, result.summary) if config["callbacks"]["figures"] else None
+    result = replace(result, config={**config, "resume": None}, folder=place.path, saddles=saddles)
     place.write_arrays("result.npz", result.arrays())
     place.write_trajectory(result.history)
     try:

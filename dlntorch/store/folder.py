@@ -36,7 +36,7 @@ __all__ = [
 
 #: What a run, or an ensemble, makes of its data and settings; the summary first.
 _RESULTS = (
-    "summary.json", "result.npz", "trajectory.csv", "networks.csv", "report.html", "repeat.json", "figures/*.png",
+    "summary.json", "result.npz", "trajectory.csv", "networks.csv", "report.html", "repeat.json", "plan.json", "figures/*.png",
     "checkpoints/last.ckpt",
 )  # fmt: skip
 
@@ -170,7 +170,7 @@ class RunFolder:
         if self._unlock is not None:
             self._unlock()
 
-    def begin(self, config: Mapping[str, Any], resumed: bool) -> None:
+    def begin(self, config: Mapping[str, Any], resumed: bool, planned: Mapping[str, Any] | None = None) -> None:
         """Write ``config.yaml`` of a run that starts here, or goes on; a new one first removes all that another has left.
 
         Otherwise a run that is cut would stand beside the results of the other one, as if they were its own. The summary
@@ -179,6 +179,8 @@ class RunFolder:
         for name in () if resumed else _RESULTS:
             for left in sorted(self.path.glob(name)):
                 left.unlink(missing_ok=True)
+        if planned is not None:  # before config.yaml: a folder that can be resumed has its plan
+            atomic_write(self.path / "plan.json", (json.dumps(planned, indent=2, allow_nan=False) + "\n").encode())
         self.write_config({**absolute_inputs(config), "resume": None})
 
     @property

@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import one_line
+from dlntorch.run.configuration import OPEN_KEYS
 from dlntorch.run.nouns import with_numbers
 from dlntorch.store.folder import in_use
 from dlntorch.store.provenance import code_version
@@ -325,7 +326,8 @@ def _first_ones(points: Sequence[_Point]) -> list[int]:
 
 def telling(overrides: Sequence[str]) -> list[str]:
     """The overrides that change what is computed."""
-    return [o for o in filter_overrides(overrides) if is_telling(o.lstrip("+").split("=")[0])]
+    opened = {f"{key}=null" for key in OPEN_KEYS}  # by an accuracy, which tells it
+    return [o for o in filter_overrides(overrides) if o not in opened and is_telling(o.lstrip("+").split("=")[0])]
 
 
 def _announce(sweep: Path, points: Sequence[_Point]) -> None:

@@ -56,6 +56,7 @@ def _shape(config: Mapping[str, Any]) -> tuple[int, int] | None:
             or config["dry_run"]
             or config["repeat"] is not None  # refused, as each point says for itself
             or config["resume"] is not None
+            or config["accuracy"] is not None  # planned where it is run
             or is_ensemble(config)
             or config["schedule"]["name"] not in RULES
         ):

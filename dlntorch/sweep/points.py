@@ -126,8 +126,10 @@ def point_name(config: Mapping[str, Any]) -> str:
     problem = config.get("problem")
     name = problem.get("name", "problem") if isinstance(problem, Mapping) else problem
     shown = [str(name)]
-    for key in ("p", "alpha", "seed"):
+    for key in ("accuracy", "p", "alpha", "seed"):
         value = config.get(key)
+        if value is None:  # chosen by the accuracy, or none is asked
+            continue
         if isinstance(value, Sequence) and not isinstance(value, str):
             value = f"{len(value)}values"
         shown.append(f"{key}{value:g}" if isinstance(value, int | float) else f"{key}{value}")
@@ -140,7 +142,12 @@ def same_point(folder: Path, config: Mapping[str, Any]) -> bool:
     if folder.name.endswith(identity):
         return True
     try:
-        return point_id(read_yaml(folder / "config.yaml")) == identity
+        saved = read_yaml(folder / "config.yaml")
+        if saved.get("accuracy") is not None:
+            from dlntorch.run.asked_accuracy import as_asked
+
+            saved = as_asked(saved, folder)
+        return point_id(saved) == identity
     except DAMAGE:
         return False
 
