@@ -159,8 +159,7 @@ class AutogradEngine(Engine):
             if not 0 < eta < math.inf:
                 if not bool(torch.isfinite(g).all()):
                     return Status.DIVERGED
-                progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
-                return Status.FAILED
+                return self.no_step(eta)
         self._probe(A, y, scale)
         if self.plain:
             proposed = [t - eta * d for t, d in zip(self._data_of(), self._gradients(), strict=True)]
@@ -222,7 +221,7 @@ class AutogradEngine(Engine):
         self.scheduler.step()
         if self._steps_itself():
             with torch.no_grad():
-                new, state = self.update.step(before, self._whole_gradient(), eta, self.state)  # pyright: ignore
+                new, state = self.stepped(before, self._whole_gradient(), eta, self.state)
                 self._put(new)
         else:
             self.optimizer.step()
