@@ -25,7 +25,7 @@ SUMMARY = {
 def group(name):
     """The group ``logger`` as the command line composes it."""
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        config = OmegaConf.to_container(compose("config", overrides=[f"logger={name}"]).logger, resolve=True)
+        config = OmegaConf.to_container(compose("train", overrides=[f"logger={name}"]).logger, resolve=True)
     return config | ({"offline": True} if name == "wandb" else {})  # nothing leaves the machine
 
 
