@@ -100,7 +100,9 @@ class AutogradEngine(Engine):
         super().__init__(*args, **kwargs)
         self.parameters: list[torch.nn.Parameter] = list(self.network.parameters())
         made = self._torch_optimizer()
-        self.state = {} if made is not None else self.update.init(self.network.whole_theta())
+        self.state = {}
+        if made is None and not isinstance(self.update, TorchUpdate):
+            self.state = self.update.init(self.network.whole_theta())
         optimizer = torch.optim.SGD(self.parameters, lr=0.0) if made is None else made
         self.optimizer: Any = optimizer
         own = isinstance(self.update, TorchUpdate) and self.schedule.name == OWN_RATE

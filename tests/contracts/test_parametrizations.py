@@ -161,7 +161,9 @@ def test_the_potential_s_derivative_is_nu(law, alpha):
     assert inner.numel() >= N - 2
 
 
-@every_case
+@pytest.mark.parametrize(
+    "law", [pytest.param(law, marks=pytest.mark.slow if law.width > 3 else []) for law in CASES], ids=repr
+)
 def test_it_trains_by_the_relative_rule_to_its_tolerance(law):
     problem = planted(law)
     run = dln.train(problem, law, 0.5, kappa=0.1, tol=1e-9, references=False)
