@@ -100,8 +100,9 @@ class AutogradEngine(Engine):
         super().__init__(*args, **kwargs)
         self.parameters: list[torch.nn.Parameter] = list(self.network.parameters())
         made = self._torch_optimizer()
-        own = made is None and isinstance(self.update, Update)
-        self.state = self.update.init(self.network.whole_theta()) if own else {}  # pyright: ignore
+        self.state = {}
+        if made is None and not isinstance(self.update, TorchUpdate):
+            self.state = self.update.init(self.network.whole_theta())
         optimizer = torch.optim.SGD(self.parameters, lr=0.0) if made is None else made
         self.optimizer: Any = optimizer
         if isinstance(self.update, TorchUpdate) and self.schedule.name == OWN_RATE:
@@ -159,8 +160,7 @@ class AutogradEngine(Engine):
             if not 0 < eta < math.inf:
                 if not bool(torch.isfinite(g).all()):
                     return Status.DIVERGED
-                progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
-                return Status.FAILED
+                return self.no_step(eta)
         self._probe(A, y, scale)
         if self.plain:
             proposed = [t - eta * d for t, d in zip(self._data_of(), self._gradients(), strict=True)]
@@ -222,7 +222,7 @@ class AutogradEngine(Engine):
         self.scheduler.step()
         if self._steps_itself():
             with torch.no_grad():
-                new, state = self.update.step(before, self._whole_gradient(), eta, self.state)  # pyright: ignore
+                new, state = self.stepped(before, self._whole_gradient(), eta, self.state)
                 self._put(new)
         else:
             self.optimizer.step()

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from dlntorch.engine.batches import RowBatches
 from dlntorch.engine.capabilities import needs_of, refusal
@@ -194,6 +195,30 @@ class Engine(ABC):
         self.progress = Progress(**state["progress"])
         if self.certificate is not None:
             self.certificate.load_state_dict(state["certificate"])
+
+    def no_step(self, eta: float) -> Status:
+        """The end of a run whose step size is not in (0, ∞), and why."""
+        rule = f"the rule {self.schedule.rule}" if self.schedule.own is None else self.schedule.name
+        self.progress.reason = f"{rule} gives the step size {eta:g} at step {self.progress.step}"
+        return Status.FAILED
+
+    def stepped(
+        self, theta: Tensor, gradient: Tensor, eta: float, state: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the update makes of θ, of shape (width, n), and its next state.
+
+        Raises:
+            InputError: where a user's update returns another shape.
+        """
+        if isinstance(self.update, TorchUpdate):
+            raise RuntimeError("torch's optimizers are stepped by the autograd engine")
+        new, state = self.update.step(theta, gradient, eta, state)
+        if not isinstance(new, Tensor) or new.shape != theta.shape:
+            shown = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+            raise InputError(
+                f"optimizer must return theta of shape {tuple(theta.shape)}, got {shown} of {self.update.name}"
+            )
+        return new, state
 
     def norm(self) -> float:
         """‖A‖₂ where the step rule uses it, else 0: of a large A it takes time."""

@@ -18,7 +18,6 @@ from dlntorch.engine.base import Engine
 from dlntorch.model.objective import gradient
 from dlntorch.numerics.random_signs import random_signs
 from dlntorch.numerics.trajectory import Status
-from dlntorch.numerics.validation import InputError
 from dlntorch.optim.step_size import Point, StepRule
 from dlntorch.optim.update import State, TorchUpdate
 from dlntorch.problem.operators import Operator
@@ -67,8 +66,7 @@ class EagerEngine(Engine):
         if not 0.0 < eta < math.inf:
             if self._anywhere(~torch.isfinite(g))[0]:
                 return Status.DIVERGED
-            progress.reason = f"the rule {self.schedule.rule} gives the step size {eta:g} at step {progress.step}"
-            return Status.FAILED
+            return self.no_step(eta)
         proposed, state = self._proposed(theta, g, eta)
         refused = self._refused(theta, proposed)
         if refused is not None:
@@ -93,12 +91,7 @@ class EagerEngine(Engine):
         if elsewhere is not None:
             _, there, _ = self._direction(self.law.value(elsewhere), None)
             slope = torch.stack(gradient(self.law, elsewhere.unbind(0), there))
-        new, state = self.update.step(whole, slope, eta, self.state)
-        if not isinstance(new, Tensor) or new.shape != whole.shape:
-            shown = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-            raise InputError(
-                f"optimizer must return theta of shape {tuple(whole.shape)}, got {shown} of {self.update.name}"
-            )
+        new, state = self.stepped(whole, slope, eta, self.state)
         return new.unbind(0), state
 
     def _refused(self, theta: Sequence[Tensor], proposed: Sequence[Tensor]) -> Status | None:

@@ -136,16 +136,22 @@ class Parametrization(ABC):
     def extremes(self, theta: Tensor | Sequence[Tensor], g: Tensor) -> Tensor:
         """Maxima over the coordinates that :meth:`limits` is made of, shape (3,).
 
-        The largest change of a parameter per unit of η, relative to the largest parameter of its coordinate; the
-        largest D = ‖∇G‖²; the largest ‖∇²G‖|g|.
+        The largest change of a parameter per unit of η, relative to the size of its coordinate; the largest
+        D = ‖∇G‖²; the largest ‖∇²G‖|g|. The size is the parameter itself where it has to stay positive; else the largest
+        parameter of the coordinate, or ‖∇G‖/‖∇²G‖ where that is larger: the length over which the slope changes (so that
+        ψ = sinh θ passes through θ = 0; of a homogeneous G, as a product of layers, the largest parameter is larger).
         """
         theta = theta if isinstance(theta, Tensor) else torch.stack(tuple(theta))
         slope = self.slope(theta)
-        size = theta.abs() if self.positive else theta.abs().amax(dim=0, keepdim=True).expand_as(theta)
+        steepest = (slope * slope).sum(dim=0)
+        bend = torch.linalg.matrix_norm(self.curvature(theta).movedim(-1, 0), ord="fro")
+        size = theta.abs()
+        if not self.positive:
+            length = torch.where(bend > 0, steepest.sqrt() / bend, torch.inf)
+            size = torch.maximum(size.amax(dim=0), length).expand_as(theta)
         change = (slope * g).abs() / size
         change = torch.where(slope * g == 0, torch.zeros_like(change), change)
-        bend = torch.linalg.matrix_norm(self.curvature(theta).movedim(-1, 0), ord="fro") * g.abs()
-        return torch.stack([change.max(), (slope * slope).sum(dim=0).max(), bend.max()])
+        return torch.stack([change.max(), steepest.max(), (bend * g.abs()).max()])
 
     def limits(self, extremes: list[float], squared_norm: float) -> tuple[float, float]:
         """(ρ, Λ): the largest relative change per unit of η, and a bound Λ = ‖A‖² max D + max ‖∇²G‖|g| of ‖∇²L‖₂."""

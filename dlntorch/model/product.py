@@ -57,6 +57,15 @@ class Product(Parametrization):
             after.append(after[-1] * theta[self.width - 1 - j])
         return torch.stack([a * b for a, b in zip(before, reversed(after), strict=True)])
 
+    def curvature(self, theta: Tensor) -> Tensor:
+        """∂²ψ/∂u_j∂u_k = Π_{l≠j,k} u_l, and 0 for j = k."""
+        out = theta.new_zeros((self.width, *theta.shape))
+        for j in range(self.width):
+            for k in range(j):
+                others = [i for i in range(self.width) if i not in (j, k)]
+                out[j, k] = out[k, j] = theta[others].prod(dim=0)
+        return out
+
     def start(self, alpha: Any, n: int) -> Tensor:
         if not isinstance(alpha, Initialization):
             alpha = Initialization(alpha, 0.0)

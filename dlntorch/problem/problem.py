@@ -76,6 +76,11 @@ class Problem:
 
     Attributes:
         source: What was read from which file, in one line; empty where the problem was not read from one.
+
+    Example:
+        >>> problem = Problem([[1.0, 0.5]], [1.0])
+        >>> problem.m, problem.n, problem.rank
+        (1, 2, 1)
     """
 
     source: str = ""

@@ -39,10 +39,14 @@ def ensemble_heading(result: EnsembleResult) -> str:
     first = result[0].summary
     shape = f"{first['problem']['m']}×{first['problem']['n']}"
     parts = [f"{len(result)} networks", f"{_names(result)} {shape}"]
-    for key, name in (("p", "p"), ("alpha", "α")):
-        values = [network.summary[key] for network in result]
-        low, high = min(values), max(values)
-        parts.append(f"{name} = {low:g}" if low == high else f"{name} = {low:g} … {high:g}")
+    for key, name, words in (("p", "p", "model"), ("alpha", "α", "start")):
+        values = [network.summary[key] for network in result if network.summary[key] is not None]
+        if values:
+            low, high = min(values), max(values)
+            parts.append(f"{name} = {low:g}" if low == high else f"{name} = {low:g} … {high:g}")
+        if len(values) < len(result):  # a network without a depth, a start of several numbers
+            others = dict.fromkeys(network.summary[words] for network in result if network.summary[key] is None)
+            parts.append(next(iter(others)) if len(others) == 1 else f"{len(others)} {words}s")
     return " · ".join([*parts, f"schedule {first['schedule']['name']}"])
 
 
@@ -66,10 +70,13 @@ def _abscissa(result: EnsembleResult) -> Horizontal:
     )
 
 
-def _depths(result: EnsembleResult) -> list[tuple[float, np.ndarray, Line]]:
-    """Every depth, with its networks and its look; looks repeat after six."""
+def _depths(result: EnsembleResult) -> list[tuple[str, np.ndarray, Line]]:
+    """Every depth, or network without one, in words, with its networks and its look; looks repeat after six."""
     p = _numbers(result, lambda summary: summary["p"])
-    return [(depth, np.flatnonzero(p == depth), look_of(i)) for i, depth in enumerate(np.unique(p).tolist())]
+    groups = [(f"p = {depth:g}", p == depth) for depth in np.unique(p[np.isfinite(p)]).tolist()]
+    models = np.array([network.summary["model"] if np.isnan(p[i]) else "" for i, network in enumerate(result)])
+    groups += [(model, models == model) for model in dict.fromkeys(models.tolist()) if model]
+    return [(words, np.flatnonzero(chosen), look_of(i)) for i, (words, chosen) in enumerate(groups)]
 
 
 def _points(axes: Axes, x: np.ndarray, y: np.ndarray, line: Line, label: str, ordered: bool) -> None:
@@ -103,8 +110,8 @@ def draw_distances(title: str, result: EnsembleResult) -> Figure:
         finish_figure(figure, [axes])
         return figure
     shown = [distance[distance > 0]]
-    for p, chosen, line in _depths(result):
-        _points(axes, axis.x[chosen], distance[chosen], line, f"p = {p:g}: distance to W_p", axis.ordered)
+    for words, chosen, line in _depths(result):
+        _points(axes, axis.x[chosen], distance[chosen], line, f"{words}: distance to W_p", axis.ordered)
         if axis.key == "alpha":
             shown += _slope(axes, result, chosen, axis.x[chosen], floor[chosen], line)
     if len(_depths(result)) == 1 and np.any(floor > 0):
@@ -182,9 +189,9 @@ def _label(result: EnsembleResult, i: int) -> str:
     """What distinguishes network ``i``: those of p, α and seed that vary, and its number."""
     summaries = [network.summary for network in result]
     parts = [
-        f"{name} = {summaries[i][key]:g}"
-        for key, name in (("p", "p"), ("alpha", "α"), ("seed", "seed"))
-        if len({summary[key] for summary in summaries}) > 1
+        f"{name} = {summaries[i][key]:g}" if summaries[i][key] is not None else str(summaries[i][words])
+        for key, name, words in (("p", "p", "model"), ("alpha", "α", "start"), ("seed", "seed", "seed"))
+        if len({str(summary[key] if summary[key] is not None else summary[words]) for summary in summaries}) > 1
     ]
     return f"network {i}" + (": " + ", ".join(parts) if parts else "")
 
@@ -197,8 +204,8 @@ def draw_steps(title: str, result: EnsembleResult) -> Figure:
     if not np.any(steps > 0):
         show_notice(axes, "No step was made.")
     else:
-        for p, chosen, line in _depths(result):
-            _points(axes, axis.x[chosen], steps[chosen], line, f"p = {p:g}", axis.ordered)
+        for words, chosen, line in _depths(result):
+            _points(axes, axis.x[chosen], steps[chosen], line, words, axis.ordered)
         axis.draw(axes)
         log_axis(axes, "y", [steps[steps > 0]])
         label_axes(axes, axis.label, "SGD steps")

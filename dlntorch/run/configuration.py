@@ -151,6 +151,8 @@ def unknown_key(key: str, known: Iterable[str], others: Iterable[str], command: 
         command: That other command.
     """
     choices, root = list(known), key.split(".")[0]
+    if "." in key and key in choices:
+        return f"unknown key {key!r}: the chosen {root} does not have it, another {root}=NAME does"
     own = any(choice.split(".")[-1] == key for choice in choices)  # a group was forgotten
     if not own and (key in others or root in {other.split(".")[0] for other in others}):
         return f"unknown key {key!r}: it belongs to the command {command}, see {command} --help"

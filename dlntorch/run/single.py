@@ -113,7 +113,7 @@ def train(
 
     Example:
         >>> import dlntorch as dln
-        >>> run = dln.train(dln.Problem([[1.0, 0.5]], [1.0]), p=3, alpha=0.1, optimizer="momentum")
+        >>> run = dln.train(dln.Problem([[1.0, 0.5]], [1.0]), p=3, alpha=0.01)
         >>> run.status.name, [round(float(x), 2) for x in run.psi]
         ('CONVERGED', [1.0, 0.0])
     """

@@ -171,6 +171,19 @@ def test_an_update_of_the_users_runs_where_it_can_and_is_refused_elsewhere(engin
     np.testing.assert_allclose(run.network.whole_theta().numpy(), loop("sgd", {}), rtol=1e-12)
 
 
+@pytest.mark.parametrize("engine", [name for name in ENGINES if CAPABILITIES[name].own_updates])
+@pytest.mark.parametrize("wrong", [lambda theta: theta[:, :1], lambda theta: theta[:1], lambda theta: None])
+def test_an_update_that_returns_something_else_is_one_line(engine, wrong):
+    """A column would be spread over all coordinates otherwise."""
+
+    class Wrong(Update):
+        def step(self, theta, gradient, eta, state):
+            return wrong(theta), state
+
+    with pytest.raises(dln.InputError, match=r"^optimizer must return theta of shape \(2, 12\), got .* of Wrong$"):
+        dln.train(gaussian(5, 12, seed=1), 3, 0.3, optimizer=Wrong(), engine=engine, max_steps=3, references=False)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "options", "said"),
     [

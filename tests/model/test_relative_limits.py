@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 import dlntorch as dln
-from tests.model.cases import TwoSinh
+from tests.model.cases import Sinh, TwoSinh
 from tests.problems import gaussian
 
 PARAMETRIZATIONS = [*(dln.Power(p) for p in (2, 2.5, 3, 5)), dln.Nonnegative(3), dln.Product(3), TwoSinh()]
@@ -40,3 +42,27 @@ def test_the_closed_form_of_a_power_is_the_generic_one():
         ours = power.extremes(theta, g).tolist()
         assert power.limits(ours, 0.0)[0] == pytest.approx(change, rel=1e-13)
         assert p * p * ours[1] == pytest.approx(steepest, rel=1e-13)
+
+
+def test_a_parameter_may_pass_through_zero():
+    """Its size is the length ‖∇G‖/‖∇²G‖ over which the slope changes, where that is larger than the parameter."""
+    for x in (0.0, 1e-9, -0.5, 3.0):
+        point = torch.tensor([[x]], dtype=torch.float64)
+        change = float(Sinh().extremes(point, torch.ones(1, dtype=torch.float64))[0])
+        size = max(abs(x), 1 / math.tanh(abs(x)) if x else math.inf)
+        assert change == pytest.approx(math.cosh(x) / size, rel=1e-12)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 4, 5])
+def test_the_size_of_a_product_is_its_largest_layer(layers):
+    """G is homogeneous: ‖∇G‖ <= ‖∇²G‖‖θ‖/(L − 1), so the length over which the slope changes is never larger."""
+    torch.manual_seed(layers)
+    product, g = dln.Product(layers), torch.randn(50, dtype=torch.float64)
+    for scale in (1e-3, 1.0, 1e3):
+        theta = torch.full((layers, 50), 0.3 * scale, dtype=torch.float64)
+        theta[-1] = scale * torch.randn(50, dtype=torch.float64)
+        expected = ((product.slope(theta) * g).abs() / theta.abs().amax(dim=0)).max()
+        assert float(product.extremes(theta, g)[0]) == float(expected)
+        torch.testing.assert_close(
+            product.curvature(theta), dln.Parametrization.curvature(product, theta), rtol=1e-14, atol=0
+        )

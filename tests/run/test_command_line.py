@@ -255,3 +255,11 @@ def test_ctrl_c_saves_summarises_and_exits_three(tmp_path):
     assert summary["status"] == "interrupted"
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     assert "interrupted" in out
+
+
+def test_a_key_of_another_choice_of_a_group_is_not_proposed_again(command):
+    done = command("optimizer.beta=0.9")
+    assert done.status == 2
+    assert done.err.strip() == (
+        "error: unknown key 'optimizer.beta': the chosen optimizer does not have it, another optimizer=NAME does"
+    )

@@ -385,3 +385,16 @@ def test_a_resumed_ensemble_goes_on_with_its_networks_wandb_runs(command) -> Non
         steps = [row["step"] for file in wandb_files(place) for row in rows_of(file)]
         assert steps == sorted(set(steps))  # each once, over both parts
         assert set(network.history["step"]) <= set(steps)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("ensemble.alpha=[0.1,0.2]", "alpha_minus=0.05", "p=3"), "2 starts"),
+        (("ensemble.alpha=[0.1,0.2]", "model=product", "model.layers=3"), "Product(3)"),
+    ],
+)
+def test_networks_without_a_depth_or_of_several_numbers_are_reported(command, words, said):
+    done = command(*SMALL, *words, "max_steps=100", "references=false")
+    assert done.status == 0, done.err
+    assert said in (done.folder / "report.html").read_text()

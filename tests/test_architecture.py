@@ -1,0 +1,268 @@
+"""The house's numbers, held: arrows, widths, names compared and powers branched on may only become fewer.
+
+A list of exceptions here is a debt: an entry goes when its code is mended (the test says so), and none is added.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dlntorch as dln
+from dlntorch.engine import CAPABILITIES
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "dlntorch"
+SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(text) for name, text in SOURCES.items()}
+
+WIDEST, LONGEST = 8, 400
+
+#: Functions of more positional parameters: compiled kernels, whose arrays numba and Triton take one by one.
+WIDE = {
+    "bounds/certificate_kernel.py:certificate_step": 12,
+    "bounds/certificate_kernel.py:_psi_and_slope": 9,
+    "engine/kernels.py:_hessian_norm": 12,
+    "engine/kernels.py:run_steps": 10,
+    "engine/triton_kernel.py:_steps": 30,
+    "engine/update_kernels.py:propose_update": 9,
+    "flow/cell_kernels.py:_change_one_side": 9,
+    "flow/cell_kernels.py:move_sides": 9,
+    "flow/stage_kernel.py:solve_stages": 25,
+    "limit/central_path_kernels.py:checks": 9,
+    "limit/central_path_kernels.py:small_step": 12,
+    "limit/curve_batched.py:advance": 9,
+    "model/dual_kernels.py:misfit": 10,
+    "model/dual_kernels.py:theta_at": 9,
+    # no kernel: to be narrowed
+    "reference/vertex.py:_described": 9,
+}
+
+#: Modules of more lines, and their most.
+LONG = {
+    "limit/central_path_batched.py": 416,
+    "limit/central_path_kernels.py": 402,
+    "problem/problem.py": 498,
+    "reference/ill_posedness.py": 407,
+    "run/single.py": 422,
+}
+
+#: Comparisons of an engine's name outside ``engine/``. What they ask should be a field of ``Capabilities``.
+ENGINE_NAMES = {
+    "run/background_plan.py": 1,  # before torch is imported: whether the plan is for the compiled CPU loop
+    "run/ensemble.py": 1,  # engine=cuda without a device means the GPU
+    "run/ensemble_console.py": 1,  # several networks at a time
+    "run/settings.py": 2,  # engine=cuda without a device means the GPU; shards are eager
+    "run/single.py": 2,  # engine=cuda without a device means the GPU; autograd through Lightning
+    "sweep/packing.py": 1,  # packs of the compiled CPU loop
+    "training/ensemble.py": 1,  # several networks at a time
+}
+
+#: Comparisons of p with 2 outside ``model/``. The expansions of the rate and of the saddles are those of p = 2.
+POWERS = {
+    "bounds/certificate.py": 3,
+    "bounds/certificate_kernel.py": 2,
+    "bounds/effective.py": 2,
+    "bounds/support.py": 2,
+    "bounds/theorem.py": 1,
+    "bounds/threshold.py": 4,
+    "estimators/stopped_flow.py": 1,
+    "flow/cells.py": 7,
+    "flow/integrate.py": 1,
+    "flow/routes.py": 1,
+    "limit/mirror_limit.py": 1,
+    "limit/multiprecision.py": 2,
+    "limit/multiprecision_starts.py": 4,
+    "reference/ill_posedness.py": 1,
+    "reference/rate.py": 1,
+    "reference/saddle_transit.py": 2,
+    "reference/saddle_walls.py": 7,
+    "report/study_figures/conditioning.py": 1,
+    "report/study_figures/rates.py": 1,
+    "report/study_figures/shapes.py": 1,
+    "run/accuracy.py": 3,
+    "run/accuracy_parts.py": 2,
+    "run/summary.py": 1,
+    "studies/conditioning.py": 2,
+    "studies/figure1.py": 1,
+    "studies/figure3.py": 1,
+    "studies/finite_time.py": 1,
+    "studies/gha_growth.py": 2,
+    "studies/measure.py": 1,
+    "studies/rank.py": 1,
+    "studies/rates.py": 2,
+    "studies/recovery.py": 2,
+    "studies/saddles.py": 2,
+    "studies/selection.py": 3,
+    "studies/sgd.py": 2,
+    "studies/shapes.py": 3,
+    "studies/warm_start.py": 2,
+}
+
+#: The public names that an executable example shows in use.
+SHOWN = [
+    "Initialization",
+    "Parametrization",
+    "Power",
+    "Problem",
+    "basis_pursuit",
+    "flow_limit",
+    "integrate_flow",
+    "l1_minimizer",
+    "predict_rate",
+    "selected_minimizer",
+    "train",
+]
+
+
+def constants(node: ast.Compare) -> Iterator[object]:
+    for part in (node.left, *node.comparators):
+        for item in part.elts if isinstance(part, ast.Tuple | ast.List | ast.Set) else [part]:
+            if isinstance(item, ast.Constant):
+                yield item.value
+
+
+def comparisons(name: str) -> list[ast.Compare]:
+    return [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Compare)]
+
+
+def only_shrinks(found: dict[str, int], allowed: dict[str, int], what: str) -> None:
+    more = {key: count for key, count in found.items() if count > allowed.get(key, 0)}
+    assert not more, f"{what}: more than the list allows in {more}"
+    fewer = {key: (count, found.get(key, 0)) for key, count in allowed.items() if found.get(key, 0) < count}
+    assert not fewer, f"{what}: mended, so lower the list: {fewer} (listed, found)"
+
+
+def test_the_contract_of_imports_lists_every_room():
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    listed = {part.strip() for layer in contract["layers"] for part in layer.split("|")}
+    rooms = {f"dlntorch.{path.parent.name}" for path in PACKAGE.glob("*/__init__.py")}
+    modules = {f"dlntorch.{path.stem}" for path in PACKAGE.glob("*.py")} - {"dlntorch.__init__", "dlntorch._version"}
+    assert listed == rooms | modules
+    assert not any("(" in layer for layer in contract["layers"]), "a room in brackets is optional"
+    assert not contract.get("ignore_imports"), "an arrow up is mended, not ignored"
+
+
+def test_arrows_point_down_and_modules_make_no_circle():
+    graph = pytest.importorskip("grimp").build_graph("dlntorch", cache_dir=None)
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    level = {room.strip(): height for height, layer in enumerate(contract["layers"]) for room in layer.split("|")}
+    up, room_of = [], lambda module: ".".join(module.split(".")[:2])
+    for module in graph.modules:
+        for target in graph.find_modules_directly_imported_by(module):
+            here, there = room_of(module), room_of(target)
+            if here == there or here not in level or there not in level:
+                continue
+            if level[there] <= level[here]:
+                up.append(f"{module} -> {target}")
+    assert not up
+    # A circle: strip the modules that import nothing any more, until none is left. Imports inside a function are not
+    # made at import; a package's own names are.
+    imports = {name: top_level_imports(name) for name in SOURCES}
+    while free := [name for name, needed in imports.items() if not needed & imports.keys() - {name}]:
+        for name in free:
+            del imports[name]
+    assert not imports, f"modules that import each other: {sorted(imports)}"
+
+
+def top_level_imports(name: str) -> set[str]:
+    """The package's modules that are imported when this one is, without those for type checkers only."""
+    found = set()
+
+    def look(body: list[ast.stmt]) -> None:
+        for node in body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dlntorch."):
+                place = node.module.removeprefix("dlntorch.").replace(".", "/")  # type: ignore[union-attr]
+                for alias in node.names:
+                    inner = [f"{place}/{alias.name}.py", f"{place}/{alias.name}/__init__.py"]
+                    outer = [f"{place}.py", f"{place}/__init__.py"]
+                    found.update([path for path in inner if path in SOURCES] or [p for p in outer if p in SOURCES])
+            elif isinstance(node, ast.If) and ast.unparse(node.test) != "TYPE_CHECKING":
+                look(node.body + node.orelse)
+            elif isinstance(node, ast.Try):
+                look(node.body)
+
+    look(TREES[name].body)
+    return found - {name}
+
+
+def test_functions_have_few_parameters():
+    found = {}
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = [a.arg for a in node.args.posonlyargs + node.args.args if a.arg not in ("self", "cls")]
+                if len(arguments) > WIDEST:
+                    found[f"{name}:{node.name}"] = len(arguments)
+    only_shrinks(found, WIDE, "positional parameters")
+
+
+def test_modules_are_short():
+    found = {name: text.count("\n") for name, text in SOURCES.items() if text.count("\n") > LONGEST}
+    longer = {name: lines for name, lines in found.items() if lines > LONG.get(name, LONGEST)}
+    assert not longer, f"longer than the list allows: {longer}"
+    assert set(found) == set(LONG), "a module became short: take it off the list"
+
+
+def test_engines_are_asked_and_not_named():
+    """A device's type is no engine's name: ``device.type == "cuda"`` is fine."""
+    found: Counter[str] = Counter()
+    for name in SOURCES:
+        for node in comparisons(name):
+            named = {value for value in constants(node) if isinstance(value, str)} & set(CAPABILITIES)
+            device = re.search(r"\b(device|place|found)\.type\b", ast.unparse(node))
+            if named and not device and not name.startswith("engine/"):
+                found[name] += 1
+    only_shrinks(found, ENGINE_NAMES, "comparisons of engines' names")
+
+
+def test_powers_are_the_model_s():
+    found: Counter[str] = Counter()
+    for name in SOURCES:
+        for node in comparisons(name):
+            two = any(type(value) in (int, float) and value == 2 for value in constants(node))
+            parts = [ast.unparse(part) for part in (node.left, *node.comparators)]
+            power = any(re.search(r"(^|\.|_)p$|depth$", part) for part in parts)
+            if two and power and not name.startswith("model/"):
+                found[name] += 1
+    only_shrinks(found, POWERS, "comparisons of p with 2")
+
+
+@pytest.mark.parametrize("name", [name for name in dln.__all__ if name != "__version__"])
+def test_public_names_are_documented(name):
+    """Args that name every argument, where there are four or more."""
+    thing = getattr(dln, name)
+    text = inspect.getdoc(thing)
+    assert text
+    if isinstance(thing, type) and issubclass(thing, Exception | str):
+        return
+    try:
+        arguments = [key for key in inspect.signature(thing).parameters if key not in ("self", "cls", "args", "kwargs")]
+    except ValueError:
+        return
+    if len(arguments) < 4:
+        return
+    listing = re.split(r"\n(?:Args|Attributes):\n", text)
+    assert len(listing) > 1, f"{name} has {len(arguments)} arguments and no Args"
+    missing = [key for key in arguments if not re.search(rf"\b{key}\b", listing[1])]
+    assert not missing, f"Args of {name} leave out {missing}"
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_most_used_have_examples_that_run(name):
+    thing = getattr(dln, name)
+    home = importlib.import_module(thing.__module__)
+    found = list(doctest.DocTestFinder(recurse=False).find(thing, name, globs=vars(home) | {"dln": dln}))
+    assert any(test.examples for test in found), f"{name} has no example"
+    for test in found:
+        result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(test)
+        assert result.failed == 0
