@@ -53,7 +53,7 @@ LONG = {
     "limit/central_path_kernels.py": 402,
     "problem/problem.py": 498,
     "reference/ill_posedness.py": 407,
-    "run/single.py": 422,
+    "run/single.py": 431,
 }
 
 #: Comparisons of an engine's name outside ``engine/``. What they ask should be a field of ``Capabilities``.

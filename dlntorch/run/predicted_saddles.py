@@ -55,8 +55,6 @@ def predicted_saddles(problem: Problem, summary: Mapping[str, Any]) -> Predicted
     plain = summary.get("optimizer", {}).get("name", "SGD") == "SGD"
     if p is None or alpha is None or not plain or not problem.dense or problem.m * problem.n > MOST_ENTRIES:
         return None
-    if p == 2 and alpha >= 1:  # log(1/α) is the clock of depth 2
-        return None
     from dlntorch.reference.saddles import saddle_path
 
     try:
@@ -65,5 +63,6 @@ def predicted_saddles(problem: Problem, summary: Mapping[str, Any]) -> Predicted
     except (InputError, ArithmeticError):  # the run itself is shown all the same
         return None
     psi = path.psi.numpy()
+    # where α is too large for the clock of a depth to run, times are negative or infinite
     whole = np.isfinite(times).all() and np.isfinite(psi).all() and np.all(times > 0) and np.all(np.diff(times) >= 0)
     return PredictedSaddles(times, psi) if len(times) and whole else None

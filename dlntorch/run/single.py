@@ -347,7 +347,7 @@ def _run_in(
         result.summary["logging_seconds"] = metrics.seconds
         result.summary["predicted_steps"] = plan.prediction.steps
         if planned is not None:
-            from dlntorch.run.asked_accuracy import accuracy_report  # which times steps of train
+            from dlntorch.run.asked_accuracy import accuracy_report
 
             result.summary["plan"] = accuracy_report(planned, result.summary["distance_to_selected"])
         with signals.deferred():
