@@ -34,6 +34,8 @@ WIDE = {
     "engine/kernels.py:_hessian_norm": 12,
     "engine/kernels.py:run_steps": 10,
     "engine/triton_kernel.py:_steps": 30,
+    "engine/update_kernels.py:_adam": 10,
+    "engine/update_kernels.py:_momentum": 10,
     "engine/update_kernels.py:propose_update": 9,
     "flow/cell_kernels.py:_change_one_side": 9,
     "flow/cell_kernels.py:move_sides": 9,
@@ -41,6 +43,7 @@ WIDE = {
     "limit/central_path_kernels.py:checks": 9,
     "limit/central_path_kernels.py:small_step": 12,
     "limit/curve_batched.py:advance": 9,
+    "matrix/product_kernel.py:product_steps": 10,
     "model/dual_kernels.py:misfit": 10,
     "model/dual_kernels.py:theta_at": 9,
     # no kernel: to be narrowed
@@ -91,6 +94,7 @@ POWERS = {
     "report/study_figures/shapes.py": 1,
     "run/accuracy.py": 3,
     "run/accuracy_parts.py": 2,
+    "run/predicted_saddles.py": 1,  # log(1/α) is the clock of depth 2
     "run/summary.py": 1,
     "studies/conditioning.py": 2,
     "studies/figure1.py": 1,
