@@ -186,10 +186,10 @@ class UpdateFlowResult:
     Attributes:
         trajectory: ψ(t) with its status.
         theta: θ₊ and θ₋, shape (k, 2, n).
-        s: ∫ of the residual that drives the mirror, shape (k, m) of the reduced problem; ν = Aᵀs.
+        s: With ν = Aᵀs of the reduced problem, θ^{2−p} ± cν = α±_eff(t)^{2−p} (p = 2: ln θ ∓ 2ν = ln α±_eff); shape (k, m).
         initialization: α±_eff predicted at the last time: where Aψ = y, ψ is the plain flow's limit from here. None with
             ``reason`` where the integrals leave no positive weight (before the end of heavy ball it may happen).
-        log_start: ln α±_eff(t), shape (k, 2, n); NaN-free: None in place of ``initialization`` says where it is not known.
+        log_start: ln α±_eff(t), shape (k, 2, n), or None likewise.
         reason: One line, or empty.
     """
 
@@ -324,6 +324,7 @@ def _result(
     path = Trajectory(torch.from_numpy(t), psi, exact.loss(psi), status, reason, evaluations=evaluations)
     drift = update.drift(p, theta, block[:, 2:], t)
     shrinking = update.shrinking(p, t)[:, None, None]
+    s = s * np.exp((2 - p) * shrinking[:, 0])  # decay: from the driver of θe^{λt} to that of θ
     if p == 2:
         log_start = np.log(theta0) + drift + shrinking
     else:

@@ -64,7 +64,9 @@ def follow(
         while solver.status == "running":
             words = solver.step()
             if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
-                return ended(Status.FAILED, f"the solver gave up at t = {solver.t:.6g}: {words or 'a value overflowed'}")
+                return ended(
+                    Status.FAILED, f"the solver gave up at t = {solver.t:.6g}: {words or 'a value overflowed'}"
+                )
             inside = times[(times > t) & (times <= solver.t)]
             ending = stop(solver.y)
             if inside.size:
