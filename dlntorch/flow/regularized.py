@@ -186,7 +186,8 @@ class UpdateFlowResult:
     Attributes:
         trajectory: ψ(t) with its status.
         theta: θ₊ and θ₋, shape (k, 2, n).
-        s: With ν = Aᵀs of the reduced problem, θ^{2−p} ± cν = α±_eff(t)^{2−p} (p = 2: ln θ ∓ 2ν = ln α±_eff); shape (k, m).
+        s: With ν = Aᵀs of the reduced problem, θ^{2−p} ± cν = α±_eff(t)^{2−p} (p = 2: ln θ ∓ 2ν = ln α±_eff); shape (k, m); None where
+            it leaves float64, as after much decay.
         initialization: α±_eff predicted at the last time: where Aψ = y, ψ is the plain flow's limit from here. None with
             ``reason`` where the integrals leave no positive weight (before the end of heavy ball it may happen).
         log_start: ln α±_eff(t), shape (k, 2, n), or None likewise.
@@ -195,7 +196,7 @@ class UpdateFlowResult:
 
     trajectory: Trajectory
     theta: Tensor
-    s: Tensor
+    s: Tensor | None
     initialization: Initialization | None
     log_start: Tensor | None
     reason: str = ""
@@ -324,14 +325,19 @@ def _result(
     path = Trajectory(torch.from_numpy(t), psi, exact.loss(psi), status, reason, evaluations=evaluations)
     drift = update.drift(p, theta, block[:, 2:], t)
     shrinking = update.shrinking(p, t)[:, None, None]
-    s = s * np.exp((2 - p) * shrinking[:, 0])  # decay: from the driver of θe^{λt} to that of θ
+    with np.errstate(over="ignore", invalid="ignore"):
+        s = s * np.exp((2 - p) * shrinking[:, 0])  # decay: from the driver of θe^{λt} to that of θ
+    driver = torch.from_numpy(s) if np.all(np.isfinite(s)) else None
     if p == 2:
         log_start = np.log(theta0) + drift + shrinking
     else:
         weight = theta0 ** (2 - p) + drift
         if np.any(weight <= 0):
             words = "the integrals leave a weight theta^(2-p) that is not positive"
-            return UpdateFlowResult(path, torch.from_numpy(theta), torch.from_numpy(s), None, None, words)
+            return UpdateFlowResult(path, torch.from_numpy(theta), driver, None, None, words)
         log_start = np.log(weight) / (2 - p) + shrinking
-    start = Initialization(*np.exp(log_start[-1])) if len(t) else None
-    return UpdateFlowResult(path, torch.from_numpy(theta), torch.from_numpy(s), start, torch.from_numpy(log_start))
+    start = Initialization(*np.exp(log_start[-1])) if len(t) and np.all(np.exp(log_start[-1]) > 0) else None
+    words = (
+        "" if start is not None else "no time was reached" if not len(t) else "alpha_eff is below the range of float64"
+    )
+    return UpdateFlowResult(path, torch.from_numpy(theta), driver, start, torch.from_numpy(log_start), words)

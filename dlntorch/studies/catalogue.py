@@ -35,6 +35,7 @@ _ORDER = (
     "warm_start",
     "lasso",
     "plan",
+    "reproduce",
     "benchmark",
 )
 #: Not among ``study=all``: timings mean nothing while other studies run beside them.

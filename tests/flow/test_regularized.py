@@ -107,8 +107,8 @@ def test_decay_switched_off_is_a_smaller_alpha(p):
 @pytest.mark.parametrize("p", [2, 3, 4])
 def test_decay_kept_on_ends_where_the_penalised_loss_is_stationary(p):
     """∇(L + (λ/2)‖θ‖²) = 0: on the support g = λ/p |ψ|^{2/p−1}, off it ψ decays."""
-    problem, strength = gaussian(4, 9, seed=6), 0.02
-    path = integrate_update_flow(problem, p, 0.5, [2e3], DecayFlow(strength), method="LSODA")
+    problem, strength = gaussian(4, 9, seed=6), 0.1
+    path = integrate_update_flow(problem, p, 0.5, [1e3], DecayFlow(strength), method="LSODA")
     psi = path.trajectory.final().numpy()
     g = problem.A.numpy().T @ (problem.y.numpy() - problem.A.numpy() @ psi)
     on = np.abs(psi) > 1e-3

@@ -87,7 +87,9 @@ def made_up_run(
     theta = torch.full((n,), 0.01, dtype=torch.float64)
     summary = _summary(problem, history, status, references, batch_size, floor)
     config = {"p": 3, "alpha": 0.01, "problem": {"name": name}}
-    return RunResult(summary, torch.stack([theta, theta]), tensors[-1], trajectory, status, problem, history, config, folder)
+    return RunResult(
+        summary, torch.stack([theta, theta]), tensors[-1], trajectory, status, problem, history, config, folder
+    )
 
 
 def _summary(
