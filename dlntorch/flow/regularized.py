@@ -186,8 +186,8 @@ class UpdateFlowResult:
     Attributes:
         trajectory: ψ(t) with its status.
         theta: θ₊ and θ₋, shape (k, 2, n).
-        s: With ν = Aᵀs of the reduced problem, θ^{2−p} ± cν = α±_eff(t)^{2−p} (p = 2: ln θ ∓ 2ν = ln α±_eff); shape (k, m); None where
-            it leaves float64, as after much decay.
+        s: With ν = Aᵀs of the reduced problem, θ^{2−p} ± cν = α±_eff(t)^{2−p} (p = 2: ln θ ∓ 2ν = ln α±_eff); shape
+            (k, m); None where it leaves float64, as after much decay.
         initialization: α±_eff predicted at the last time: where Aψ = y, ψ is the plain flow's limit from here. None with
             ``reason`` where the integrals leave no positive weight (before the end of heavy ball it may happen).
         log_start: ln α±_eff(t), shape (k, 2, n), or None likewise.

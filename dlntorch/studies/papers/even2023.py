@@ -22,8 +22,8 @@ ABOUT = (
     "Even et al. 2023: with large steps SGD recovers a sparse vector better and GD worse. The gain −ln(α_eff²/α²) of GD "
     "sits on the support, that of SGD is spread evenly. Known of the original: p = 2, m = 20, n = 30, three nonzeros, "
     "α = 0.1, 1e5 iterations. Not known: the values on the support, the seeds, the normalisation of the loss. So steps are "
-    "given as shares of a critical step: 2/max_t λ_max(∇²L) along the flow for GD, and for SGD the least over rows of the same for "
-    "that row alone, at the end of the flow."
+    "given as shares of a critical step: 2/max_t λ_max(∇²L) along the flow for GD, and for SGD the least over rows of the "
+    "same for that row alone, at the end of the flow."
 )
 
 

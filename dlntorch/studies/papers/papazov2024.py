@@ -19,8 +19,8 @@ __all__ = ["ABOUT", "claims", "compute", "points"]
 KEY = "papazov2024"
 ABOUT = (
     "Papazov et al. 2024: what momentum does depends on λ = η/(1−β)² alone, and a larger λ recovers sparse vectors "
-    "better, since α_eff shrinks. Not known of the original: dimensions, seeds, grid, normalisation. The question of its readers, "
-    "whether momentum is descent from a smaller α, is answered by the distance to the flow from α_eff without the tilt."
+    "better, since α_eff shrinks. Not known of the original: dimensions, seeds, grid, normalisation. The question of its "
+    "readers, whether momentum is descent from a smaller α, is answered by the distance to the flow from α_eff without the tilt."
 )
 
 

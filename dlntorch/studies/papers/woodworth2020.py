@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         small = [alpha for alpha in alphas if (median(select(mine, alpha=alpha), "l1_excess") or 0.0) <= 0.01]
         places.append(max(small) ** p if small else None)
     if len(places) > 1:
-        good = None if None in places else bool(all(b > a for a, b in zip(places, places[1:], strict=False)))  # type: ignore[operator]
+        good = None if None in places else bool(all(b > a for a, b in pairwise(places)))  # type: ignore[operator]
         words = ", ".join("none" if place is None else f"{place:.2g}" for place in places)
         text = "Woodworth 2020: the largest αᵖ with an ℓ₁ excess of at most 1 %, for growing p"
         found.append(holds(text, "grows with p", words, good, "strictly increasing"))
