@@ -88,8 +88,8 @@ def compute(point: Point) -> list[Row]:
     if run.status.ended_badly or not np.all(np.isfinite(psi)):
         return [row]
     gain = run.effective.gain
-    # The gain that label noise predicts before the residual's own noise matters: 2ησ²‖A_i‖² t.
-    predicted = 2 * eta * point["sigma"] ** 2 * norms.numpy() * eta * point["steps"]
+    # x = 2ηg with E g² = σ²‖A_i‖²: a step adds x² to the gain, so that α_e shrinks at rate 2ησ²‖A_i‖², and α_e² at twice it.
+    predicted = 4 * eta * point["sigma"] ** 2 * norms.numpy() * eta * point["steps"]
     return [
         {
             **row,
@@ -125,6 +125,6 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     mine = select(rows, method="label noise")
     for seed in values_of(mine, "seed"):
         (row,) = select(mine, seed=seed)
-        text = f"HaoChen 2021, seed {seed}: gain of label noise, mean over coordinates, against 2ησ²‖A_i‖²t"
+        text = f"HaoChen 2021, seed {seed}: gain of label noise, mean over coordinates, against 4ησ²‖A_i‖²t"
         found.append(within(text, row.get("predicted_gain"), row.get("gain"), 0.25, relative=True))
     return found
