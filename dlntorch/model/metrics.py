@@ -47,8 +47,8 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
     """‖∇²L(θ)‖₂, the largest |eigenvalue| of the Hessian of the loss in θ, shape (...) for θ± of shape (..., n).
 
     ``iterations`` steps of the Lanczos method from a fixed vector, many states at once; from below, and usually to many
-    digits; ∞ where the Hessian overflows. Three vectors are kept: the orthogonality that rounding loses only repeats eigenvalues that are found already
-    (Paige 1980), and the largest is all that is asked for.
+    digits; ∞ where the Hessian overflows. Three vectors are kept: the orthogonality that rounding loses only repeats
+    eigenvalues that are found already (Paige 1980), and the largest is all that is asked for.
     """
     theta = torch.stack([t.reshape(-1, problem.n) for t in (theta_plus, theta_minus)], dim=1)  # (states, 2, n)
     A = problem.operator
