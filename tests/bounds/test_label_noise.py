@@ -84,7 +84,7 @@ def test_descent_is_stable_below_the_critical_step_and_not_far_beyond(p):
     at_end = dln.flow_limit(problem, p, 0.1)
     start = torch.stack(torch.broadcast_tensors(torch.full((9,), 0.1, dtype=torch.float64)))
     mirror = dln.Power(p).mirror(torch.stack([start[0], start[0]]))
-    curvature = mirror.D(mirror.nu(at_end.psi))
+    curvature = mirror.slope(at_end.psi)
     largest = float(torch.linalg.eigvalsh(problem.A @ torch.diag(curvature) @ problem.A.T).max())
     assert found.sharpness >= largest * (1 - 1e-3)  # the dual's Hessian at the end is the sharpness there
     ends = [

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dlntorch.model.conventions import ours_from_mean_loss_step
+from dlntorch.numerics.compiling import kernel
 from dlntorch.numerics.validation import check_count, check_number
-from dlntorch.optim.update import SGD
+from dlntorch.problem import Problem
 from dlntorch.run import train
 from dlntorch.studies.base import Claim, Point, Row, Settings, holds, select, values_of, within
 from dlntorch.studies.papers.planted import block, median, planted, sizes, truth_of
 
-__all__ = ["ABOUT", "GaussianNoise", "claims", "compute", "points"]
+__all__ = ["ABOUT", "claims", "compute", "gaussian_noise", "points"]
 
 KEY = "haochen2021"
 ABOUT = (
@@ -27,23 +26,26 @@ ABOUT = (
     "gradient of the label noise has at the start."
 )
 METHODS = ("GD", "label noise", "Gaussian noise")
+CHUNK = 1000  # steps whose noise is drawn at once
 
 
-class GaussianNoise(SGD):
-    """Plain SGD on ∇L + N(0, std²I), with a stream that is a function of seed and step."""
+def gaussian_noise(
+    A: np.ndarray, y: np.ndarray, theta: np.ndarray, eta: float, std: float, steps: int, seed: int
+) -> None:
+    """θ ← θ − η(∇L + N(0, std²I)) at p = 2, in place."""
+    rng = np.random.default_rng([seed, 2021])
+    A = np.ascontiguousarray(A)
+    for first in range(0, steps, CHUNK):
+        count = min(CHUNK, steps - first)
+        _noisy_steps(A, y, theta, eta, std * rng.standard_normal((count, *theta.shape)))
 
-    def __init__(self, std: float, seed: int) -> None:
-        self.std, self.seed = std, seed
 
-    def init(self, theta: Tensor) -> dict[str, Tensor]:
-        return {"count": torch.zeros((), dtype=torch.float64)}
-
-    def step(
-        self, theta: Tensor, gradient: Tensor, eta: float, state: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        generator = torch.Generator().manual_seed((self.seed << 32) + int(state["count"]))
-        noise = torch.randn(theta.shape, generator=generator, dtype=torch.float64)
-        return theta - eta * (gradient + self.std * noise), {"count": state["count"] + 1}
+@kernel
+def _noisy_steps(A, y, theta, eta, noise):
+    for k in range(noise.shape[0]):
+        g = A.T @ (y - A @ (theta[0] * theta[0] - theta[1] * theta[1]))
+        theta[0] += eta * (2 * theta[0] * g - noise[k, 0])
+        theta[1] -= eta * (2 * theta[1] * g + noise[k, 1])
 
 
 def points(settings: Settings) -> list[Point]:
@@ -63,14 +65,38 @@ def points(settings: Settings) -> list[Point]:
 def compute(point: Point) -> list[Row]:
     problem = planted(point["m"], point["n"], point["nonzeros"], point["seed"])
     eta = ours_from_mean_loss_step(point["eta"], point["m"])
-    norms = problem.A.square().sum(dim=0)
+    norms = problem.A.square().sum(dim=0).numpy()
+    predicted = None
+    if point["method"] == "label noise":
+        # x = 2ηg with E g² = σ²‖A_i‖²: a step adds x² to the gain, so that α_e shrinks at rate 2ησ²‖A_i‖², and α_e² at
+        # twice it, until the residual's own fluctuation adds to g.
+        predicted = float(4 * eta**2 * point["sigma"] ** 2 * norms.mean() * point["steps"])
+    theta = _end(problem, point, eta, float(norms.mean()))
+    if theta is None:
+        return [{"status": "diverged"}]
+    truth, psi = truth_of(problem), theta[0] ** 2 - theta[1] ** 2
+    with np.errstate(divide="ignore"):
+        gain = float(np.mean(2 * np.log(point["alpha"]) - np.log(np.abs(theta)).sum(axis=0)))
+    return [
+        {
+            "status": "max_steps",
+            "error": float(np.linalg.norm(psi - truth) / np.linalg.norm(truth)),
+            "gain": gain if np.isfinite(gain) else None,
+            "predicted_gain": predicted,
+        }
+    ]
+
+
+def _end(problem: Problem, point: Point, eta: float, norm2: float) -> np.ndarray | None:
+    """θ after all steps, also without noise, so that all methods have the same time; None where it diverged."""
+    if point["method"] == "Gaussian noise":
+        theta = np.full((2, problem.n), float(point["alpha"]))
+        std = 2 * point["alpha"] * point["sigma"] * norm2**0.5  # pα^{p−1} σ‖A_i‖, root mean square
+        gaussian_noise(problem.A.numpy(), problem.y.numpy(), theta, eta, std, point["steps"], point["seed"])
+        return theta if np.all(np.isfinite(theta)) else None
     options: dict[str, Any] = {}
     if point["method"] == "label noise":
         options = {"optimizer": "label_noise", "optimizer_options": {"sigma": point["sigma"]}}
-    elif point["method"] == "Gaussian noise":
-        std = float((2 * point["alpha"] * point["sigma"]) * norms.mean().sqrt())  # pα^{p−1} σ‖A_i‖, root mean square
-        options = {"optimizer": GaussianNoise(std, point["seed"])}
-    # Even without noise the run goes on, so that all have the same time.
     run = train(
         problem,
         2,
@@ -83,21 +109,7 @@ def compute(point: Point) -> list[Row]:
         references=False,
         **options,
     )
-    truth, psi = truth_of(problem), run.psi.numpy()
-    row: Row = {"status": str(run.status), "steps": run.summary["steps"]}
-    if run.status.ended_badly or not np.all(np.isfinite(psi)):
-        return [row]
-    gain = run.effective.gain
-    # x = 2ηg with E g² = σ²‖A_i‖²: a step adds x² to the gain, so that α_e shrinks at rate 2ησ²‖A_i‖², and α_e² at twice it.
-    predicted = 4 * eta * point["sigma"] ** 2 * norms.numpy() * eta * point["steps"]
-    return [
-        {
-            **row,
-            "error": float(np.linalg.norm(psi - truth) / np.linalg.norm(truth)),
-            "gain": None if gain is None else float(gain.mean()),
-            "predicted_gain": float(predicted.mean()) if point["method"] == "label noise" else None,
-        }
-    ]
+    return None if run.status.ended_badly else np.stack([run.theta_plus.numpy(), run.theta_minus.numpy()])
 
 
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
