@@ -100,10 +100,26 @@ def _fojtik(rows: Rows) -> Chart:
     )
 
 
+def _pesme(rows: Rows) -> Chart:
+    series = (
+        _median(rows, "eta", "gain", "measured", 0),
+        _median(rows, "eta", "predicted", "8η‖A_i‖²∫L dt", 1),
+        _median(rows, "eta", "predicted_by_rows", "4ηm ΣA_ji²∫r_j² dt", 2),
+    )
+    distance = _median(rows, "eta", "distance", "distance to the truth", 3)
+    return Chart(
+        "reproduce_pesme2021",
+        "Pesme et al. 2021: the gain of SGD by the integral of the loss",
+        "Medians over seeds, means over coordinates. Runs that diverged are left out.",
+        (Panel("gain", "η", "gain −ln(α_eff²/α²)", series), Panel("answer", "η", "distance to the truth", (distance,))),
+    )
+
+
 _DRAWN: dict[str, Callable[[Rows], Chart]] = {
     "even2023": _even,
     "haochen2021": _haochen,
     "woodworth2020": _woodworth,
     "papazov2024": _papazov,
+    "pesme2021": _pesme,
     "fojtik2025": _fojtik,
 }
