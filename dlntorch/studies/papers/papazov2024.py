@@ -81,7 +81,9 @@ def compute(point: Point) -> list[Row]:
 
 def _predicted_gain(problem: Problem, point: Point, eta: float) -> float | None:
     """m∫(r₊² + r₋²) along heavy-ball flow, mean over coordinates; None where a parameter crosses zero."""
-    if point["lambda"] != point["flow_lambda"]:
+    if (
+        point["lambda"] != point["flow_lambda"] or point["seed"] > 0
+    ):  # a stiff flow, seconds each: one problem is enough
         return None
     flow = HeavyBallFlow.of(eta, point["beta"])
     path = integrate_update_flow(
