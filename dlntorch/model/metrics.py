@@ -47,8 +47,8 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
     """‖∇²L(θ)‖₂, the largest |eigenvalue| of the Hessian of the loss in θ, shape (...) for θ± of shape (..., n).
 
     ``iterations`` steps of the Lanczos method from a fixed vector, many states at once; from below, and usually to many
-    digits. Three vectors are kept: the orthogonality that rounding loses only repeats eigenvalues that are found already
-    (Paige 1980), and the largest is all that is asked for.
+    digits; ∞ where the Hessian overflows. Three vectors are kept: the orthogonality that rounding loses only repeats
+    eigenvalues that are found already (Paige 1980), and the largest is all that is asked for.
     """
     theta = torch.stack([t.reshape(-1, problem.n) for t in (theta_plus, theta_minus)], dim=1)  # (states, 2, n)
     A = problem.operator
@@ -66,7 +66,9 @@ def sharpness(problem: Problem, theta_plus: Tensor, theta_minus: Tensor, p: floa
     if count > 1:
         upper = torch.diag_embed(beside[:, :-1], 1)
         matrix = matrix + upper + upper.mT
-    return torch.linalg.eigvalsh(matrix).abs().amax(dim=1).reshape(theta_plus.shape[:-1])
+    known = torch.isfinite(matrix).all(dim=2).all(dim=1)  # a run that diverges ends where the Hessian overflows
+    values = torch.linalg.eigvalsh(torch.where(known[:, None, None], matrix, 0.0)).abs().amax(dim=1)
+    return torch.where(known, values, torch.inf).reshape(theta_plus.shape[:-1])
 
 
 def _lanczos(problem: Problem, slope: Tensor, bend: Tensor, start: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -38,10 +38,11 @@ _ORDER = (
     "nuclear",
     "groups",
     "matrix_gha",
+    "reproduce",
     "benchmark",
 )
-#: Not among ``study=all``: timings mean nothing while other studies run beside them.
-_ALONE = ("benchmark",)
+#: Not among ``study=all``: timings mean nothing while other studies run beside them, and these take many minutes.
+_ALONE = ("benchmark", "plan", "nuclear", "groups", "matrix_gha", "reproduce")
 
 
 def study_names() -> tuple[str, ...]:

@@ -88,3 +88,12 @@ def test_the_objective_of_every_parametrization_equals_autograds(law):
     largest = torch.linalg.eigvalsh(hessian).abs().max()
     found = objective.sharpness(problem, torch.stack([theta, 0.5 * theta]), law)
     assert float(found[0]) == pytest.approx(float(largest), rel=1e-9)
+
+
+def test_the_sharpness_of_an_overflowing_state_is_infinite_and_others_keep_theirs():
+    problem = gaussian(4, 9, seed=0)
+    theta = torch.full((2, 9), 0.3, dtype=torch.float64)
+    theta[1] = 1e200
+    found = sharpness(problem, theta, theta, 3)
+    assert found[1] == torch.inf
+    assert float(found[0]) == pytest.approx(float(sharpness(problem, theta[0], theta[0], 3)))

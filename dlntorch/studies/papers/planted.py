@@ -1,0 +1,57 @@
+"""The planted sparse problems that the papers share: Gaussian A, a truth of ±1 on a random support."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dlntorch.numerics.validation import InputError, check_count
+from dlntorch.problem import Problem
+from dlntorch.studies.base import Row
+
+__all__ = ["block", "largest", "median", "planted", "sizes", "truth_of"]
+
+
+def planted(m: int, n: int, nonzeros: int, seed: int) -> Problem:
+    """A_ij ~ N(0, 1), as the papers have it: columns of norm about √m."""
+    rng = np.random.default_rng([seed, m, n, nonzeros])
+    truth = np.zeros(n)
+    truth[rng.choice(n, nonzeros, replace=False)] = rng.choice([-1.0, 1.0], nonzeros)
+    A = rng.standard_normal((m, n))
+    return Problem(A, A @ truth, name="planted", truth=truth)
+
+
+def truth_of(problem: Problem) -> np.ndarray:
+    """The planted signal."""
+    assert problem.truth is not None  # planted() sets it
+    return problem.truth.numpy()
+
+
+def block(settings: Any, paper: str) -> dict[str, Any]:
+    """The settings of one paper."""
+    chosen = settings[paper]
+    if not isinstance(chosen, dict):
+        raise InputError(f"study.{paper} must be a block of settings, got {chosen!r}")
+    return dict(chosen)
+
+
+def sizes(settings: dict[str, Any], paper: str) -> dict[str, int]:
+    """m, n and nonzeros, checked."""
+    found = {key: check_count(f"study.{paper}.{key}", settings[key], at_least=1) for key in ("m", "n", "nonzeros")}
+    if not found["nonzeros"] <= found["n"] or not found["m"] < found["n"]:
+        raise InputError(f"study.{paper}.n must be > m and >= nonzeros, got {found['n']}")
+    return found
+
+
+def median(rows: Sequence[Row], key: str) -> float | None:
+    """Of the rows that have the number."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return float(np.median(values)) if values else None
+
+
+def largest(rows: Sequence[Row], key: str) -> float | None:
+    """Of the rows that have the number."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return float(np.max(values)) if values else None
