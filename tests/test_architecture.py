@@ -33,6 +33,7 @@ WIDE = {
     "bounds/certificate_kernel.py:_psi_and_slope": 9,
     "engine/kernels.py:_hessian_norm": 12,
     "engine/kernels.py:run_steps": 10,
+    "engine/label_noise_mean.py:_run": 9,
     "engine/triton_kernel.py:_steps": 30,
     "engine/update_kernels.py:_adam": 10,
     "engine/update_kernels.py:_momentum": 10,
@@ -46,7 +47,9 @@ WIDE = {
     "matrix/product_kernel.py:product_steps": 10,
     "model/dual_kernels.py:misfit": 10,
     "model/dual_kernels.py:theta_at": 9,
-    # no kernel: to be narrowed
+    # no kernels: to be narrowed
+    "flow/regularized.py:_follow": 10,
+    "flow/stepping.py:follow": 10,
     "reference/vertex.py:_described": 9,
 }
 
@@ -81,6 +84,7 @@ POWERS = {
     "estimators/stopped_flow.py": 1,
     "flow/cells.py": 7,
     "flow/integrate.py": 1,
+    "flow/regularized.py": 4,
     "flow/routes.py": 1,
     "limit/mirror_limit.py": 1,
     "limit/multiprecision.py": 2,
@@ -94,7 +98,6 @@ POWERS = {
     "report/study_figures/shapes.py": 1,
     "run/accuracy.py": 3,
     "run/accuracy_parts.py": 2,
-    "run/predicted_saddles.py": 1,  # log(1/α) is the clock of depth 2
     "run/summary.py": 1,
     "studies/conditioning.py": 2,
     "studies/figure1.py": 1,

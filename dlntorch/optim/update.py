@@ -97,6 +97,8 @@ class SGD(Update):
 class Momentum(Update):
     """Heavy ball as ``torch.optim.SGD`` has it: b ← βb + ∇L, θ ← θ − ηb (Nesterov: θ ← θ − η(∇L + βb)).
 
+    A gradient's whole effect is η/(1 − β): with the schedule ``relative`` a run takes κ and c times 1 − β.
+
     Args:
         beta: β in [0, 1).
         nesterov: Whether the step looks ahead.

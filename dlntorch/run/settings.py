@@ -21,7 +21,7 @@ from dlntorch.numerics.validation import (
     check_number,
 )
 from dlntorch.optim.step_size import OWN_RATE, Schedule, make_schedule
-from dlntorch.optim.update import SGD, TorchUpdate, Update, make_update
+from dlntorch.optim.update import SGD, Momentum, TorchUpdate, Update, make_update
 from dlntorch.problem.operators.shard import can_be_split
 from dlntorch.problem.problem import Problem, norm
 from dlntorch.run.configuration import upgraded
@@ -127,6 +127,10 @@ class RunSettings:
             if schedule == OWN_RATE and isinstance(update, TorchUpdate)
             else make_schedule(schedule, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=over)
         )
+        if isinstance(update, Momentum) and chosen.name == "relative":
+            # a gradient's whole effect is 1/(1 − β) times its first step: κ and c are of the whole
+            share = 1 - update.beta
+            chosen = chosen.with_steps(kappa=share * (chosen.kappa or 0.0), c=share * chosen.c)
         _check_start(law, start, problem.n)
         place = check_device(device if device not in (None, "auto") else "cuda" if engine == "cuda" else None)
         kind = check_dtype(dtype)

@@ -93,6 +93,15 @@ def test_an_update_of_ones_own_and_an_optimizer_of_torch():
     assert (torchs.summary["engine"], torchs.summary["schedule"]["name"]) == ("autograd", "optimizer")
 
 
+@pytest.mark.parametrize("engine", ["fused", "eager", "autograd"])
+def test_the_relative_rule_speaks_of_momentums_whole_effect(engine):
+    """A step of η grows to η/(1 − β): with κ and c of the first step alone this run leaves the positive orthant."""
+    problem = dln.Problem([[1.0, 0.5]], [1.0])
+    run = dln.train(problem, 3, 0.1, optimizer="momentum", optimizer_options={"beta": 0.9}, engine=engine)
+    assert run.status == "converged"
+    assert run.summary["schedule"]["kappa"] == pytest.approx(0.001)
+
+
 def test_a_start_of_two_vectors():
     plus, minus = np.linspace(0.05, 0.2, 12), np.full(12, 0.1)
     run = dln.train(PROBLEM, 3, dln.Initialization(plus, minus), max_steps=0)

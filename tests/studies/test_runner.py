@@ -267,7 +267,10 @@ def test_a_sweep_is_collected_with_debug_in_either_spelling(tmp_path, monkeypatc
 
 
 MISTAKES = [
-    (["study=figure9"], "lasso, plan, nuclear, groups, matrix_gha, reproduce, benchmark, all, list, collect, got 'figure9'"),
+    (
+        ["study=figure9"],
+        "lasso, plan, nuclear, groups, matrix_gha, reproduce, benchmark, all, list, collect, got 'figure9'",
+    ),
     (["study=collct"], "got 'collct'; did you mean collect?"),
     ([], "study must be one of"),
     (["study=figure9"], "study must be one of figure1"),

@@ -1,4 +1,4 @@
-"""Fojtik et al., implicit regularisation of gradient descent at the edge of stability (arXiv 2505.21423)."""
+"""Fojtik et al., conflicting biases at the edge of stability: norm versus sharpness (arXiv 2505.21423)."""
 
 from __future__ import annotations
 
