@@ -50,6 +50,11 @@ class Update(ABC):
     follows_gradient: bool = True
 
     @property
+    def flow_time(self) -> float:
+        """The time of the flow that a unit of Σ η is worth: with momentum a gradient's whole effect is η/(1 − β)."""
+        return 1.0
+
+    @property
     def name(self) -> str:
         """What messages, tables and files call it."""
         return type(self).__name__
@@ -107,6 +112,10 @@ class Momentum(Update):
     def __init__(self, beta: Any = 0.9, nesterov: Any = False) -> None:
         self.beta = check_number("optimizer.beta", beta, at_least=0, below=1)
         self.nesterov = check_flag("optimizer.nesterov", nesterov)
+
+    @property
+    def flow_time(self) -> float:
+        return 1 / (1 - self.beta)
 
     def init(self, theta: Tensor) -> State:
         return {"momentum": torch.zeros_like(theta)}
@@ -230,6 +239,7 @@ class TorchUpdate:
 
     sigma = 0.0
     follows_gradient = False
+    flow_time = 1.0
 
     def __init__(self, make: Callable[..., Any], name: str = "", options: dict[str, Any] | None = None) -> None:
         self.make = make

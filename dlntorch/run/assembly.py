@@ -37,7 +37,8 @@ def run_result(
     exact = problem.to("cpu", "float64")
     flow, why = None, "references=false"
     if settings.references:
-        flow, why = flow_along(exact, settings.depth_or_law, settings.alpha, descent.recorder.column("time"))
+        times = settings.update.flow_time * descent.recorder.column("time")
+        flow, why = flow_along(exact, settings.depth_or_law, settings.alpha, times)
     summary = build_summary(problem, settings, descent, references, None if flow is None else flow[-1], why)
     theta = descent.network.whole_theta().to("cpu", torch.float64)
     recorder = descent.recorder

@@ -102,6 +102,17 @@ def test_the_relative_rule_speaks_of_momentums_whole_effect(engine):
     assert run.summary["schedule"]["kappa"] == pytest.approx(0.001)
 
 
+def test_momentum_is_compared_with_the_flow_at_the_time_of_its_whole_effect():
+    errors = [
+        dln.train(
+            PROBLEM, 3, 0.3, "constant", eta=eta, optimizer="momentum", max_time=0.02, tol=0, max_steps=10**6
+        ).summary["budget"]["discretization"]
+        for eta in (2e-5, 1e-5)
+    ]
+    assert errors[1] == pytest.approx(0.5 * errors[0], rel=0.1)  # of first order in the step
+    assert errors[1] < 1e-2
+
+
 def test_a_start_of_two_vectors():
     plus, minus = np.linspace(0.05, 0.2, 12), np.full(12, 0.1)
     run = dln.train(PROBLEM, 3, dln.Initialization(plus, minus), max_steps=0)
