@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog
 
 from dlntorch.bounds.row_complement import RowComplement
 from dlntorch.problem import Problem
@@ -81,6 +80,8 @@ def _attained(tau: np.ndarray, free: np.ndarray, moves: np.ndarray, influence: n
 
 def _programme(tau: np.ndarray, free: np.ndarray, influence: np.ndarray | None) -> np.ndarray | None:
     """The move z of min t, |τ + Fz| <= t; with an influence of max d in the form |τ + Fz| + eμ <= 1 − e, e = d/(2 + d)."""
+    from scipy.optimize import linprog
+
     # (1 + d/2)|τ_i + (Fz)_i| + (d/2)μ_i <= 1, over 1 + d/2: |τ_i + (Fz)_i| + e μ_i <= 1 − e. Linear in (z, e).
     k = free.shape[1]
     last = -np.ones(tau.size) if influence is None else 1 + influence

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import betainc
 from torch import Tensor
 
 from dlntorch.model.initialization import Initialization
@@ -99,6 +98,8 @@ class Product(Parametrization):
             return Selector.of(2.0, 0.5 * (first + last), 0.5 * (first - last))
         if not last.any():
             return Selector.of(float(self.layers), first, first)
+        from scipy.special import betainc
+
         b_squared = (first - last) * (first + last)
         upper = 0.5 * betainc(0.5 * (self.layers - 2), 0.5, b_squared / first**2)
         root = np.sqrt(b_squared)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from dlntorch.flow.integrate import FlowPath, flow_path
 from dlntorch.model.metrics import sharpness
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.step_size import Schedule
 from dlntorch.problem import Problem
+
+if TYPE_CHECKING:
+    from dlntorch.flow.integrate import FlowPath
 
 __all__ = ["Prediction", "predict_run", "step_sizes_along"]
 
@@ -48,6 +51,8 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
     rule in log t. From there the residual decays like exp(−λt) with λ = λ_min(A diag(p²(θ₊^{2p−2} + θ₋^{2p−2})) Aᵀ)
     at the point reached, and η stays; where λ itself still shrinks (an algebraic tail) this is an underestimate.
     """
+    from dlntorch.flow.integrate import flow_path
+
     if tol == 0:
         return Prediction(None, None, "tol=0 never stops on the residual")
     exact = problem.to("cpu", "float64").reduced()
