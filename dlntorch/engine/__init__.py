@@ -71,7 +71,7 @@ def resolve_engine(name: Any, device: torch.device, dense: bool = True, need: Ne
         absent = "" if torch.cuda.is_available() else "; torch finds no CUDA GPU here"
         raise InputError(f"engine=cuda must have device=cuda, got device={device}{absent}")
     said = refusal(name, need)
-    if said and not need.own_psi:  # of which the engine itself says more
+    if said:
         raise InputError(said)
     return name
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from dlntorch.engine.base import Engine
-from dlntorch.numerics.random_signs import random_signs
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.step_size import OWN_RATE, Point, StepRule
 from dlntorch.optim.update import SAM, SGD, Adam, LabelNoise, Momentum, TorchUpdate, Update, WeightDecay
@@ -100,7 +99,6 @@ class AutogradEngine(Engine):
         super().__init__(*args, **kwargs)
         self.parameters: list[torch.nn.Parameter] = list(self.network.parameters())
         made = self._torch_optimizer()
-        self.state = {}
         if made is None and not isinstance(self.update, TorchUpdate):
             self.state = self.update.init(self.network.whole_theta())
         optimizer = torch.optim.SGD(self.parameters, lr=0.0) if made is None else made
@@ -156,7 +154,7 @@ class AutogradEngine(Engine):
         with torch.no_grad():
             g = scale * A.rmatvec(residual)
             theta = network.rows
-            eta = self.scheduler.propose(theta, g, rows, lambda: self._point(residual, g, scale))
+            eta = self.scheduler.propose(theta, g, rows, lambda: self.point(math.sqrt(scale) * residual, g))
             if not 0 < eta < math.inf:
                 if not bool(torch.isfinite(g).all()):
                     return Status.DIVERGED
@@ -180,10 +178,7 @@ class AutogradEngine(Engine):
 
     def _data(self) -> tuple[Operator, Tensor, float, Operator | None]:
         """A, y, the loss's weight m/b and, where the rule needs them, the scaled rows, of this step."""
-        A, y, scale, rows = self.problem.operator, self.problem.y, 1.0, None
-        if self.update.sigma > 0:
-            noise = torch.from_numpy(random_signs(self.seed, self.progress.step, len(y)))
-            y = y + self.update.sigma * noise.to(y)
+        A, y, scale, rows = self.problem.operator, self.labels(), 1.0, None
         if self.batches is not None:
             chosen = torch.from_numpy(self.batches.rows(self.progress.step, 1)[0]).to(A.device)
             scale = self.batches.scale
@@ -246,17 +241,8 @@ class AutogradEngine(Engine):
             return None
         if not self.signed:
             return Status.LEFT_POSITIVE_ORTHANT
-        for old, new in zip(self._data_of() if before is None else before, proposed, strict=True):
-            self.progress.sign_changes += int((old.signbit() != new.signbit()).sum())
+        self.count_sign_changes(self._data_of() if before is None else before, proposed)
         return None
-
-    def _point(self, residual: Tensor, g: Tensor, scale: float) -> Point:
-        """What a step size of the user's is given."""
-        theta = self.network.whole_theta()
-        slopes = torch.stack(self.law.slopes(theta.unbind(0)))
-        root = math.sqrt(scale)
-        progress = self.progress
-        return Point(theta, self.network.psi.detach(), root * residual, g, slopes, progress.step, progress.time)
 
     def _data_of(self) -> list[Tensor]:
         return [parameter.data for parameter in self.parameters]
@@ -278,8 +264,6 @@ class AutogradEngine(Engine):
         state = super().state_dict()
         if isinstance(self.scheduler, StepSizeScheduler):
             state["scheduler"] = self.scheduler.state_dict()
-        if self.state:
-            state["update"] = {name: value.clone() for name, value in self.state.items()}
         if not self.plain and not self._steps_itself():
             state["optimizer"] = self._made.state_dict()
         return state
@@ -288,8 +272,6 @@ class AutogradEngine(Engine):
         super().load_state_dict(state)
         if isinstance(self.scheduler, StepSizeScheduler):
             self.scheduler.load_state_dict(state["scheduler"])
-        for name, value in state.get("update", {}).items():
-            self.state[name] = value.to(self.state[name]).clone()
         if "optimizer" in state:
             self._made.load_state_dict(state["optimizer"])
 

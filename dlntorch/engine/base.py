@@ -1,31 +1,33 @@
 """What every engine is: something that makes plain SGD steps on a network, some at a time, and says when to stop.
 
 An engine changes θ by θ_{k+1} = θ_k − η_k ∇L(θ_k), or by another :class:`~dlntorch.optim.update.Update`, and by nothing
-else. The order inside a step is part of the contract,
-so that all engines stop at the same step: at θ_k compute the residual; stop if it is small enough (``converged``),
-if the step or time budget is used up; else compute the gradient and η_k; stop *before* a step that would make a
-parameter nonpositive (``left_positive_orthant``) or non-finite (``diverged``), keeping θ_k; else step. Where ψ has a value
-beyond zero (p an even integer, a product of layers) a change of sign is counted in place of ending the run, unless a
-certificate is asked for.
+else. The order inside a step is part of the contract, so that all engines stop at the same step: at θ_k compute the
+residual; stop if it is small enough (``converged``), if the step or time budget is used up; else compute the gradient and
+η_k; stop *before* a step that would make a parameter nonpositive (``left_positive_orthant``) or non-finite
+(``diverged``), keeping θ_k; else step. Where ψ has a value beyond zero (p an even integer, a product of layers) a change
+of sign is counted in place of ending the run, unless a certificate is asked for.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dlntorch.engine.batches import RowBatches
 from dlntorch.engine.capabilities import needs_of, refusal
 from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.numerics.random_signs import random_signs
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError
-from dlntorch.optim.step_size import Schedule
-from dlntorch.optim.update import SGD, TorchUpdate, Update
+from dlntorch.optim.step_size import Point, Schedule
+from dlntorch.optim.update import SGD, State, TorchUpdate, Update
 from dlntorch.problem import Problem
 
 if TYPE_CHECKING:
@@ -142,7 +144,9 @@ class Engine(ABC):
         self.update = SGD() if update is None else update
         self.plain = type(self.update) is SGD
         check_network(network, problem)
-        self._check_capabilities(network, schedule)
+        said = refusal(self.name, needs_of(network, self.update, schedule))
+        if said:
+            raise InputError(said)
         if certificate is not None and not self.plain:
             raise InputError(f"certificate must be false with {self.update.name}: it bounds plain SGD, got True")
         if network.overrides_psi and (schedule.rule != "constant" or certificate is not None):
@@ -163,18 +167,27 @@ class Engine(ABC):
         #: Whether a change of sign is counted, in place of ending the run.
         self.signed = (self.law.signed or not self.law.positive) and certificate is None
         self.progress = Progress()
+        #: What the update remembers, where the engine keeps it.
+        self.state: State = {}
         self.threshold = stopping.tol * float(np.linalg.norm(problem.y.double().cpu().numpy()))
 
-    def _check_capabilities(self, network: DiagonalLinearNetwork, schedule: Schedule) -> None:
-        """Refuse what the engine would run as something else."""
-        need = needs_of(network, self.update, schedule)
-        said = refusal(self.name, need)
-        if said and need.own_psi:
-            rule = said.partition(", got")[0]
-            kind = type(network).__name__
-            said = f"{rule}, since {self.name} steps by the formula of θ₊^p − θ₋^p, got {kind}"
-        if said:
-            raise InputError(said)
+    def labels(self) -> Tensor:
+        """y of the step about to be made: with fresh noise where the update has some."""
+        y, sigma = self.problem.y, self.update.sigma
+        if sigma == 0:
+            return y
+        return y + sigma * torch.from_numpy(random_signs(self.seed, self.progress.step, len(y))).to(y)
+
+    def point(self, residual: Tensor, g: Tensor) -> Point:
+        """What a step size of the user's is given at θ_k."""
+        theta, progress = self.network.whole_theta(), self.progress
+        slope = torch.stack(self.law.slopes(theta.unbind(0)))
+        return Point(theta, self.network.psi.detach(), residual, g, slope, progress.step, progress.time)
+
+    def count_sign_changes(self, before: Iterable[Tensor], after: Iterable[Tensor]) -> None:
+        """Take note of the parameters that a step takes through zero."""
+        for old, new in zip(before, after, strict=True):
+            self.progress.sign_changes += int((old.signbit() != new.signbit()).sum())
 
     @abstractmethod
     def advance(self, steps: int) -> Status | None:
@@ -188,6 +201,8 @@ class Engine(ABC):
         state: dict[str, Any] = {"progress": asdict(self.progress)}
         if self.certificate is not None:
             state["certificate"] = self.certificate.state_dict()
+        if self.state:
+            state["update"] = {name: value.clone() for name, value in self.state.items()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -195,6 +210,7 @@ class Engine(ABC):
         self.progress = Progress(**state["progress"])
         if self.certificate is not None:
             self.certificate.load_state_dict(state["certificate"])
+        self.state = {name: state["update"][name].to(value).clone() for name, value in self.state.items()}
 
     def no_step(self, eta: float) -> Status:
         """The end of a run whose step size is not in (0, ∞), and why."""

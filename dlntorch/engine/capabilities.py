@@ -24,7 +24,7 @@ class Needs:
     Attributes:
         power: Whether ψ = θ₊^p − θ₋^p.
         parametrization: What else, in words.
-        own_psi: Whether the network overrides ψ.
+        own_psi: The class of a network that overrides ψ, empty for others.
         update: Which way a step goes.
         own_step_size: Whether the step size is the user's.
         dense: Whether A is a matrix.
@@ -33,7 +33,7 @@ class Needs:
 
     power: bool = True
     parametrization: str = ""
-    own_psi: bool = False
+    own_psi: str = ""
     update: Update | TorchUpdate = field(default_factory=SGD)
     own_step_size: bool = False
     dense: bool = True
@@ -119,10 +119,8 @@ def needs_of(
     device: str = "",
 ) -> Needs:
     """What a network, trained by this update and schedule, asks of its engine."""
-    law = network.parametrization
-    return Needs(
-        law.depth is not None, repr(law), network.overrides_psi, update, schedule.own is not None, dense, device
-    )
+    law, own_psi = network.parametrization, type(network).__name__ if network.overrides_psi else ""
+    return Needs(law.depth is not None, repr(law), own_psi, update, schedule.own is not None, dense, device)
 
 
 def capable(need: Needs) -> list[str]:
@@ -139,4 +137,7 @@ def refusal(name: str, need: Needs) -> str:
     others = [other for other in capable(need) if other != "cuda" or need.device == "cuda"]
     if not others:
         return f"engine has none that runs {lacking} here, got {name!r}"
-    return f"engine must be {' or '.join(others)} with {lacking}, got {name!r}"
+    rule = f"engine must be {' or '.join(others)} with {lacking}"
+    if need.own_psi:
+        return f"{rule}, since {name} steps by the formula of θ₊^p − θ₋^p, got {need.own_psi}"
+    return f"{rule}, got {name!r}"

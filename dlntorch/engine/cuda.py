@@ -16,11 +16,13 @@ from torch import Tensor
 
 from dlntorch.engine.base import Progress, Stopping, check_network
 from dlntorch.engine.batched import ENDINGS, BatchState, step
+from dlntorch.engine.capabilities import needs_of, refusal
 from dlntorch.engine.eager import EagerEngine
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count
 from dlntorch.optim.step_size import Schedule
+from dlntorch.optim.update import SGD
 from dlntorch.problem import Problem
 
 __all__ = ["CudaBatch", "CudaEngine", "GraphSteps", "advance_together", "batch_of", "eager_steps"]
@@ -95,12 +97,12 @@ class CudaBatch:
                 raise InputError(f"schedule must be relative or constant in a batch, and one for all, got {one.name!r}")
         for i, network in enumerate(networks):
             check_network(network, given[i if len(given) > 1 else 0])
-            if network.p is None or network.overrides_psi:
+            said = refusal("cuda", needs_of(network, SGD(), schedules[i]))
+            if said:
+                raise InputError(said)
+            if network.p is None:
                 raise InputError(
-                    "engine must be autograd with a network that overrides psi, since cuda steps by the formula of "
-                    f"θ₊^p − θ₋^p, got {type(network).__name__}"
-                    if network.overrides_psi
-                    else f"ensemble must have networks of a depth p in a batch, got {network.parametrization!r}"
+                    f"ensemble must have networks of a depth p in a batch, got {network.parametrization!r}"
                 )
         self.networks = list(networks)
         self.state = _state(self.networks, given, schedules, _one_for_each("tol", stopping, Stopping, len(networks)))

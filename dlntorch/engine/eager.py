@@ -16,9 +16,8 @@ from torch import Tensor
 
 from dlntorch.engine.base import Engine
 from dlntorch.model.objective import gradient
-from dlntorch.numerics.random_signs import random_signs
 from dlntorch.numerics.trajectory import Status
-from dlntorch.optim.step_size import Point, StepRule
+from dlntorch.optim.step_size import StepRule
 from dlntorch.optim.update import State, TorchUpdate
 from dlntorch.problem.operators import Operator
 
@@ -62,7 +61,7 @@ class EagerEngine(Engine):
         """One step from θ_k, or the status that refuses it; ``r`` is the full residual where it is known."""
         progress, theta = self.progress, self.network.rows
         residual, g, rows = self._direction(None, r)
-        eta = self.rule.eta(theta, g, rows, lambda: self._point(residual, g))
+        eta = self.rule.eta(theta, g, rows, lambda: self.point(residual, g))
         if not 0.0 < eta < math.inf:
             if self._anywhere(~torch.isfinite(g))[0]:
                 return Status.DIVERGED
@@ -106,23 +105,8 @@ class EagerEngine(Engine):
         if improper and self.law.positive:
             if not self.signed:
                 return Status.LEFT_POSITIVE_ORTHANT
-            for old, new in zip(theta, proposed, strict=True):
-                self.progress.sign_changes += int((old.signbit() != new.signbit()).sum())
+            self.count_sign_changes(theta, proposed)
         return None
-
-    def _point(self, residual: Tensor, g: Tensor) -> Point:
-        """What a step size of the user's is given."""
-        network = self.network
-        theta = network.whole_theta()
-        return Point(
-            theta,
-            network.psi.detach(),
-            residual,
-            g,
-            torch.stack(self.law.slopes(theta.unbind(0))),
-            self.progress.step,
-            self.progress.time,
-        )
 
     def _anywhere(self, *masks: Tensor) -> list[bool]:
         """Whether each mask is true for any coordinate, here or in another process that holds columns."""
@@ -136,13 +120,10 @@ class EagerEngine(Engine):
             psi: ψ; that of the network where it is None.
             r: The residual of the whole data, where it is known already.
         """
-        A, y = self.problem.operator, self.problem.y
+        A = self.problem.operator
         if r is not None and not self.samples:
             return r, A.rmatvec(r), None
-        psi = self.network.psi.detach() if psi is None else psi
-        if self.update.sigma > 0:
-            noise = torch.from_numpy(random_signs(self.seed, self.progress.step, len(y)))
-            y = y + self.update.sigma * noise.to(y)
+        y, psi = self.labels(), self.network.psi.detach() if psi is None else psi
         if self.batches is None:
             residual = y - A.matvec(psi)
             return residual, A.rmatvec(residual), None
@@ -157,8 +138,6 @@ class EagerEngine(Engine):
         state = super().state_dict()
         if self.rule.direction is not None:
             state["direction"] = self.rule.direction.clone()
-        if self.state:
-            state["update"] = {name: value.clone() for name, value in self.state.items()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -166,5 +145,3 @@ class EagerEngine(Engine):
         super().load_state_dict(state)
         direction = state.get("direction")
         self.rule.direction = None if direction is None else direction.to(self.problem.y).clone()
-        for name, value in state.get("update", {}).items():
-            self.state[name] = value.to(self.state[name]).clone()

@@ -71,7 +71,7 @@ def test_whatever_a_run_needs_is_made_or_refused_with_those_that_can():
         Needs(update=Own()),
         Needs(own_step_size=True),
         Needs(dense=False),
-        Needs(own_psi=True),
+        Needs(own_psi="Sinh"),
     ]
     for need in needs:
         able = capable(need)
