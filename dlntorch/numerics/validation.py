@@ -19,6 +19,7 @@ __all__ = [
     "DataWarning",
     "InputError",
     "NoPlan",
+    "as_real_array",
     "check_alpha",
     "check_choice",
     "check_count",
@@ -205,3 +206,23 @@ def check_dtype(dtype: Any) -> torch.dtype:
     if isinstance(dtype, str | None) and dtype in names:
         return names[dtype]
     raise InputError(f"dtype must be float64 or float32, got {_shown(dtype)}")
+
+
+def as_real_array(name: str, value: Any) -> np.ndarray:
+    """``value`` as an array of real numbers, in its own precision and not copied where it is an array already.
+
+    Raises:
+        InputError: rows of unequal length, complex numbers, text, and what another library's array refuses.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise InputError(f"{name} must be a rectangular array of real numbers, got rows of unequal length") from None
+    except (TypeError, RuntimeError) as error:  # what an array-like of another library says
+        raise InputError(
+            f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
+        ) from None
+    check_real(name, array)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    return array

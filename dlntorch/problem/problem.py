@@ -17,7 +17,15 @@ import torch
 from torch import Tensor
 
 from dlntorch.numerics.rational import as_rationals
-from dlntorch.numerics.validation import DataWarning, InputError, check_device, check_dtype, check_real, check_unmasked
+from dlntorch.numerics.validation import (
+    DataWarning,
+    InputError,
+    as_real_array,
+    check_device,
+    check_dtype,
+    check_real,
+    check_unmasked,
+)
 from dlntorch.problem.operators import DenseOperator, Operator, as_operator, check_adjoint
 from dlntorch.problem.operators.convert import is_operator
 from dlntorch.problem.row_space import (
@@ -469,19 +477,7 @@ def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device
             )
         tensor = value.detach().to(device=device, dtype=dtype, copy=copy).contiguous()
     else:
-        try:
-            array = np.asarray(value)
-        except ValueError:
-            raise InputError(
-                f"{name} must be a rectangular array of real numbers, got rows of unequal length"
-            ) from None
-        except (TypeError, RuntimeError) as error:  # what an array-like of another library says
-            raise InputError(
-                f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
-            ) from None
-        check_real(name, array)
-        if array.dtype.kind not in "fiub":
-            raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+        array = as_real_array(name, value)
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which is refused below
             fits = not copy and array.dtype == np.float64 and array.flags.c_contiguous and array.flags.writeable
             array = array if fits else np.array(array, dtype=np.float64, order="C")

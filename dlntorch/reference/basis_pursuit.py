@@ -17,6 +17,7 @@ from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import (
     InputError,
+    as_real_array,
     check_count,
     check_device,
     check_dtype,
@@ -285,19 +286,7 @@ def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tupl
         coarse = value.dtype in (torch.float32, torch.float16, torch.bfloat16)
         array = value.detach().to(device="cpu", dtype=torch.float64).numpy()
     else:
-        try:
-            raw = np.asarray(value)
-        except ValueError:
-            raise InputError(
-                f"{name} must be a rectangular array of real numbers, got rows of unequal length"
-            ) from None
-        except (TypeError, RuntimeError) as error:  # what an array-like of another library says
-            raise InputError(
-                f"{name} must be an array of real numbers, got {type(value).__name__}: {' '.join(str(error).split())}"
-            ) from None
-        check_real(name, raw)
-        if raw.dtype.kind not in "fiub":
-            raise InputError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
+        raw = as_real_array(name, value)
         coarse = raw.dtype in (np.float32, np.float16)
         array = raw.astype(np.float64)
     if array.ndim not in dims:
