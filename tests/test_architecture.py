@@ -57,9 +57,8 @@ WIDE = {
 LONG = {
     "limit/central_path_batched.py": 416,
     "limit/central_path_kernels.py": 402,
-    "problem/problem.py": 498,
+    "problem/problem.py": 494,
     "reference/ill_posedness.py": 407,
-    "run/single.py": 431,
 }
 
 #: Comparisons of an engine's name outside ``engine/``. What they ask should be a field of ``Capabilities``.

@@ -71,7 +71,7 @@ def find(standard: Standard, norm: Norm, cone: str = "") -> Found:
     pair = solve(rows, y, norm)
     solved = pair.gap <= ACCEPTED_GAP
     if not solved:
-        reasons.append(_why(rows, y, norm, pair, cone))
+        reasons.append(_why(pair, cone))
     if reasons:
         unique, why = None, "there is no certified minimiser"
     else:
@@ -95,7 +95,7 @@ def find(standard: Standard, norm: Norm, cone: str = "") -> Found:
     )
 
 
-def _why(rows: Rows, y: np.ndarray, norm: Norm, pair: Pair, cone: str) -> str:
+def _why(pair: Pair, cone: str) -> str:
     """Why there is no small gap: no feasible X in the cone, or the solver stopped."""
     if cone and not np.isfinite(pair.value):
         return f"no {cone} X was found with these measurements: the smallest found has {_outside(pair.X):.1e} of itself outside"

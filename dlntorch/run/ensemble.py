@@ -16,13 +16,14 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import check_choice, check_count, check_flag, check_number
 from dlntorch.problem import Problem
 from dlntorch.run.ensemble_result import EnsembleResult, ensemble_summary, write_ensemble
+from dlntorch.run.identity import run_identity
 from dlntorch.run.imports import import_libraries
 from dlntorch.run.members import check_one_shape, member_configs, zipped
 from dlntorch.run.open_numbers import chosen_schedule
 from dlntorch.run.references import references_of_many
 from dlntorch.run.settings import RunSettings
 from dlntorch.run.side_by_side import Trained, plan_together, problems_of, train_together
-from dlntorch.run.single import Plan, run_identity, training_options
+from dlntorch.run.single import Plan, training_options
 from dlntorch.store.folder import RunFolder
 from dlntorch.system.queue import requeue_slurm_job
 from dlntorch.training.ensemble import EnsembleDescent

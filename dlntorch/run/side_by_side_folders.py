@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dlntorch.problem import Problem
+from dlntorch.run.identity import run_identity
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
-from dlntorch.run.single import run_identity, write_result
+from dlntorch.run.single import write_result
 from dlntorch.store.folder import RunFolder
 from dlntorch.training.descent import Descent
 

@@ -20,6 +20,7 @@ from dlntorch.optim.step_size import Point, Schedule, StepSize
 from dlntorch.optim.update import SGD, Update
 from dlntorch.problem import Problem, make_problem
 from dlntorch.run.assembly import measurer_of, run_result
+from dlntorch.run.identity import run_identity
 from dlntorch.run.imports import import_libraries
 from dlntorch.run.open_numbers import chosen_schedule, depth_and_scale, new_descent
 from dlntorch.run.predicted_saddles import predicted_saddles
@@ -27,7 +28,6 @@ from dlntorch.run.references import References, compute_references
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.folder import RunFolder
-from dlntorch.store.identity import problem_digest
 from dlntorch.system.queue import requeue_slurm_job
 from dlntorch.training.certified import certified_bound, refined
 from dlntorch.training.prediction import Prediction
@@ -38,7 +38,6 @@ __all__ = [
     "plan_run",
     "resumed_plan",
     "run_experiment",
-    "run_identity",
     "train",
     "training_options",
     "write_result",
@@ -398,34 +397,3 @@ def training_options(config: Mapping[str, Any]) -> tuple[float, float, float]:
     block = check_number("trainer.block_seconds", trainer["block_seconds"], above=0, at_most=60)
     check_flag("trainer.progress", trainer["progress"])
     return share, every, block
-
-
-def run_identity(problem: Problem, settings: RunSettings) -> dict[str, Any]:
-    """What a checkpoint belongs to, as asked for; budgets and tolerance may change when a run is resumed.
-
-    The numbers that a coarse pass, a repetition or the theorem chose are in the checkpoint's state instead.
-    """
-    schedule, start = settings.schedule, settings.alpha
-    found: dict[str, Any] = {} if settings.p is not None else {"model": repr(settings.law)}
-    if isinstance(start, Initialization):
-        found["alpha_minus"] = start.minus.tolist()
-    if type(settings.update) is not SGD:
-        found["optimizer"] = {"name": settings.update.name, **settings.update.options()}
-    return {
-        **found,
-        "problem": problem_digest(problem),
-        "p": settings.p,
-        "alpha": start.plus.tolist() if isinstance(start, Initialization) else start,
-        "schedule": schedule.name,
-        "kappa": schedule.kappa,
-        "c": schedule.c,
-        "eta": schedule.eta,
-        "epsilon": schedule.epsilon,
-        "over": schedule.over,
-        "engine": settings.engine,
-        "batch_size": settings.batch_size,
-        "seed": settings.seed,
-        "dtype": str(settings.dtype),
-        "certificate": settings.certificate,
-        **({"shards": settings.shards} if settings.shards > 1 else {}),
-    }

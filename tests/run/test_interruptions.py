@@ -16,9 +16,9 @@ import torch
 
 import dlntorch as dln
 from dlntorch.numerics.validation import DataWarning, InputError
+from dlntorch.run.identity import run_identity
 from dlntorch.run.open_numbers import new_descent
 from dlntorch.run.settings import RunSettings
-from dlntorch.run.single import run_identity
 from dlntorch.store import folder as folder_module
 from dlntorch.store.folder import RunFolder
 from dlntorch.training.callbacks import CheckpointCallback, SignalCallback

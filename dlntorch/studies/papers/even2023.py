@@ -13,7 +13,7 @@ from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
 from dlntorch.run import train
 from dlntorch.studies.base import Claim, Point, Row, Settings, at_most, holds, numbers, select, values_of
-from dlntorch.studies.papers.planted import block, largest, median, planted, sizes, truth_of
+from dlntorch.studies.papers.planted import block, descents, largest, median, planted, truth_of
 
 __all__ = ["ABOUT", "claims", "compute", "points"]
 
@@ -29,12 +29,7 @@ ABOUT = (
 
 def points(settings: Settings) -> list[Point]:
     mine = block(settings, KEY)
-    shared = {
-        "paper": KEY,
-        **sizes(mine, KEY),
-        "alpha": check_number(f"study.{KEY}.alpha", mine["alpha"], above=0),
-        "max_steps": check_count(f"study.{KEY}.max_steps", mine["max_steps"]),
-    }
+    shared = descents(mine, KEY)
     shares = numbers(mine, "shares", lambda name, value: check_number(name, value, above=0, at_most=2))
     seeds = range(check_count(f"study.{KEY}.seeds", mine["seeds"]))
     return [

@@ -10,7 +10,7 @@ from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.reference.l1_minimizer import l1_minimizer
 from dlntorch.run import train
 from dlntorch.studies.base import Claim, Point, Row, Settings, at_most, holds, numbers, select, values_of
-from dlntorch.studies.papers.planted import block, largest, median, planted, sizes
+from dlntorch.studies.papers.planted import block, descents, largest, median, planted
 
 __all__ = ["ABOUT", "claims", "compute", "points"]
 
@@ -24,12 +24,7 @@ ABOUT = (
 
 def points(settings: Settings) -> list[Point]:
     mine = block(settings, KEY)
-    shared = {
-        "paper": KEY,
-        **sizes(mine, KEY),
-        "alpha": check_number(f"study.{KEY}.alpha", mine["alpha"], above=0),
-        "max_steps": check_count(f"study.{KEY}.max_steps", mine["max_steps"]),
-    }
+    shared = descents(mine, KEY)
     shares = numbers(mine, "shares", lambda name, value: check_number(name, value, above=0, at_most=3))
     return [
         {**shared, "seed": seed, "share": share}

@@ -10,7 +10,7 @@ import numpy as np
 from dlntorch.numerics.compiling import kernel
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.studies.base import Claim, Point, Row, Settings, holds, numbers, select, values_of, within
-from dlntorch.studies.papers.planted import block, median, planted, sizes, truth_of
+from dlntorch.studies.papers.planted import block, descents, median, planted, truth_of
 
 __all__ = ["ABOUT", "claims", "compute", "points", "sgd"]
 
@@ -25,12 +25,7 @@ ABOUT = (
 
 def points(settings: Settings) -> list[Point]:
     mine = block(settings, KEY)
-    shared = {
-        "paper": KEY,
-        **sizes(mine, KEY),
-        "alpha": check_number(f"study.{KEY}.alpha", mine["alpha"], above=0),
-        "max_steps": check_count(f"study.{KEY}.max_steps", mine["max_steps"]),
-    }
+    shared = descents(mine, KEY)
     etas = numbers(mine, "etas", lambda name, value: check_number(name, value, above=0))
     seeds = range(check_count(f"study.{KEY}.seeds", mine["seeds"]))
     return [{**shared, "seed": seed, "eta": eta} for seed in seeds for eta in etas]

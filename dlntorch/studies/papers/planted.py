@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dlntorch.numerics.validation import InputError, check_count
+from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
 from dlntorch.studies.base import Row
 
-__all__ = ["block", "largest", "median", "planted", "sizes", "truth_of"]
+__all__ = ["block", "descents", "largest", "median", "planted", "sizes", "truth_of"]
 
 
 def planted(m: int, n: int, nonzeros: int, seed: int) -> Problem:
@@ -43,6 +43,16 @@ def sizes(settings: dict[str, Any], paper: str) -> dict[str, int]:
     if not found["nonzeros"] <= found["n"] or not found["m"] < found["n"]:
         raise InputError(f"study.{paper}.n must be > m and >= nonzeros, got {found['n']}")
     return found
+
+
+def descents(settings: dict[str, Any], paper: str) -> dict[str, Any]:
+    """What every point of a paper that trains has: its name, sizes, α and budget of steps."""
+    return {
+        "paper": paper,
+        **sizes(settings, paper),
+        "alpha": check_number(f"study.{paper}.alpha", settings["alpha"], above=0),
+        "max_steps": check_count(f"study.{paper}.max_steps", settings["max_steps"]),
+    }
 
 
 def median(rows: Sequence[Row], key: str) -> float | None:
