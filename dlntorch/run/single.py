@@ -69,6 +69,7 @@ def train(
     seed: int = 0,
     references: bool = True,
     certificate: bool | None = None,
+    early_stopping: bool = False,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     shards: int = 1,
@@ -100,6 +101,7 @@ def train(
         seed: Seed of the mini-batches.
         references: Whether to compute what the run is compared with.
         certificate: Whether to certify the discretization error (full batch).
+        early_stopping: Whether to compare the run's best point with the lasso's (planted problems).
         device: Where to train; the problem's device by default.
         dtype: Precision of the training; the problem's by default.
         shards: Processes that the columns of A are spread over; they are started here (guard a script's main module).
@@ -117,9 +119,8 @@ def train(
         ('CONVERGED', [1.0, 0.0])
     """
     if len(problem.outputs) > 1:
-        return cast(
-            RunResult, _train_outputs(**locals())
-        )  # typed for the usual case: a union would burden every caller
+        # typed for the usual case: a union would burden every caller
+        return cast(RunResult, _train_outputs(**locals()))
     settings = RunSettings.checked(
         problem,
         p,
@@ -139,6 +140,7 @@ def train(
         seed=seed,
         references=references,
         certificate=certificate,
+        early_stopping=early_stopping,
         device=problem.device if device is None and engine != "cuda" else device,
         dtype=problem.dtype if dtype is None else dtype,
         shards=shards,
@@ -181,7 +183,6 @@ class Plan:
     references: References
     prediction: Prediction
     note: str = ""
-
     __repr__ = short_repr
 
 
