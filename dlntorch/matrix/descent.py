@@ -36,12 +36,13 @@ class Data(Protocol):
 
 
 class Sizes(Protocol):
-    """Bounds of the layers' norms along the descent."""
+    """Bounds of the layers' norms and of G's dual norm along the descent."""
 
     upper: Tensor
     lower: Tensor
 
     def moved(self, lengths: Tensor, layers: list[Tensor]) -> None: ...
+    def dual_norm(self, G: Tensor) -> Tensor: ...
 
 
 class Layered(Protocol):
@@ -50,7 +51,6 @@ class Layered(Protocol):
     def value(self, layers: list[Tensor]) -> Tensor: ...
     def gradient(self, layers: list[Tensor], G: Tensor) -> list[Tensor]: ...
     def sizes(self, layers: list[Tensor]) -> Sizes: ...
-    def dual_norm(self, G: Tensor) -> Tensor: ...
     def curvature(self, sizes: Tensor, operator: float, G_norm: Tensor) -> Tensor: ...
     def relative(self, upper: Tensor, lower: Tensor, gradients: Tensor, G_norm: Tensor) -> Tensor: ...
 
@@ -126,7 +126,7 @@ class RelativeRule:
     c: float
 
     def __call__(self, point: LayerPoint, network: Layered, sizes: Sizes, operator: float) -> Tensor:
-        G_norm = network.dual_norm(point.G)
+        G_norm = sizes.dual_norm(point.G)
         lengths = torch.stack([_length(g) for g in point.gradients])
         rho = network.relative(sizes.upper, sizes.lower, lengths, G_norm)
         curvature = network.curvature(sizes.upper, operator, G_norm)

@@ -11,7 +11,16 @@ import torch
 
 from dlntorch.matrix.factorization import ProductOfLayers
 from dlntorch.matrix.problem import EntriesOperator
-from dlntorch.matrix.product_kernel import CONVERGED, GOING, MAX_TIME, NO_STEP, WILD, product_steps
+from dlntorch.matrix.product_kernel import (
+    CONVERGED,
+    GOING,
+    MAX_TIME,
+    NO_STEP,
+    WILD,
+    Layers,
+    Observed,
+    product_steps,
+)
 from dlntorch.numerics.compiling import compiles
 from dlntorch.numerics.trajectory import Status
 
@@ -43,11 +52,12 @@ class FusedProduct:
 
     def __init__(self, run: Any, rule: Any) -> None:
         self.run = run
-        self.rows = np.array([layer.shape[1] for layer in run.layers])
-        self.columns = np.array([layer.shape[2] for layer in run.layers])
-        self.places = run.data.operator.places.numpy()
-        self.y = run.data.y.numpy()
-        self.bounds = np.zeros((run.layers[0].shape[0], 4, self.rows.size))
+        rows = np.array([layer.shape[1] for layer in run.layers])
+        columns = np.array([layer.shape[2] for layer in run.layers])
+        self.layers = Layers(np.concatenate([[0], np.cumsum(rows * columns)]), rows, columns)
+        self.where = _observed(run.data, run.scale)
+        B = run.layers[0].shape[0]
+        self.bounds, self.reference = np.zeros((B, 4, rows.size)), np.zeros((B, self.where.places.size))
         self.numbers = rule.numbers()
         self.threads = min(run.layers[0].shape[0], len(os.sched_getaffinity(0)))
 
@@ -63,7 +73,7 @@ class FusedProduct:
                 done = list(pool.map(self._one, work))
         else:
             done = [self._one(item) for item in work]
-        parts = torch.from_numpy(flat).split([int(r * c) for r, c in zip(self.rows, self.columns, strict=True)], dim=1)
+        parts = torch.from_numpy(flat).split(np.diff(self.layers.begins).tolist(), dim=1)
         run.layers = [part.reshape(layer.shape).clone() for part, layer in zip(parts, run.layers, strict=True)]
         run.before = run.layers
         run.step += max((taken for taken, _, _ in done), default=0)
@@ -81,7 +91,17 @@ class FusedProduct:
         run = self.run
         state = np.array([float(run.time[b]), 0.0])
         numbers = np.array([*self.numbers, run.budget.tol, run.budget.max_time, float(run.first[b])])
-        taken, stands = product_steps(
-            theta, self.rows, self.columns, self.places, self.y, run.scale, numbers, state, self.bounds[b], steps
-        )
+        kept = (state, self.bounds[b], self.reference[b])
+        taken, stands = product_steps(theta, self.layers, self.where, numbers, *kept, steps)
         return int(taken), float(state[0]), int(stands)
+
+
+def _observed(data: Any, scale: float) -> Observed:
+    places = data.operator.places.numpy()
+    order = np.argsort(places, kind="stable")
+    places = places[order]
+    rows, columns = np.divmod(places, data.shape[1])
+    down = np.argsort(columns, kind="stable")
+    row_begins = np.searchsorted(rows, np.arange(data.shape[0] + 1))
+    column_begins = np.searchsorted(columns[down], np.arange(data.shape[1] + 1))
+    return Observed(places, data.y.numpy()[order], scale, columns, row_begins, down, rows[down], column_begins)

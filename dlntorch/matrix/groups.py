@@ -203,9 +203,6 @@ class _Groups:
     def sizes(self, layers: list[Tensor]) -> _GroupSizes:
         return _GroupSizes(self, layers)
 
-    def dual_norm(self, G: Tensor) -> Tensor:
-        return self.norms(G).amax(1)
-
     def curvature(self, sizes: Tensor, operator: float, G_norm: Tensor) -> Tensor:
         """‖A‖² max_g(u_g² + ‖v_g‖²) + max_g ‖G_g‖."""
         return operator**2 * sizes[0].square() + G_norm
@@ -224,6 +221,10 @@ class _GroupSizes:
 
     def moved(self, lengths: Tensor, layers: list[Tensor]) -> None:
         self.upper = self.lower = torch.hypot(layers[0], self._groups.norms(layers[1])).amax(1)[None]
+
+    def dual_norm(self, G: Tensor) -> Tensor:
+        """max_g ‖G_g‖₂."""
+        return self._groups.norms(G).amax(1)
 
 
 class _Vector:
