@@ -146,7 +146,7 @@ def product_steps(theta, layers, where, rule, state, bounds, reference, steps):
         layers: :class:`Layers`.
         where: :class:`Observed`.
         rule: (κ, c, η): η > 0 is a constant step, else the relative rule; then tol, max_time, and the first residual.
-        state: (t, relative residual), changed in place.
+        state: (t, the last η), changed in place.
         bounds: (4, N), changed in place: upper and lower bounds of the layers' norms, their drift since, and in its last row
             how much drift is allowed (0 computes them) and an upper bound of ‖G‖₂ at
         reference: the residual there, shape (m,), changed in place.
@@ -173,7 +173,6 @@ def product_steps(theta, layers, where, rule, state, bounds, reference, steps):
         if not residual <= 1e8 * max(first, 1.0):
             theta, stands = before, WILD
             break
-        state[1] = residual
         if residual <= tol:
             stands = CONVERGED
         elif state[0] >= max_time:
@@ -208,9 +207,10 @@ def product_steps(theta, layers, where, rule, state, bounds, reference, steps):
         if not (eta > 0 and eta < np.inf):
             stands = NO_STEP
             break
+        state[1] = eta
         if state[0] + eta >= max_time:
             eta = max_time - state[0]
-            state[0] = max_time
+            state[0], state[1] = max_time, eta
         else:
             state[0] += eta
         for i in range(theta.size):

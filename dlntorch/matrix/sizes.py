@@ -45,7 +45,7 @@ class LayerSizes:
     def __init__(self, layers: Sequence[Tensor], symmetric: bool = False) -> None:
         N, B = len(layers), layers[0].shape[0]
         self._symmetric = symmetric
-        self._G: Tensor | None = None
+        self._G = layers[0].new_zeros(0)
         self._G_upper = layers[0].new_zeros(B)
         self._upper, self._lower, self._drift = layers[0].new_zeros(3, N, B)
         self._allowed = layers[0].new_zeros(B)
@@ -71,7 +71,7 @@ class LayerSizes:
 
     def dual_norm(self, G: Tensor) -> Tensor:
         """An upper bound of ‖G‖₂, shape (B,)."""
-        if self._G is None:
+        if not self._G.numel():
             self._G = torch.zeros_like(G)
         drift = torch.linalg.vector_norm(G - self._G, dim=(-2, -1))
         far = ~(drift <= LARGEST_DRIFT * self._G_upper)
@@ -81,3 +81,15 @@ class LayerSizes:
             self._G_upper = torch.where(far, spectral_bounds(counts)[0], self._G_upper)
             drift = torch.where(far, 0.0, drift)
         return self._G_upper + drift
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All bounds and what they belong to."""
+        return {name: getattr(self, name).clone() for name in _SAVED}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from saved bounds."""
+        for name in _SAVED:
+            setattr(self, name, state[name].clone())
+
+
+_SAVED = ("_upper", "_lower", "_drift", "_allowed", "upper", "lower", "_G", "_G_upper")
