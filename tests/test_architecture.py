@@ -44,7 +44,6 @@ WIDE = {
     "limit/central_path_kernels.py:checks": 9,
     "limit/central_path_kernels.py:small_step": 12,
     "limit/curve_batched.py:advance": 9,
-    "matrix/product_kernel.py:product_steps": 10,
     "model/dual_kernels.py:misfit": 10,
     "model/dual_kernels.py:theta_at": 9,
     # no kernels: to be narrowed
