@@ -35,8 +35,6 @@ WIDE = {
     "engine/kernels.py:run_steps": 10,
     "engine/label_noise_mean.py:_run": 9,
     "engine/triton_kernel.py:_steps": 30,
-    "engine/update_kernels.py:_adam": 10,
-    "engine/update_kernels.py:_momentum": 10,
     "engine/update_kernels.py:propose_update": 9,
     "flow/cell_kernels.py:_change_one_side": 9,
     "flow/cell_kernels.py:move_sides": 9,
