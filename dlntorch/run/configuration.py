@@ -40,6 +40,7 @@ _SINCE_0_2: dict[str, Any] = {
     "optimizer": {"name": "sgd"},
     "alpha_minus": None,
     "accuracy": None,
+    "early_stopping": False,
 }
 #: Keys that accuracy=… chooses where they are null: the command line makes them so where it does not name them.
 OPEN_KEYS = ("p", "alpha", "schedule.kappa", "tol", "max_steps", "max_time")
