@@ -37,8 +37,6 @@ WIDE = {
     "engine/kernels.py:run_steps": 10,
     "engine/label_noise_mean.py:_run": 9,
     "engine/triton_kernel.py:_steps": 30,
-    "engine/update_kernels.py:_adam": 10,
-    "engine/update_kernels.py:_momentum": 10,
     "engine/update_kernels.py:propose_update": 9,
     "flow/cell_kernels.py:_change_one_side": 9,
     "flow/cell_kernels.py:move_sides": 9,
@@ -46,7 +44,6 @@ WIDE = {
     "limit/central_path_kernels.py:checks": 9,
     "limit/central_path_kernels.py:small_step": 12,
     "limit/curve_batched.py:advance": 9,
-    "matrix/product_kernel.py:product_steps": 10,
     "model/dual_kernels.py:misfit": 10,
     "model/dual_kernels.py:theta_at": 9,
     # no kernels: to be narrowed

@@ -11,7 +11,7 @@ from dlntorch.report.data import RunData
 from dlntorch.report.figures import RUN_FIGURES
 from dlntorch.report.style import format_number
 from dlntorch.run.quantities import Shown
-from dlntorch.run.summary import Budget, EffectiveStart, Predicted, ReferenceValues, StepSizes, Summary
+from dlntorch.run.summary import Budget, EffectiveStart, NearestToTruth, Predicted, ReferenceValues, StepSizes, Summary
 
 __all__ = [
     "figures_html",
@@ -186,6 +186,11 @@ def result_rows(summary: Mapping[str, Any]) -> list[Row]:
         ("steps", summary["steps"], f"SGD steps made, in {format_number(float(summary['wall_seconds']))} s")
     ]
     rows += _rows(Summary, summary)
+    nearest = summary.get("nearest_to_truth")
+    if nearest is not None:
+        passed = ", which the run has passed" if nearest["passed"] else ""
+        rows.append(("nearest to truth", nearest["distance"], f"at t = {format_number(nearest['time'])}{passed}"))
+        rows += _rows(NearestToTruth, nearest)
     plan = summary.get("plan")
     if plan is not None:
         rows.append(

@@ -131,6 +131,23 @@ def _accuracy_rows(report: Mapping[str, Any] | None) -> list[tuple[str, Any, str
     ]
 
 
+def _nearest_rows(report: Mapping[str, Any] | None) -> list[tuple[str, Any, str]]:
+    """Where a run on a planted problem was best, and what the lasso's best is; a folder of an earlier version has no lasso."""
+    if report is None:
+        return []
+    rows: list[tuple[str, Any, str]] = [
+        (
+            "nearest_to_truth",
+            report["distance"],
+            f"smallest distance to the planted signal, at t = {report['time']:.4g}",
+        )
+    ]
+    if report.get("lasso_distance") is not None:
+        where = f"smallest of the lasso's path, at lambda = {report['lasso_strength']:.4g}"
+        rows.append(("lasso_distance", report["lasso_distance"], where))
+    return rows
+
+
 def _budgets(settings: RunSettings) -> str:
     """What ends a run otherwise than its residual."""
     found = [f"{settings.stopping.max_steps:,} steps"]
@@ -192,7 +209,7 @@ def conclude(result: RunResult) -> None:
     budget, schedule = summary["budget"], summary["schedule"]
     rows = [("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}")]
     rows += _rows(Summary, summary)
-    rows += _accuracy_rows(summary.get("plan"))
+    rows += _nearest_rows(summary.get("nearest_to_truth")) + _accuracy_rows(summary.get("plan"))
     rows += _rows(Budget, budget) + _rows(EffectiveStart, summary.get("effective", {}))
     rows += _rows(Predicted, summary["predicted"], "predicted ")
     if schedule["certified_theta_error"] is not None:

@@ -15,8 +15,9 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.optim.update import SGD
 from dlntorch.problem import Problem
-from dlntorch.run.diagnosis import advice, nearest_to_truth, signatures
+from dlntorch.run.diagnosis import advice, signatures
 from dlntorch.run.digits import digits_report
+from dlntorch.run.early_stopping import nearest_to_truth
 from dlntorch.run.effective import EffectiveReport, effective_report
 from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.open_numbers import depth_and_scale
@@ -285,14 +286,19 @@ class FinishedRun:
         return {**report, "digits": explained(report["digits"], report.get("digits_reason", ""))}
 
     @cached_property
-    def _nearest(self) -> tuple[dict[str, float | bool] | None, str]:
-        limit, truth = self.references.limit, self.problem.truth
-        known = None if limit is None or truth is None else float(distance(limit.psi, truth.to("cpu", torch.float64)))
-        return nearest_to_truth(self.history, known)
+    def _nearest(self) -> tuple[dict[str, Any] | None, str]:
+        limit = None if self.references.limit is None else self.references.limit.psi
+        return nearest_to_truth(self.problem, self.history, limit, self.settings.early_stopping)
 
     @property
-    def nearest_to_truth(self) -> Any:
-        return ABSENT if self._nearest[0] is None else self._nearest[0]
+    def has_nearest(self) -> bool:
+        """Whether the problem is planted, so that a recorded point is the nearest to its truth."""
+        return self._nearest[0] is not None
+
+    def nearest(self, key: str) -> Explained:
+        """What is known of the recorded point that is nearest to the truth."""
+        known = self._nearest[0] or {}
+        return explained(known.get(key), known.get(f"{key}_reason", ""))
 
     @property
     def advice(self) -> str:

@@ -47,6 +47,7 @@ def train(
     seed: int = 0,
     references: bool = True,
     certificate: bool | None = None,
+    early_stopping: bool = False,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     shards: int = 1,
@@ -78,6 +79,7 @@ def train(
         seed: Seed of the mini-batches.
         references: Whether to compute what the run is compared with.
         certificate: Whether to certify the discretization error (full batch).
+        early_stopping: Whether to compare the run's best point with the lasso's (planted problems).
         device: Where to train; the problem's device by default.
         dtype: Precision of the training; the problem's by default.
         shards: Processes that the columns of A are spread over; they are started here (guard a script's main module).

@@ -119,9 +119,9 @@ def record(meaning: str, of: Callable[[Any], Any], **more: Any) -> Any:
     return field(metadata={"quantity": Quantity(meaning, of, (dict, list), **{"page": False, **more})})
 
 
-def part(meaning: str, inside: type, **more: Any) -> Any:
-    """A part of the summary, whose dataclass is ``inside``."""
-    computed = lambda run: summarized(inside, run)  # noqa: E731
+def part(meaning: str, inside: type, has: Callable[[Any], bool] = lambda run: True, **more: Any) -> Any:
+    """A part of the summary, whose dataclass is ``inside``; of the runs that have it."""
+    computed = lambda run: summarized(inside, run) if has(run) else ABSENT  # noqa: E731
     return field(metadata={"quantity": Quantity(meaning, computed, (dict,), page=False, inside=inside, **more)})
 
 

@@ -52,6 +52,7 @@ class RunSettings:
         certificate: Whether the discretization certificate is accumulated along the run.
         shards: Processes that the columns of A are spread over.
         update: Which way a step goes.
+        early_stopping: Whether the best point of a run on a planted problem is compared with the lasso's.
     """
 
     law: Parametrization
@@ -68,6 +69,7 @@ class RunSettings:
     certificate: bool
     shards: int = 1
     update: Update | TorchUpdate = field(default_factory=SGD)
+    early_stopping: bool = False
 
     @property
     def p(self) -> float | None:
@@ -118,6 +120,7 @@ class RunSettings:
         shards: Any = 1,
         optimizer: Any = "sgd",
         optimizer_options: Any = None,
+        early_stopping: Any = False,
     ) -> RunSettings:
         """Check every argument against its rule; raises :class:`InputError` with one line."""
         law, start, update = as_parametrization(p), _checked_start(alpha), make_update(optimizer, optimizer_options)
@@ -190,6 +193,7 @@ class RunSettings:
             certificate=wants_certificate,
             shards=parts,
             update=update,
+            early_stopping=_checked_stopping(problem, early_stopping),
         )
 
     @staticmethod
@@ -200,7 +204,7 @@ class RunSettings:
         optimizer, options = optimizer_of(config["optimizer"])
         root = (
             "batch_size", "max_steps", "max_time", "max_wall_seconds", "tol", "seed", "device", "dtype",
-            "references", "certificate",
+            "references", "certificate", "early_stopping",
         )  # fmt: skip
         return RunSettings.checked(
             problem,
@@ -226,6 +230,13 @@ def _checked_start(alpha: Any) -> float | Initialization:
             "train_ensemble a network for each"
         )
     return check_alpha(alpha)
+
+
+def _checked_stopping(problem: Problem, early_stopping: Any) -> bool:
+    """Whether the lasso's best point is asked for, which needs a truth to be near to."""
+    if check_flag("early_stopping", early_stopping) and problem.truth is None:
+        raise InputError("early_stopping must be false where the problem has no planted truth, got True")
+    return bool(early_stopping)
 
 
 def _check_start(law: Parametrization, start: float | Initialization, n: int) -> None:

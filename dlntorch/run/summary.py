@@ -36,6 +36,7 @@ __all__ = [
     "Budget",
     "Data",
     "EffectiveStart",
+    "NearestToTruth",
     "Predicted",
     "ReferenceValues",
     "StepSizes",
@@ -157,6 +158,20 @@ class ReferenceValues:
 
 
 @dataclass(frozen=True)
+class NearestToTruth:
+    """Of a planted problem: the recorded point that is nearest to the truth, and the lasso's best beside it."""
+
+    time: float = number("of the recorded step that is nearest to the truth", lambda run: run.nearest("time"), "[t]",
+        symbol="t", page=False)
+    distance: float = number("of that step to the truth", lambda run: run.nearest("distance"), "[ψ]", page=False)
+    passed: bool = flag("whether the run has passed that point", lambda run: run.nearest("passed"))
+    lasso_distance: float | None = number("smallest distance of the lasso's path to the planted signal",
+        lambda run: run.nearest("lasso_distance"), "[ψ]", optional=True)
+    lasso_strength: float | None = number("where the lasso's path is there", lambda run: run.nearest("lasso_strength"),
+        "[Aᵀy]", symbol="λ", optional=True)
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything that is known about a finished run."""
 
@@ -212,9 +227,8 @@ class Summary:
     advice: str = word("what dominates the error, and what would help", lambda run: run.advice)
     signatures: list[str] = record("known patterns of things that go wrong, in words", lambda run: run.signatures)
     versions: dict[str, str] = record("of the libraries, the code and the processor", lambda run: versions())
-    nearest_to_truth: dict[str, Any] = record(
-        "of a planted problem: `time` and `distance` where the run was nearest to the truth, and whether it has `passed` it",
-        lambda run: run.nearest_to_truth, optional=True)
+    nearest_to_truth: dict[str, Any] = part("where the run was nearest to the planted truth", NearestToTruth,
+        has=lambda run: run.has_nearest, optional=True)
     logging_seconds: float | None = number("of the training, for measuring and logging (runs with a folder)",
         lambda run: ABSENT, "s", page=False, optional=True)
     predicted_steps: float | None = number("steps that were predicted before training (runs with a folder)",
