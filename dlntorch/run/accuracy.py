@@ -17,6 +17,7 @@ from dlntorch.reference.l1_minimizer import l1_minimizer
 from dlntorch.reference.saddles import SaddlePath, saddle_path
 from dlntorch.reference.selection import selected_minimizer
 from dlntorch.run.accuracy_parts import Course, End, limit_errors
+from dlntorch.run.summary import PARTS_OF_ERROR
 
 __all__ = ["RunPlan", "plan"]
 
@@ -242,7 +243,7 @@ class _Search:
             "initialization": course.initialization,
             "error": end.error,
         }
-        dominant = max(("discretization", "finite_time", "initialization"), key=lambda name: budget[name])
+        dominant = max(PARTS_OF_ERROR, key=lambda name: budget[name])
         reason = f"p = {course.p:g} {why}; {dominant.replace('_', ' ')} dominates"
         return RunPlan(
             accuracy=self.accuracy,
