@@ -31,13 +31,7 @@ WIDEST, LONGEST = 8, 400
 WIDE = {
     "bounds/certificate_kernel.py:certificate_step": 12,
     "bounds/certificate_kernel.py:_psi_and_slope": 9,
-    "engine/kernels.py:_hessian_norm": 12,
-    "engine/kernels.py:run_steps": 10,
-    "engine/label_noise_mean.py:_run": 9,
-    "engine/triton_kernel.py:_steps": 30,
-    "engine/update_kernels.py:_adam": 10,
-    "engine/update_kernels.py:_momentum": 10,
-    "engine/update_kernels.py:propose_update": 9,
+    "engine/triton_kernel.py:_steps": 30,  # Triton passes pointers and constants one by one, and has no records
     "flow/cell_kernels.py:_change_one_side": 9,
     "flow/cell_kernels.py:move_sides": 9,
     "flow/stage_kernel.py:solve_stages": 25,
@@ -45,8 +39,6 @@ WIDE = {
     "limit/central_path_kernels.py:small_step": 12,
     "limit/curve_batched.py:advance": 9,
     "matrix/product_kernel.py:product_steps": 10,
-    "model/dual_kernels.py:misfit": 10,
-    "model/dual_kernels.py:theta_at": 9,
     # no kernels: to be narrowed
     "flow/regularized.py:_follow": 10,
     "flow/stepping.py:follow": 10,

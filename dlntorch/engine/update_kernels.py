@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.numerics.bits import as_bits
 from dlntorch.numerics.compiling import kernel
 from dlntorch.optim.update import Adam, LabelNoise, Momentum, Sign, Update, WeightDecay
 
@@ -33,7 +32,7 @@ class UpdateNumbers(NamedTuple):
         first: β of momentum, λ of weight decay, β₁ of Adam.
         second: When weight decay ends, β₂ of Adam.
         epsilon: ε of Adam.
-        memory: (2, 2, 2, n): two copies of the buffers of momentum (the first of them) and Adam, (2, n) each.
+        memory: (2, 2, width, n): two copies of the buffers of momentum (the first of them) and Adam, (width, n) each.
         current: (1,), which copy is that of θ_k.
         labels: Scratch (m,) for noisy labels.
     """
@@ -49,8 +48,8 @@ class UpdateNumbers(NamedTuple):
     labels: np.ndarray
 
 
-def update_numbers(update: Update, seed: int, y: np.ndarray, n: int) -> UpdateNumbers | None:
-    """The record of an update; None for plain SGD."""
+def update_numbers(update: Update, seed: int, y: np.ndarray, shape: tuple[int, int]) -> UpdateNumbers | None:
+    """The record of an update of θ of this shape; None for plain SGD."""
     kind, numbers = None, (0.0, 0.0, 0.0)
     if type(update) is Momentum:
         kind, numbers = NESTEROV if update.nesterov else MOMENTUM, (update.beta, 0.0, 0.0)
@@ -64,7 +63,7 @@ def update_numbers(update: Update, seed: int, y: np.ndarray, n: int) -> UpdateNu
         kind = NOISE
     if kind is None:
         return None
-    memory, current = np.zeros((2, 2, 2, n), y.dtype), np.zeros(1, np.int64)
+    memory, current = np.zeros((2, 2, *shape), y.dtype), np.zeros(1, np.int64)
     first, second, epsilon = map(float, numbers)
     return UpdateNumbers(kind, float(update.sigma), int(seed), first, second, epsilon, memory, current, y.copy())
 
@@ -79,115 +78,76 @@ def state_tensors(update: Update, numbers: UpdateNumbers) -> dict[str, Tensor]:
     return {}
 
 
-@kernel(inline="always")
-def _improper(x, infinity):
-    """A negative integer where x is not positive and finite: the bits tell, and their sign."""
-    bits = as_bits(x)
-    return (bits - 1) | (infinity - 1 - bits)
-
-
 @kernel
-def _momentum(theta, growth, g, p, eta, beta, ahead, old, fresh, new):
+def _momentum(theta, gradient, eta, beta, ahead, old, fresh, new):
     """b = βb + ∇L from ``old`` to ``fresh``, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
     kind = theta.dtype.type
-    length, rate, steep = kind(eta), kind(beta), kind(p)
+    length, rate = kind(eta), kind(beta)
     own, share = (kind(1.0), rate) if ahead else (kind(0.0), kind(1.0))
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for i in range(g.size):
-        change = steep * g[i]
-        down = change * (theta[0, i] * growth[0, i])
-        up = change * (theta[1, i] * growth[1, i])
-        left, right = rate * old[0, i] - down, rate * old[1, i] + up
-        plus = theta[0, i] - length * (share * left - own * down)
-        minus = theta[1, i] - length * (share * right + own * up)
-        improper |= _improper(plus, infinity) | _improper(minus, infinity)
-        fresh[0, i] = left
-        fresh[1, i] = right
-        new[0, i] = plus
-        new[1, i] = minus
-    return improper >= 0
+    for j in range(theta.shape[0]):
+        for i in range(theta.shape[1]):
+            buffer = rate * old[j, i] + gradient[j, i]
+            fresh[j, i] = buffer
+            new[j, i] = theta[j, i] - length * (share * buffer + own * gradient[j, i])
 
 
 @kernel
-def _adam(theta, growth, g, p, eta, count, update, old, next_, new):
+def _adam(theta, gradient, eta, count, update, old, fresh, new):
     """m and v, and θ − η m̂/(√v̂ + ε)."""
     kind = theta.dtype.type
     one, beta1, beta2, small = kind(1.0), kind(update.first), kind(update.second), kind(update.epsilon)
     size = kind(eta / (1.0 - update.first ** (count + 1.0)))
     root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for side in range(2):
-        factor = kind(-p) if side == 0 else kind(p)
-        for i in range(g.size):
-            x = theta[side, i]
-            slope = factor * g[i] * (x * growth[side, i])
-            first = beta1 * old[0, side, i] + (one - beta1) * slope
-            second = beta2 * old[1, side, i] + (one - beta2) * slope * slope
-            next_[0, side, i], next_[1, side, i] = first, second
-            new[side, i] = x - size * (first / (kind(math.sqrt(second)) / root + small))
-            improper |= _improper(new[side, i], infinity)
-    return improper >= 0
+    for j in range(theta.shape[0]):
+        for i in range(theta.shape[1]):
+            slope = gradient[j, i]
+            first = beta1 * old[0, j, i] + (one - beta1) * slope
+            second = beta2 * old[1, j, i] + (one - beta2) * slope * slope
+            fresh[0, j, i], fresh[1, j, i] = first, second
+            new[j, i] = theta[j, i] - size * (first / (kind(math.sqrt(second)) / root + small))
 
 
 @kernel
-def _sign(theta, growth, g, p, eta, new):
+def _sign(theta, gradient, eta, new):
     """θ − η sign(∇L)."""
     kind = theta.dtype.type
-    length = kind(eta)
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for side in range(2):
-        factor = kind(-p) if side == 0 else kind(p)
-        for i in range(g.size):
-            x = theta[side, i]
-            new[side, i] = x - length * kind(np.sign(factor * g[i] * (x * growth[side, i])))
-            improper |= _improper(new[side, i], infinity)
-    return improper >= 0
+    for j in range(theta.shape[0]):
+        for i in range(theta.shape[1]):
+            new[j, i] = theta[j, i] - kind(eta) * kind(np.sign(gradient[j, i]))
 
 
 @kernel
-def _decayed(theta, growth, g, p, eta, strength, new):
+def _decayed(theta, gradient, eta, strength, new):
     """θ − η(∇L + λθ)."""
-    kind = theta.dtype.type
-    length, decay = kind(eta), kind(strength)
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for side in range(2):
-        factor = kind(-p) if side == 0 else kind(p)
-        for i in range(g.size):
-            x = theta[side, i]
-            new[side, i] = x - length * (factor * g[i] * (x * growth[side, i]) + decay * x)
-            improper |= _improper(new[side, i], infinity)
-    return improper >= 0
+    length, decay = theta.dtype.type(eta), theta.dtype.type(strength)
+    for j in range(theta.shape[0]):
+        for i in range(theta.shape[1]):
+            new[j, i] = theta[j, i] - length * (gradient[j, i] + decay * theta[j, i])
 
 
 @kernel
-def propose_update(theta, growth, g, p, eta, time, count, update, new):
-    """The proposed θ into ``new``; whether every entry of it is positive and finite.
+def propose_update(theta, gradient, eta, time, count, update, new):
+    """The proposed θ into ``new``.
 
     Args:
-        theta: (2, n).
-        growth: θ^{p−2}, (2, n).
-        g: Aᵀ(y − Aψ), (n,).
-        p: Depth.
+        theta: (width, n).
+        gradient: ∇L(θ), (width, n).
         eta: η_k.
         time: t_k.
         count: k.
         update: An :class:`UpdateNumbers`.
-        new: (2, n), replaced.
+        new: (width, n), replaced.
     """
     old, fresh = update.memory[update.current[0]], update.memory[1 - update.current[0]]
     if update.kind == MOMENTUM or update.kind == NESTEROV:
-        ahead = update.kind == NESTEROV
-        return _momentum(theta, growth, g, p, eta, update.first, ahead, old[0], fresh[0], new)
-    if update.kind == ADAM:
-        return _adam(theta, growth, g, p, eta, count, update, old, fresh, new)
-    if update.kind == SIGN:
-        return _sign(theta, growth, g, p, eta, new)
-    decays = update.kind == DECAY and time < update.second
-    return _decayed(theta, growth, g, p, eta, update.first if decays else 0.0, new)
+        _momentum(theta, gradient, eta, update.first, update.kind == NESTEROV, old[0], fresh[0], new)
+    elif update.kind == ADAM:
+        _adam(theta, gradient, eta, count, update, old, fresh, new)
+    elif update.kind == SIGN:
+        _sign(theta, gradient, eta, new)
+    else:
+        decays = update.kind == DECAY and time < update.second
+        _decayed(theta, gradient, eta, update.first if decays else 0.0, new)
 
 
 @kernel

@@ -20,6 +20,7 @@ from torch import Tensor
 from dlntorch.numerics.validation import InputError, check_count, check_number
 
 if TYPE_CHECKING:
+    from dlntorch.model.cells import Cell, ScalarCell
     from dlntorch.model.initialization import Initialization
     from dlntorch.model.mirror import Mirror
     from dlntorch.model.selector import Selector
@@ -110,6 +111,10 @@ class Parametrization(ABC):
         from dlntorch.model.curve_mirror import CurveMirror
 
         return CurveMirror(self, start)
+
+    def cell(self) -> Cell | ScalarCell | None:
+        """Scalar functions, or kernels, that the fused engine compiles; without them (None) a run is eager."""
+        return None
 
     def start_from(self, initialization: Initialization, n: int) -> Tensor:
         """θ at t = 0 for an :class:`Initialization` of two values a coordinate, where the parametrization has them."""
