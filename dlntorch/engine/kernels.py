@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlntorch.bounds.certificate_kernel import certificate_step, prepare
-from dlntorch.engine.update_kernels import accept_update, propose_update
+from dlntorch.engine.update_kernels import accept_update, compiled_updates
 from dlntorch.model.cells import Scratch
-from dlntorch.numerics.bits import as_bits
 from dlntorch.numerics.compiling import kernel
 from dlntorch.numerics.gradient_kernel import gradient, gradient_pair
 from dlntorch.numerics.random_signs import add_signs
@@ -155,18 +154,6 @@ class Numbers(NamedTuple):
 
 
 @kernel
-def _is_proper(new, positive):
-    """Whether every entry is finite, and positive where it has to be."""
-    infinity = as_bits(new.dtype.type(math.inf))
-    improper = infinity - infinity
-    for j in range(new.shape[0]):
-        for i in range(new.shape[1]):
-            bits = as_bits(new[j, i] if positive else abs(new[j, i]))
-            improper |= (infinity - 1 - bits) | ((bits - 1) if positive else bits)
-    return improper >= 0
-
-
-@kernel
 def _reseed(direction, start):
     """direction = (direction + RESEED · start) / its norm, as the rule ``stable`` has it."""
     amount, square = direction.dtype.type(RESEED), 0.0
@@ -237,31 +224,31 @@ def _residual(data, psi, g, certificate):
 
 
 @cache
-def _hessian_norm(bent):
+def _hessian_norm(slope_at, bent):
     """The power iteration for a cell's second derivatives."""
 
     @kernel
     def hessian_norm(data, rows, numbers, work, direction, iterations):
         """‖∇²L(θ)‖₂ by power iterations from ``direction[0]``, which is replaced, as in ``model.objective``."""
-        theta, slope, g, x, image = work.theta, work.scratch.slope, work.vectors[1], work.vectors[2], work.vectors[3]
+        theta, scratch, g, x, image = work.theta, work.scratch, work.vectors[1], work.vectors[2], work.vectors[3]
         v, out = direction[0], direction[2]
         kind = theta.dtype.type
         steep, weight = kind(numbers.slope), kind(numbers.scale)
         norm = 0.0
         for _ in range(iterations):
             for i in range(g.size):  # the opposite sign, since the product below is y − Aψ with y = 0
-                along = slope[0, i] * v[0, i]
+                along = slope_at(numbers.cell, theta, scratch, 0, i) * v[0, i]
                 for j in range(1, theta.shape[0]):
-                    along += slope[j, i] * v[j, i]
+                    along += slope_at(numbers.cell, theta, scratch, j, i) * v[j, i]
                 x[i] = -steep * along
             gradient(data.A, data.zeros, rows, x, image)
-            bent(numbers.cell, theta, work.scratch, g, v, out)
+            bent(numbers.cell, theta, scratch, g, v, out)
             square = 0.0
             for i in range(g.size):
                 common = steep * (weight * image[i])
                 part = 0.0
                 for j in range(theta.shape[0]):
-                    moved = slope[j, i] * common - out[j, i]
+                    moved = slope_at(numbers.cell, theta, scratch, j, i) * common - out[j, i]
                     out[j, i] = moved
                     part += float(moved) * float(moved)
                 square += part
@@ -286,8 +273,8 @@ def compiled_loop(cell, width, positive):
         width: Parameters of a coordinate.
         positive: Whether every parameter has to stay positive.
     """
-    represent, limits, propose, slope, bent = cell
-    hessian_norm = _hessian_norm(bent)
+    represent, limits, propose, fill, slope_at, bent = cell
+    hessian_norm, propose_update = _hessian_norm(slope_at, bent), compiled_updates(slope_at, positive)
 
     @kernel
     def run_steps(data, work, numbers, state, chosen, direction, certificate, update):
@@ -332,7 +319,7 @@ def compiled_loop(cell, width, positive):
             elif noisy:
                 gradient(data.A, labels, data.every, psi, g)
             if direction is not None:
-                slope(numbers.cell, theta, scratch)
+                fill(numbers.cell, theta, scratch)
                 iterations = numbers.cold
                 if state.cold == 0:
                     iterations = numbers.warm
@@ -351,10 +338,8 @@ def compiled_loop(cell, width, positive):
             if update is None:
                 proper = propose(numbers.cell, theta, scratch, g, eta, new)
             else:
-                slope(numbers.cell, theta, scratch)
-                gradient_ = _gradient(scratch.slope, g, numbers.slope)
-                propose_update(theta, gradient_, eta, state.time, state.step, update, new)
-                proper = _is_proper(new, positive)
+                fill(numbers.cell, theta, scratch)
+                proper = propose_update(numbers, theta, scratch, g, eta, state, update, new)
             if not proper:
                 changes = _sign_changes(theta, new) if positive and numbers.signed else -1
                 if changes < 0:
@@ -370,13 +355,3 @@ def compiled_loop(cell, width, positive):
         return RUNNING
 
     return run_steps
-
-
-@kernel
-def _gradient(slope, g, scale):
-    """∇L = −scale · slope ∘ g, in place of the slope."""
-    steep = slope.dtype.type(scale)
-    for j in range(slope.shape[0]):
-        for i in range(g.size):
-            slope[j, i] = -(steep * g[i]) * slope[j, i]
-    return slope

@@ -7,16 +7,18 @@ made. A refused step leaves no trace.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.numerics.bits import as_bits
 from dlntorch.numerics.compiling import kernel
 from dlntorch.optim.update import Adam, LabelNoise, Momentum, Sign, Update, WeightDecay
 
-__all__ = ["UpdateNumbers", "accept_update", "propose_update", "state_tensors", "update_numbers"]
+__all__ = ["UpdateNumbers", "accept_update", "compiled_updates", "state_tensors", "update_numbers"]
 
 #: Kinds of updates.
 NOISE, MOMENTUM, NESTEROV, DECAY, ADAM, SIGN = range(6)
@@ -78,79 +80,116 @@ def state_tensors(update: Update, numbers: UpdateNumbers) -> dict[str, Tensor]:
     return {}
 
 
-@kernel
-def _momentum(theta, gradient, eta, beta, ahead, old, fresh, new):
-    """b = βb + ∇L from ``old`` to ``fresh``, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
-    kind = theta.dtype.type
-    length, rate = kind(eta), kind(beta)
-    own, share = (kind(1.0), rate) if ahead else (kind(0.0), kind(1.0))
-    for j in range(theta.shape[0]):
-        for i in range(theta.shape[1]):
-            buffer = rate * old[j, i] + gradient[j, i]
-            fresh[j, i] = buffer
-            new[j, i] = theta[j, i] - length * (share * buffer + own * gradient[j, i])
-
-
-@kernel
-def _adam(theta, gradient, eta, count, update, old, fresh, new):
-    """m and v, and θ − η m̂/(√v̂ + ε)."""
-    kind = theta.dtype.type
-    one, beta1, beta2, small = kind(1.0), kind(update.first), kind(update.second), kind(update.epsilon)
-    size = kind(eta / (1.0 - update.first ** (count + 1.0)))
-    root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
-    for j in range(theta.shape[0]):
-        for i in range(theta.shape[1]):
-            slope = gradient[j, i]
-            first = beta1 * old[0, j, i] + (one - beta1) * slope
-            second = beta2 * old[1, j, i] + (one - beta2) * slope * slope
-            fresh[0, j, i], fresh[1, j, i] = first, second
-            new[j, i] = theta[j, i] - size * (first / (kind(math.sqrt(second)) / root + small))
-
-
-@kernel
-def _sign(theta, gradient, eta, new):
-    """θ − η sign(∇L)."""
-    kind = theta.dtype.type
-    for j in range(theta.shape[0]):
-        for i in range(theta.shape[1]):
-            new[j, i] = theta[j, i] - kind(eta) * kind(np.sign(gradient[j, i]))
-
-
-@kernel
-def _decayed(theta, gradient, eta, strength, new):
-    """θ − η(∇L + λθ)."""
-    length, decay = theta.dtype.type(eta), theta.dtype.type(strength)
-    for j in range(theta.shape[0]):
-        for i in range(theta.shape[1]):
-            new[j, i] = theta[j, i] - length * (gradient[j, i] + decay * theta[j, i])
-
-
-@kernel
-def propose_update(theta, gradient, eta, time, count, update, new):
-    """The proposed θ into ``new``.
+@cache
+def compiled_updates(slope_at: Any, positive: bool) -> Any:
+    """The kernel that proposes an update's θ, for a cell's slopes and parameters that have to stay positive or need not.
 
     Args:
-        theta: (width, n).
-        gradient: ∇L(θ), (width, n).
-        eta: η_k.
-        time: t_k.
-        count: k.
-        update: An :class:`UpdateNumbers`.
-        new: (width, n), replaced.
+        slope_at: The cell's.
+        positive: Whether every parameter has to stay positive.
     """
-    old, fresh = update.memory[update.current[0]], update.memory[1 - update.current[0]]
-    if update.kind == MOMENTUM or update.kind == NESTEROV:
-        _momentum(theta, gradient, eta, update.first, update.kind == NESTEROV, old[0], fresh[0], new)
-    elif update.kind == ADAM:
-        _adam(theta, gradient, eta, count, update, old, fresh, new)
-    elif update.kind == SIGN:
-        _sign(theta, gradient, eta, new)
-    else:
-        decays = update.kind == DECAY and time < update.second
-        _decayed(theta, gradient, eta, update.first if decays else 0.0, new)
+
+    @kernel(inline="always")
+    def is_improper(x, infinity):
+        """A negative integer where x is not finite, or not positive where it has to be: the bits tell, and their sign."""
+        bits = as_bits(x if positive else abs(x))
+        return (infinity - 1 - bits) | ((bits - 1) if positive else bits)
+
+    @kernel(forceinline=True)
+    def momentum(numbers, theta, scratch, g, eta, update, new):
+        """b = βb + ∇L, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
+        kind = theta.dtype.type
+        length, rate, steep = kind(eta), kind(update.first), kind(numbers.slope)
+        own, share = (kind(1.0), rate) if update.kind == NESTEROV else (kind(0.0), kind(1.0))
+        memory, old = update.memory, update.current[0]
+        fresh, infinity = 1 - old, as_bits(kind(math.inf))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                buffer = rate * memory[old, 0, j, i] + slope
+                moved = theta[j, i] - length * (share * buffer + own * slope)
+                improper |= is_improper(moved, infinity)
+                memory[fresh, 0, j, i] = buffer
+                new[j, i] = moved
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def adam(numbers, theta, scratch, g, eta, count, update, new):
+        """m and v, and θ − η m̂/(√v̂ + ε)."""
+        kind = theta.dtype.type
+        memory, old = update.memory, update.current[0]
+        steep, fresh, infinity = kind(numbers.slope), 1 - old, as_bits(kind(math.inf))
+        one, beta1, beta2, small = kind(1.0), kind(update.first), kind(update.second), kind(update.epsilon)
+        size = kind(eta / (1.0 - update.first ** (count + 1.0)))
+        root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                first = beta1 * memory[old, 0, j, i] + (one - beta1) * slope
+                second = beta2 * memory[old, 1, j, i] + (one - beta2) * slope * slope
+                memory[fresh, 0, j, i], memory[fresh, 1, j, i] = first, second
+                new[j, i] = theta[j, i] - size * (first / (kind(math.sqrt(second)) / root + small))
+                improper |= is_improper(new[j, i], infinity)
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def sign(numbers, theta, scratch, g, eta, new):
+        """θ − η sign(∇L)."""
+        kind = theta.dtype.type
+        length, steep, infinity = kind(eta), kind(numbers.slope), as_bits(kind(math.inf))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                moved = theta[j, i] - length * kind(np.sign(slope))
+                improper |= is_improper(moved, infinity)
+                new[j, i] = moved
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def decayed(numbers, theta, scratch, g, eta, strength, new):
+        """θ − η(∇L + λθ)."""
+        kind = theta.dtype.type
+        length, decay, steep = kind(eta), kind(strength), kind(numbers.slope)
+        infinity = as_bits(kind(math.inf))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                moved = theta[j, i] - length * (slope + decay * theta[j, i])
+                improper |= is_improper(moved, infinity)
+                new[j, i] = moved
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def propose_update(numbers, theta, scratch, g, eta, state, update, new):
+        """The proposed θ into ``new``; whether it is finite, and positive where it has to be.
+
+        Args:
+            numbers: The loop's :class:`~dlntorch.engine.kernels.Numbers`.
+            theta: (width, n).
+            scratch: The cell's, with its slopes.
+            g: Aᵀ(y − Aψ), (n,).
+            eta: η_k.
+            state: The loop's, with k and t_k.
+            update: An :class:`UpdateNumbers`.
+            new: (width, n), replaced.
+        """
+        if update.kind == MOMENTUM or update.kind == NESTEROV:
+            return momentum(numbers, theta, scratch, g, eta, update, new)
+        if update.kind == ADAM:
+            return adam(numbers, theta, scratch, g, eta, state.step, update, new)
+        if update.kind == SIGN:
+            return sign(numbers, theta, scratch, g, eta, new)
+        decays = update.kind == DECAY and state.time < update.second
+        return decayed(numbers, theta, scratch, g, eta, update.first if decays else 0.0, new)
+
+    return propose_update
 
 
-@kernel
+@kernel(forceinline=True)
 def accept_update(update):
     """Take over what the step that was just made remembers."""
     update.current[0] = 1 - update.current[0]

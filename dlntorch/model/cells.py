@@ -21,7 +21,7 @@ class Scratch(NamedTuple):
     """What a cell's kernels share within a step, of θ's type.
 
     Attributes:
-        slope: (width, n): ∇G(θ)/scale.
+        slope: (width, n), the cell's own.
         growth: (width, n), the cell's own.
         base: (width, n), the cell's own.
         flat: θ, growth and base as vectors (width·n,), views: to reshape them at every step takes time.
@@ -47,14 +47,16 @@ class Kernels(NamedTuple):
             written. What the others need of θ is kept in the scratch.
         limits: (…, g, squared_norm) -> (ρ, Λ), those of ``Parametrization.limits``.
         propose: (…, g, eta, new): new = θ + η ∇G(θ) ∘ g; whether it is finite, and positive where it has to be.
-        slope: (…): scratch.slope.
+        fill: (…): what ``slope_at`` reads.
+        slope_at: (…, j, i) -> ∂ψ_i/∂θ_{ji} divided by the cell's scale.
         bent: (…, g, v, out): out = g ∘ (∇²G v), all (width, n).
     """
 
     represent: Any
     limits: Any
     propose: Any
-    slope: Any
+    fill: Any
+    slope_at: Any
     bent: Any
 
 
@@ -64,7 +66,7 @@ class Cell(NamedTuple):
     Attributes:
         kernels: What the loop is compiled for.
         numbers: A typed record, which they are called with.
-        scale: What ``scratch.slope`` is multiplied by.
+        scale: What slopes are multiplied by.
     """
 
     kernels: Kernels

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from dlntorch.model.cells import Cell, Kernels
+from dlntorch.model.stored_slopes import keep
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.compiling import kernel
 from dlntorch.numerics.powers import multiplied_power, power, split_exponent
@@ -90,13 +91,11 @@ def _propose_two(numbers, theta, scratch, g, eta, new):
     return improper >= 0
 
 
-@kernel
-def _slope_two(numbers, theta, scratch):
-    """±θ^{p−1}, which is multiplied by p elsewhere."""
-    growth, slope = scratch.growth, scratch.slope
-    for i in range(theta.shape[1]):
-        slope[0, i] = theta[0, i] * growth[0, i]
-        slope[1, i] = -(theta[1, i] * growth[1, i])
+@kernel(inline="always")
+def _slope_at(numbers, theta, scratch, j, i):
+    """θ₊^{p−1} or −θ₋^{p−1}, which are multiplied by p elsewhere."""
+    slope = theta[j, i] * scratch.growth[j, i]
+    return slope if j == 0 else -slope
 
 
 @kernel
@@ -152,13 +151,6 @@ def _propose_one(numbers, theta, scratch, g, eta, new):
 
 
 @kernel
-def _slope_one(numbers, theta, scratch):
-    """θ^{p−1}, which is multiplied by p elsewhere."""
-    for i in range(theta.shape[1]):
-        scratch.slope[0, i] = theta[0, i] * scratch.growth[0, i]
-
-
-@kernel
 def _bent_one(numbers, theta, scratch, g, v, out):
     """p(p − 1) g θ^{p−2} v."""
     growth = scratch.growth
@@ -170,13 +162,13 @@ def _bent_one(numbers, theta, scratch, g, v, out):
 def two_sided(p: float) -> Cell:
     """The cell of ψ = θ₊^p − θ₋^p."""
     numbers, grow = _numbers(p)
-    return Cell(Kernels(_two(grow), _limits_two, _propose_two, _slope_two, _bent_two), numbers, float(p))
+    return Cell(Kernels(_two(grow), _limits_two, _propose_two, keep, _slope_at, _bent_two), numbers, float(p))
 
 
 def one_sided(p: float) -> Cell:
     """The cell of ψ = θ^p."""
     numbers, grow = _numbers(p)
-    return Cell(Kernels(_one(grow), _limits_one, _propose_one, _slope_one, _bent_one), numbers, float(p))
+    return Cell(Kernels(_one(grow), _limits_one, _propose_one, keep, _slope_at, _bent_one), numbers, float(p))
 
 
 def _numbers(p: float) -> tuple[PowerNumbers, Any]:

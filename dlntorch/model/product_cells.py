@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from dlntorch.model.cells import Cell, Kernels
+from dlntorch.model.stored_slopes import stored_at
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.compiling import kernel
 
@@ -25,7 +26,7 @@ def _represent(numbers, theta, scratch, psi, first):
 
 
 @kernel
-def _slope(numbers, theta, scratch):
+def _fill(numbers, theta, scratch):
     """∂ψ/∂u_j, the product of the layers before j and of those after it."""
     slope, after, last = scratch.slope, scratch.base[0], theta.shape[0] - 1
     for i in range(after.size):
@@ -129,4 +130,4 @@ def _bent(numbers, theta, scratch, g, v, out):
 
 def layered(layers: int) -> Cell:
     """The cell for a number of layers."""
-    return Cell(Kernels(_represent, _limits(layers), _propose(layers), _slope, _bent), ())
+    return Cell(Kernels(_represent, _limits(layers), _propose(layers), _fill, stored_at, _bent), ())

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dlntorch.model.cells import Cell, Kernels, ScalarCell
 from dlntorch.model.parametrization import Parametrization
-from dlntorch.model.stored_slopes import keep_slope, larger, propose_with
+from dlntorch.model.stored_slopes import keep, larger, propose_with, stored_at
 from dlntorch.numerics.compiling import compiles, kernel
 from dlntorch.numerics.validation import InputError
 
@@ -132,7 +132,7 @@ def _kernels(value: Any, slope: Any, curvature: Any, width: int, positive: bool)
                 scratch.slope[j, i] = derivative[j]
 
     if curvature is None:
-        return Kernels(represent, _no_limits, propose_with(positive), keep_slope, _not_bent)
+        return Kernels(represent, _no_limits, propose_with(positive), keep, stored_at, _not_bent)
 
     @kernel
     def limits(numbers, theta, scratch, g, squared_norm):
@@ -167,7 +167,7 @@ def _kernels(value: Any, slope: Any, curvature: Any, width: int, positive: bool)
                     total += second[j][k] * v[k, i]
                 out[j, i] = g[i] * total
 
-    return Kernels(represent, limits, propose_with(positive), keep_slope, bend)
+    return Kernels(represent, limits, propose_with(positive), keep, stored_at, bend)
 
 
 @kernel

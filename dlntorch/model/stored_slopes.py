@@ -1,4 +1,4 @@
-"""What cells share that write all slopes when they make ψ, and the rule's two maxima."""
+"""What cells share, most of it for those that write all slopes into the scratch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from dlntorch.numerics.bits import as_bits
 from dlntorch.numerics.compiling import kernel
 
-__all__ = ["keep_slope", "larger", "propose_with"]
+__all__ = ["keep", "larger", "propose_with", "stored_at"]
 
 
 @kernel(inline="always")
@@ -19,8 +19,14 @@ def larger(x, y):
 
 
 @kernel
-def keep_slope(numbers, theta, scratch):
-    """The slopes are there already."""
+def keep(numbers, theta, scratch):
+    """What slopes are made of is there already."""
+
+
+@kernel(inline="always")
+def stored_at(numbers, theta, scratch, j, i):
+    """A slope that is kept."""
+    return scratch.slope[j, i]
 
 
 @cache

@@ -82,11 +82,11 @@ class Descent:
         self._given = problem
         need = needs_of(network.parametrization, update, schedule, network.own_psi)
         self.engine_name = resolve_engine(engine, problem.device, problem.dense, need)
-        running = self.engine_name if shards == 1 else "sharded"
+        running = self.engine_name if shards == 1 else CAPABILITIES[self.engine_name].over_processes
         self.engine = engine_class(running)(
             network, self.problem, schedule, stopping, batches, certificate, update, seed
         )
-        self._adaptive = CAPABILITIES[running].adaptive_blocks
+        self.capabilities = CAPABILITIES[running]
         self.recorder = Recorder()
         self.status: Status | None = None
         self.max_wall_seconds = max_wall_seconds
@@ -193,7 +193,7 @@ class Descent:
 
     def _adapt(self, steps: int, seconds: float) -> None:
         """Choose the next block so that it lasts about ``block_seconds``; θ does not depend on the choice."""
-        if not self._adaptive:
+        if not self.capabilities.adaptive_blocks:
             return
         if steps == self._block and seconds < self.block_seconds:
             growth = 10.0 if seconds <= 0 else min(10.0, self.block_seconds / seconds)

@@ -179,8 +179,9 @@ def test_a_cell_s_kernels_are_the_methods(law):
     cell.kernels.bent(*given, g.numpy(), v.numpy(), out)
     expected = torch.stack(law.bend(theta.unbind(0), g, v.unbind(0)))
     torch.testing.assert_close(torch.from_numpy(out), expected, rtol=1e-13, atol=1e-14)
-    cell.kernels.slope(*given)
-    torch.testing.assert_close(torch.from_numpy(scratch.slope) * cell.scale, law.slope(theta), rtol=1e-14, atol=1e-15)
+    cell.kernels.fill(*given)
+    slopes = [[cell.scale * cell.kernels.slope_at(*given, j, i) for i in range(N)] for j in range(law.width)]
+    torch.testing.assert_close(torch.tensor(slopes, dtype=torch.float64), law.slope(theta), rtol=1e-14, atol=1e-15)
 
 
 def test_numbers_share_one_compiled_loop():
