@@ -33,16 +33,10 @@ WIDEST, LONGEST = 8, 400
 WIDE = {
     "bounds/certificate_kernel.py:certificate_step": 12,
     "bounds/certificate_kernel.py:_psi_and_slope": 9,
-    "engine/kernels.py:_hessian_norm": 12,
-    "engine/kernels.py:run_steps": 10,
-    "engine/label_noise_mean.py:_run": 9,
-    "engine/triton_kernel.py:_steps": 30,
-    "engine/update_kernels.py:propose_update": 9,
+    "engine/triton_kernel.py:_steps": 30,  # Triton passes pointers and constants one by one, and has no records
     "limit/central_path_kernels.py:checks": 9,
     "limit/central_path_kernels.py:small_step": 12,
     "limit/curve_batched.py:advance": 9,
-    "model/dual_kernels.py:misfit": 10,
-    "model/dual_kernels.py:theta_at": 9,
     # no kernels: to be narrowed
     "flow/regularized.py:_follow": 10,
     "flow/stepping.py:follow": 10,

@@ -32,7 +32,7 @@ def _power(x, q, out):
     """out = x^q for q >= 0: by multiplications where 2q is a small integer."""
     twice = 2.0 * q
     if twice > 40.0 or twice != math.floor(twice):
-        power(x, q, -1, False, out, out)
+        power(x, q, out)
         return
     whole = int(twice) // 2
     if int(twice) % 2 == 1:

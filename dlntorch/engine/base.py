@@ -144,7 +144,7 @@ class Engine(ABC):
         self.update = SGD() if update is None else update
         self.plain = type(self.update) is SGD
         check_network(network, problem)
-        said = refusal(self.name, needs_of(network, self.update, schedule))
+        said = refusal(self.name, needs_of(network.parametrization, self.update, schedule, network.own_psi))
         if said:
             raise InputError(said)
         if certificate is not None and not self.plain:

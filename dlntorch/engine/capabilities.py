@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlntorch.model.network import DiagonalLinearNetwork
+from dlntorch.model.cells import is_compiled
+from dlntorch.model.parametrization import Parametrization
 from dlntorch.optim.step_size import Schedule
 from dlntorch.optim.update import SGD, UPDATES, TorchUpdate, Update
 
@@ -24,7 +25,8 @@ class Needs:
 
     Attributes:
         power: Whether ψ = θ₊^p − θ₋^p.
-        parametrization: What else, in words.
+        cell: Whether the parametrization brings a compiled cell for the run's step rule.
+        parametrization: What it is, in words.
         own_psi: The class of a network that overrides ψ, empty for others.
         update: Which way a step goes.
         own_step_size: Whether the step size is the user's.
@@ -33,6 +35,7 @@ class Needs:
     """
 
     power: bool = True
+    cell: bool = True
     parametrization: str = ""
     own_psi: str = ""
     update: Update | TorchUpdate = field(default_factory=SGD)
@@ -48,6 +51,7 @@ class Capabilities:
     Attributes:
         devices: Kinds of devices that it runs on.
         parametrizations: Whether any parametrization, else θ₊^p − θ₋^p only.
+        cells: Whether it compiles the cells of parametrizations, and runs nothing that brings none.
         own_psi: Whether it differentiates a ψ that a subclass of the network overrides.
         updates: The updates that it runs, by their classes' names; None for all of this package's.
         own_updates: Whether it runs a user's :class:`~dlntorch.optim.update.Update`.
@@ -61,6 +65,7 @@ class Capabilities:
 
     devices: tuple[str, ...]
     parametrizations: bool = False
+    cells: bool = False
     own_psi: bool = False
     updates: frozenset[str] | None = None
     own_updates: bool = False
@@ -84,6 +89,8 @@ class Capabilities:
                 return f"an Update of your own ({update.name})"
         elif self.updates is not None and type(update).__name__ not in self.updates:
             return f"the optimizer {update.name}"
+        if self.cells and not need.cell:
+            return f"{need.parametrization}, which brings no compiled cell for such steps"
         if not need.power and not self.parametrizations:
             return need.parametrization
         if need.own_step_size and not self.own_step_sizes:
@@ -95,7 +102,7 @@ class Capabilities:
 
 #: In the order in which ``engine=auto`` tries them.
 CAPABILITIES: dict[str, Capabilities] = {
-    "fused": Capabilities(("cpu",), updates=COORDINATEWISE, compiled=True),
+    "fused": Capabilities(("cpu",), parametrizations=True, cells=True, updates=COORDINATEWISE, compiled=True),
     "cuda": Capabilities(("cuda",), parametrizations=True, own_updates=True, own_step_sizes=True),
     "eager": Capabilities(
         ("cpu", "cuda"),
@@ -127,16 +134,17 @@ def own_device(engine: Any) -> str | None:
     return devices[0] if len(devices) == 1 and devices[0] != "cpu" else None
 
 
-def needs_of(
-    network: DiagonalLinearNetwork,
-    update: Update | TorchUpdate,
-    schedule: Schedule,
-    dense: bool = True,
-    device: str = "",
-) -> Needs:
-    """What a network, trained by this update and schedule, asks of its engine."""
-    law, own_psi = network.parametrization, type(network).__name__ if network.overrides_psi else ""
-    return Needs(law.depth is not None, repr(law), own_psi, update, schedule.own is not None, dense, device)
+def needs_of(law: Parametrization, update: Update | TorchUpdate, schedule: Schedule, own_psi: str = "") -> Needs:
+    """What a parametrization, trained by this update and schedule, asks of its engine.
+
+    Args:
+        law: The parametrization.
+        update: Which way a step goes.
+        schedule: Step sizes.
+        own_psi: The class of a network that overrides ψ, empty for others.
+    """
+    compiled = is_compiled(law, schedule.rule)
+    return Needs(law.depth is not None, compiled, repr(law), own_psi, update, own_step_size=schedule.own is not None)
 
 
 def capable(need: Needs) -> list[str]:

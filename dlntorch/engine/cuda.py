@@ -97,7 +97,7 @@ class CudaBatch:
                 raise InputError(f"schedule must be relative or constant in a batch, and one for all, got {one.name!r}")
         for i, network in enumerate(networks):
             check_network(network, given[i if len(given) > 1 else 0])
-            said = refusal("cuda", needs_of(network, SGD(), schedules[i]))
+            said = refusal("cuda", needs_of(network.parametrization, SGD(), schedules[i], network.own_psi))
             if said:
                 raise InputError(said)
             if network.p is None:

@@ -14,8 +14,8 @@ import torch
 from dlntorch.engine import kernels
 from dlntorch.engine.base import RecordingEngine, Snapshot, first_improper
 from dlntorch.engine.update_kernels import state_tensors, update_numbers
+from dlntorch.model.cells import Scratch, compiled_cell
 from dlntorch.model.metrics import starting_direction
-from dlntorch.numerics.powers import split_exponent
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count
 from dlntorch.optim.step_size import COLD_ITERATIONS, WARM_ITERATIONS
@@ -45,26 +45,26 @@ class FusedEngine(RecordingEngine):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.problem.device.type != "cpu" or self.network.theta_plus.device.type != "cpu":
+        if self.problem.device.type != "cpu" or self.network.rows[0].device.type != "cpu":
             raise InputError(f"engine=fused must have device=cpu, got {self.problem.device}")
-        n, p, schedule = self.problem.n, self.law.depth, self.schedule
-        if p is None or isinstance(self.update, TorchUpdate):
+        if isinstance(self.update, TorchUpdate):
             raise RuntimeError("the engine has refused what it does not run")
+        n, law, schedule = self.problem.n, self.law, self.schedule
+        cell = compiled_cell(law, self.network.whole_theta())
         A, y = np.ascontiguousarray(self.problem.A.numpy()), np.ascontiguousarray(self.problem.y.numpy())
-        kind = A.dtype
+        kind, shape = A.dtype, (law.width, n)
         self._data = kernels.Data(A, y, np.zeros_like(y), np.arange(len(y), dtype=np.int64))
-        self._theta, self._new = np.empty((2, n), kind), np.empty((2, n), kind)
-        self._vectors = np.empty((4, n), kind)
-        self._work = kernels.Work(self._theta, self._new, np.empty(2 * n, kind), np.empty(2 * n, kind), self._vectors)
         self._cold = schedule.rule == "stable"
-        start = starting_direction(n, self.problem.dtype).numpy().reshape(2, n)
-        self._direction = np.concatenate([start, start]) if self._cold else None
+        start = starting_direction(n, self.problem.dtype, width=law.width).numpy().reshape(shape)
+        self._direction = np.stack([start, start, start]) if self._cold else None
+        nothing_due = kernels.Record(np.empty(0, np.int64), np.empty((0, *shape), kind), np.empty((0, 2)))
+        theta, new, vectors = np.empty(shape, kind), np.empty(shape, kind), np.empty((4, n), kind)
+        self._work = kernels.Work(theta, new, Scratch.beside(theta), vectors, nothing_due)
         scale = 1.0 if self.batches is None else self.batches.scale
-        whole, half = split_exponent(p - 2)
-        self._q = p - 2 if whole < 0 else None
         given = [math.nan if value is None else float(value) for value in (schedule.c, schedule.kappa, schedule.eta)]
         self._numbers = kernels.Numbers(
-            float(p),
+            cell.numbers,
+            cell.scale,
             *given,
             norm2=float(self.problem.spectral_norm**2 * scale) if schedule.rule == "relative" else 0.0,
             scale=float(scale),
@@ -74,31 +74,28 @@ class FusedEngine(RecordingEngine):
             max_steps=int(min(self.stopping.max_steps, 1 << 62)),
             check_every=int(self.stopping.check_every),
             watches=bool(self.stopping.tol > 0),
-            whole=int(whole),
-            half=bool(half),
             cold=COLD_ITERATIONS,
             warm=WARM_ITERATIONS,
-            signed=bool(self.signed and whole >= 0),
+            signed=bool(self.signed),
             steps=0,
         )
-        self._update = update_numbers(self.update, self.seed, y, n)
-        self._nothing_due = kernels.Record(np.empty(0, np.int64), np.empty((0, 2, n), kind), np.empty((0, 2)))
+        self._loop = kernels.compiled_loop(cell.kernels, law.width, law.positive)
+        self._update = update_numbers(self.update, self.seed, y, shape)
 
     def advance(self, steps: int) -> Status | None:
         """Make up to ``steps`` further steps; a status when the run has ended, else None."""
         remaining = check_count("steps", steps, at_least=0)
-        plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
-        self._theta[0], self._theta[1] = plus, minus
+        self._read()
         block = remaining if self.batches is None else max(1, ROWS_AHEAD // self.batches.batch_size)
         while True:
             left = max(1, self.stopping.max_steps - self.progress.step)  # draws no rows beyond the budget
             now = min(block, remaining, left)
             rows = None if self.batches is None else self.batches.rows(self.progress.step, max(1, now))
-            ending, _ = self._run(now, rows, self._nothing_due)
+            ending, _ = self._run(now, rows)
             remaining -= now
             if remaining == 0 or ending != kernels.RUNNING:
                 break
-        plus[...], minus[...] = self._theta[0], self._theta[1]
+        self._write()
         return self._status(ending)
 
     def advance_recording(self, steps: int, due: np.ndarray) -> tuple[Status | None, list[Snapshot]]:
@@ -107,72 +104,61 @@ class FusedEngine(RecordingEngine):
         One call then lasts as long as ``steps`` allow, however many steps are due: threads of an ensemble need the
         interpreter between two calls only.
         """
-        plus, minus = self.network.theta_plus.data.numpy(), self.network.theta_minus.data.numpy()
-        self._theta[0], self._theta[1] = plus, minus
-        kept, marks = np.empty((due.size, *self._theta.shape), self._theta.dtype), np.empty((due.size, 2))
+        theta = self._read()
+        kept, marks = np.empty((due.size, *theta.shape), theta.dtype), np.empty((due.size, 2))
         ending, count = self._run(steps, None, kernels.Record(due, kept, marks))
-        plus[...], minus[...] = self._theta[0], self._theta[1]
+        self._write()
         found = [
             Snapshot(int(due[i]), float(marks[i, 0]), float(marks[i, 1]), kept[i].astype(np.float64))
             for i in range(count)
         ]
         return self._status(ending), found
 
-    def _run(self, steps: int, chosen: np.ndarray | None, record: kernels.Record) -> tuple[int, int]:
+    def _read(self) -> np.ndarray:
+        """θ of the network, in the array that the loop changes."""
+        for own, row in zip(self._work.theta, self.network.rows, strict=True):
+            own[...] = row.numpy()
+        return self._work.theta
+
+    def _write(self) -> None:
+        """The loop's θ into the network."""
+        for own, row in zip(self._work.theta, self.network.rows, strict=True):
+            row.numpy()[...] = own
+
+    def _run(self, steps: int, chosen: np.ndarray | None, record: kernels.Record | None = None) -> tuple[int, int]:
         """The compiled loop from where the run stands; how it ended, and how many θ were kept."""
-        progress = self.progress
-        state = np.array(
-            [
-                progress.step,
-                progress.time,
-                progress.eta,
-                progress.eta_min,
-                progress.eta_max,
-                progress.residual,
-                float(self._cold),
-                0.0,
-                progress.sign_changes,
-            ]
-        )
-        ending = kernels.run_steps(
-            self._data,
-            self._work,
-            self._numbers._replace(steps=steps),
-            record,
-            state,
-            chosen,
-            self._direction,
-            None if self.certificate is None else self.certificate.arguments(),
-            self._q,
-            self._update,
-        )
-        progress.step = int(state[0])
-        progress.time, progress.eta_min, progress.eta_max, progress.residual = map(float, state[[1, 3, 4, 5]])
-        self._cold, progress.sign_changes = bool(state[6]), int(state[8])
+        progress, state = self.progress, np.recarray(1, kernels.STATE)[0]
+        for name in ("step", "time", "eta", "eta_min", "eta_max", "residual", "sign_changes"):
+            state[name] = getattr(progress, name)
+        state.cold, state.kept = self._cold, 0
+        certificate = None if self.certificate is None else self.certificate.arguments()
+        work = self._work if record is None else self._work._replace(record=record)
+        numbers = self._numbers._replace(steps=steps)
+        ending = self._loop(self._data, work, numbers, state, chosen, self._direction, certificate, self._update)
+        progress.step, progress.sign_changes = int(state.step), int(state.sign_changes)
+        for name in ("time", "eta_min", "eta_max", "residual"):
+            setattr(progress, name, float(state[name]))
+        self._cold = bool(state.cold)
         if ending == kernels.BAD_STEP:
-            self._refused_eta = float(state[2])
+            self._refused_eta = float(state.eta)
         else:
-            progress.eta = float(state[2])
-        return ending, int(state[7])
+            progress.eta = float(state.eta)
+        return ending, int(state.kept)
 
     def _status(self, ending: int) -> Status | None:
         if ending == kernels.IMPROPER:
-            return first_improper(self._new[0], self._new[1])
+            return first_improper(*self._work.new)
         if ending == kernels.BAD_STEP:
-            if not np.all(np.isfinite(self._vectors[1])):
+            if not np.all(np.isfinite(self._work.vectors[1])):
                 return Status.DIVERGED
-            progress = self.progress
-            progress.reason = (
-                f"the rule {self.schedule.rule} gives the step size {self._refused_eta:g} at step {progress.step}"
-            )
-            return Status.FAILED
+            return self.no_step(self._refused_eta)
         return _ENDINGS[ending]
 
     def state_dict(self) -> dict[str, Any]:
         """Progress, and the direction of the power iteration where the rule ``stable`` has one."""
         state = super().state_dict()
         if self._direction is not None and not self._cold:
-            state["direction"] = torch.from_numpy(self._direction[:2].reshape(-1).copy())
+            state["direction"] = torch.from_numpy(self._direction[0].reshape(-1).copy())
         if self._update is not None:
             state["update"] = {name: value.clone() for name, value in self._remembered().items()}
         return state
@@ -189,6 +175,6 @@ class FusedEngine(RecordingEngine):
         if self._direction is not None:
             saved = state.get("direction")
             self._cold = saved is None
-            self._direction[:2] = self._direction[2:] if saved is None else saved.numpy().reshape(2, -1)
+            self._direction[0] = self._direction[1] if saved is None else saved.numpy().reshape(self._work.theta.shape)
         for name, value in self._remembered().items():
             value.copy_(state["update"][name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,7 +66,8 @@ def label_noise_mean(
     sums = np.zeros((BLOCKS, problem.n))
     length = steps // BLOCKS
     A, y = np.ascontiguousarray(exact.A.numpy()), exact.y.numpy()
-    _run(A, y, theta, eta, sigma, check_count("seed", seed, at_least=0), burn_in, length, sums)
+    noise = _Noise(eta, sigma, check_count("seed", seed, at_least=0), burn_in, length)
+    _run(A, y, theta, noise, sums)
     means = sums / length
     good = bool(np.all(np.isfinite(theta)) and np.all(np.isfinite(means)))
     if not good:
@@ -82,13 +83,24 @@ def label_noise_mean(
     )
 
 
+class _Noise(NamedTuple):
+    """The run's numbers, as the kernel takes them; ``length`` steps make a block."""
+
+    eta: float
+    sigma: float
+    seed: int
+    burn_in: int
+    length: int
+
+
 @kernel
-def _run(A, y, theta, eta, sigma, seed, burn_in, length, sums):
+def _run(A, y, theta, noise, sums):
     """θ in place; the sums of ψ_k (before step k) over each block after ``burn_in`` steps."""
     m, n = A.shape
+    eta, burn_in, length = noise.eta, noise.burn_in, noise.length
     labels, psi, g = np.empty(m), np.empty(n), np.empty(n)
     for step in range(burn_in + length * sums.shape[0]):
-        add_signs(y, sigma, seed, step, labels)
+        add_signs(y, noise.sigma, noise.seed, step, labels)
         block = (step - burn_in) // length if step >= burn_in else -1
         for i in range(n):
             psi[i] = theta[0, i] * theta[0, i] - theta[1, i] * theta[1, i]

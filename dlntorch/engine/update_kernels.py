@@ -7,7 +7,8 @@ made. A refused step leaves no trace.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from dlntorch.numerics.bits import as_bits
 from dlntorch.numerics.compiling import kernel
 from dlntorch.optim.update import Adam, LabelNoise, Momentum, Sign, Update, WeightDecay
 
-__all__ = ["UpdateNumbers", "accept_update", "propose_update", "state_tensors", "update_numbers"]
+__all__ = ["UpdateNumbers", "accept_update", "compiled_updates", "state_tensors", "update_numbers"]
 
 #: Kinds of updates.
 NOISE, MOMENTUM, NESTEROV, DECAY, ADAM, SIGN = range(6)
@@ -33,7 +34,7 @@ class UpdateNumbers(NamedTuple):
         first: β of momentum, λ of weight decay, β₁ of Adam.
         second: When weight decay ends, β₂ of Adam.
         epsilon: ε of Adam.
-        memory: (2, 2, 2, n): two copies of the buffers of momentum (the first of them) and Adam, (2, n) each.
+        memory: (2, 2, width, n): two copies of the buffers of momentum (the first of them) and Adam, (width, n) each.
         current: (1,), which copy is that of θ_k.
         labels: Scratch (m,) for noisy labels.
     """
@@ -49,8 +50,8 @@ class UpdateNumbers(NamedTuple):
     labels: np.ndarray
 
 
-def update_numbers(update: Update, seed: int, y: np.ndarray, n: int) -> UpdateNumbers | None:
-    """The record of an update; None for plain SGD."""
+def update_numbers(update: Update, seed: int, y: np.ndarray, shape: tuple[int, int]) -> UpdateNumbers | None:
+    """The record of an update of θ of this shape; None for plain SGD."""
     kind, numbers = None, (0.0, 0.0, 0.0)
     if type(update) is Momentum:
         kind, numbers = NESTEROV if update.nesterov else MOMENTUM, (update.beta, 0.0, 0.0)
@@ -64,7 +65,7 @@ def update_numbers(update: Update, seed: int, y: np.ndarray, n: int) -> UpdateNu
         kind = NOISE
     if kind is None:
         return None
-    memory, current = np.zeros((2, 2, 2, n), y.dtype), np.zeros(1, np.int64)
+    memory, current = np.zeros((2, 2, *shape), y.dtype), np.zeros(1, np.int64)
     first, second, epsilon = map(float, numbers)
     return UpdateNumbers(kind, float(update.sigma), int(seed), first, second, epsilon, memory, current, y.copy())
 
@@ -79,120 +80,113 @@ def state_tensors(update: Update, numbers: UpdateNumbers) -> dict[str, Tensor]:
     return {}
 
 
-@kernel(inline="always")
-def _improper(x, infinity):
-    """A negative integer where x is not positive and finite: the bits tell, and their sign."""
-    bits = as_bits(x)
-    return (bits - 1) | (infinity - 1 - bits)
-
-
-@kernel(forceinline=True)
-def _momentum(theta, growth, g, p, eta, update, new):
-    """b = βb + ∇L, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
-    kind = theta.dtype.type
-    length, rate, steep = kind(eta), kind(update.first), kind(p)
-    own, share = (kind(1.0), rate) if update.kind == NESTEROV else (kind(0.0), kind(1.0))
-    memory, old = update.memory, update.current[0]
-    fresh = 1 - old
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for i in range(g.size):
-        change = steep * g[i]
-        down = change * (theta[0, i] * growth[0, i])
-        up = change * (theta[1, i] * growth[1, i])
-        left, right = rate * memory[old, 0, 0, i] - down, rate * memory[old, 0, 1, i] + up
-        plus = theta[0, i] - length * (share * left - own * down)
-        minus = theta[1, i] - length * (share * right + own * up)
-        improper |= _improper(plus, infinity) | _improper(minus, infinity)
-        memory[fresh, 0, 0, i] = left
-        memory[fresh, 0, 1, i] = right
-        new[0, i] = plus
-        new[1, i] = minus
-    return improper >= 0
-
-
-@kernel(forceinline=True)
-def _adam(theta, growth, g, p, eta, count, update, new):
-    """m and v, and θ − η m̂/(√v̂ + ε)."""
-    kind = theta.dtype.type
-    memory, old = update.memory, update.current[0]
-    fresh = 1 - old
-    one, beta1, beta2, small = kind(1.0), kind(update.first), kind(update.second), kind(update.epsilon)
-    size = kind(eta / (1.0 - update.first ** (count + 1.0)))
-    root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for side in range(2):
-        factor = kind(-p) if side == 0 else kind(p)
-        for i in range(g.size):
-            x = theta[side, i]
-            slope = factor * g[i] * (x * growth[side, i])
-            first = beta1 * memory[old, 0, side, i] + (one - beta1) * slope
-            second = beta2 * memory[old, 1, side, i] + (one - beta2) * slope * slope
-            memory[fresh, 0, side, i], memory[fresh, 1, side, i] = first, second
-            new[side, i] = x - size * (first / (kind(math.sqrt(second)) / root + small))
-            improper |= _improper(new[side, i], infinity)
-    return improper >= 0
-
-
-@kernel(forceinline=True)
-def _sign(theta, growth, g, p, eta, new):
-    """θ − η sign(∇L)."""
-    kind = theta.dtype.type
-    length, steep = kind(eta), kind(p)
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for i in range(g.size):
-        change = steep * g[i]
-        plus = theta[0, i] + length * kind(np.sign(change * (theta[0, i] * growth[0, i])))
-        minus = theta[1, i] - length * kind(np.sign(change * (theta[1, i] * growth[1, i])))
-        improper |= _improper(plus, infinity) | _improper(minus, infinity)
-        new[0, i] = plus
-        new[1, i] = minus
-    return improper >= 0
-
-
-@kernel(forceinline=True)
-def _decayed(theta, growth, g, p, eta, strength, new):
-    """θ − η(∇L + λθ)."""
-    kind = theta.dtype.type
-    length, decay, steep = kind(eta), kind(strength), kind(p)
-    infinity = as_bits(kind(math.inf))
-    improper = infinity - infinity
-    for i in range(g.size):
-        change = steep * g[i]
-        left, right = theta[0, i], theta[1, i]
-        plus = left - length * (decay * left - change * (left * growth[0, i]))
-        minus = right - length * (change * (right * growth[1, i]) + decay * right)
-        improper |= _improper(plus, infinity) | _improper(minus, infinity)
-        new[0, i] = plus
-        new[1, i] = minus
-    return improper >= 0
-
-
-@kernel(forceinline=True)
-def propose_update(theta, growth, g, p, eta, time, count, update, new):
-    """The proposed θ into ``new``; whether every entry of it is positive and finite.
+@cache
+def compiled_updates(slope_at: Any, positive: bool) -> Any:
+    """The kernel that proposes an update's θ, for a cell's slopes and parameters that have to stay positive or need not.
 
     Args:
-        theta: (2, n).
-        growth: θ^{p−2}, (2, n).
-        g: Aᵀ(y − Aψ), (n,).
-        p: Depth.
-        eta: η_k.
-        time: t_k.
-        count: k.
-        update: An :class:`UpdateNumbers`.
-        new: (2, n), replaced.
+        slope_at: The cell's.
+        positive: Whether every parameter has to stay positive.
     """
-    if update.kind == MOMENTUM or update.kind == NESTEROV:
-        return _momentum(theta, growth, g, p, eta, update, new)
-    if update.kind == ADAM:
-        return _adam(theta, growth, g, p, eta, count, update, new)
-    if update.kind == SIGN:
-        return _sign(theta, growth, g, p, eta, new)
-    decays = update.kind == DECAY and time < update.second
-    return _decayed(theta, growth, g, p, eta, update.first if decays else 0.0, new)
+
+    @kernel(inline="always")
+    def is_improper(x, infinity):
+        """A negative integer where x is not finite, or not positive where it has to be: the bits tell, and their sign."""
+        bits = as_bits(x if positive else abs(x))
+        return (infinity - 1 - bits) | ((bits - 1) if positive else bits)
+
+    @kernel(forceinline=True)
+    def momentum(numbers, theta, scratch, g, eta, update, new):
+        """b = βb + ∇L, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
+        kind = theta.dtype.type
+        length, rate, steep = kind(eta), kind(update.first), kind(numbers.slope)
+        own, share = (kind(1.0), rate) if update.kind == NESTEROV else (kind(0.0), kind(1.0))
+        memory, old = update.memory, update.current[0]
+        fresh, infinity = 1 - old, as_bits(kind(math.inf))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                buffer = rate * memory[old, 0, j, i] + slope
+                moved = theta[j, i] - length * (share * buffer + own * slope)
+                improper |= is_improper(moved, infinity)
+                memory[fresh, 0, j, i] = buffer
+                new[j, i] = moved
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def adam(numbers, theta, scratch, g, eta, count, update, new):
+        """m and v, and θ − η m̂/(√v̂ + ε)."""
+        kind = theta.dtype.type
+        memory, old = update.memory, update.current[0]
+        steep, fresh, infinity = kind(numbers.slope), 1 - old, as_bits(kind(math.inf))
+        one, beta1, beta2, small = kind(1.0), kind(update.first), kind(update.second), kind(update.epsilon)
+        size = kind(eta / (1.0 - update.first ** (count + 1.0)))
+        root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                first = beta1 * memory[old, 0, j, i] + (one - beta1) * slope
+                second = beta2 * memory[old, 1, j, i] + (one - beta2) * slope * slope
+                memory[fresh, 0, j, i], memory[fresh, 1, j, i] = first, second
+                new[j, i] = theta[j, i] - size * (first / (kind(math.sqrt(second)) / root + small))
+                improper |= is_improper(new[j, i], infinity)
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def sign(numbers, theta, scratch, g, eta, new):
+        """θ − η sign(∇L)."""
+        kind = theta.dtype.type
+        length, steep, infinity = kind(eta), kind(numbers.slope), as_bits(kind(math.inf))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                moved = theta[j, i] - length * kind(np.sign(slope))
+                improper |= is_improper(moved, infinity)
+                new[j, i] = moved
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def decayed(numbers, theta, scratch, g, eta, strength, new):
+        """θ − η(∇L + λθ)."""
+        kind = theta.dtype.type
+        length, decay, steep = kind(eta), kind(strength), kind(numbers.slope)
+        infinity = as_bits(kind(math.inf))
+        improper = infinity - infinity
+        for j in range(theta.shape[0]):
+            for i in range(g.size):
+                slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
+                moved = theta[j, i] - length * (slope + decay * theta[j, i])
+                improper |= is_improper(moved, infinity)
+                new[j, i] = moved
+        return improper >= 0
+
+    @kernel(forceinline=True)
+    def propose_update(numbers, theta, scratch, g, eta, state, update, new):
+        """The proposed θ into ``new``; whether it is finite, and positive where it has to be.
+
+        Args:
+            numbers: The loop's :class:`~dlntorch.engine.kernels.Numbers`.
+            theta: (width, n).
+            scratch: The cell's, with its slopes.
+            g: Aᵀ(y − Aψ), (n,).
+            eta: η_k.
+            state: The loop's, with k and t_k.
+            update: An :class:`UpdateNumbers`.
+            new: (width, n), replaced.
+        """
+        if update.kind == MOMENTUM or update.kind == NESTEROV:
+            return momentum(numbers, theta, scratch, g, eta, update, new)
+        if update.kind == ADAM:
+            return adam(numbers, theta, scratch, g, eta, state.step, update, new)
+        if update.kind == SIGN:
+            return sign(numbers, theta, scratch, g, eta, new)
+        decays = update.kind == DECAY and state.time < update.second
+        return decayed(numbers, theta, scratch, g, eta, update.first if decays else 0.0, new)
+
+    return propose_update
 
 
 @kernel(forceinline=True)

@@ -1,5 +1,6 @@
 """The network's mathematics: parametrizations, their mirrors, where they start, and the objective L(θ)."""
 
+from dlntorch.model.cells import ScalarCell
 from dlntorch.model.curve_mirror import CurveMirror
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.linear import DiagonalLinear
@@ -19,6 +20,7 @@ __all__ = [
     "Parametrization",
     "Power",
     "Product",
+    "ScalarCell",
     "Selector",
     "as_parametrization",
     "check_start",

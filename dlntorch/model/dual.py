@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.model.dual_kernels import misfit, moved_far, theta_at
+from dlntorch.model.dual_kernels import Base, Heights, misfit, moved_far, theta_at
 from dlntorch.model.potentials import h_inverse_uv
 from dlntorch.numerics.validation import InputError, check_alpha, check_depth, check_unmasked
 from dlntorch.problem import Problem
@@ -177,7 +177,7 @@ class DualField:
         self.R: Tensor | None = None
         self.sigma = torch.zeros_like(self.y)
         self.evaluations = 0
-        self._arrays: tuple[np.ndarray, ...] | None = None  # what velocity works with, of the present base
+        self._arrays: Base | None = None  # what velocity works with, of the present base
         # u at which θ₊^p reaches the largest value
         self.smallest_slack = 0.0 if p == 2 else (_LARGEST_PSI ** (1 / p) / alpha) ** (2 - p)
         self.power = 0.0 if p == 2 else -p / (p - 2)
@@ -248,23 +248,27 @@ class DualField:
         """θ and the size of the residual at x; not counted as an evaluation."""
         if self.amplitude == 0.0 or self.y.device.type != "cpu":
             return point_by_torch(self, x)
-        _, _, B, u, v = self._base()
-        plus, minus = np.empty_like(u), np.empty_like(v)
-        inside = theta_at(B, u, v, self.smallest_slack, self.alpha, self.p, x, plus, minus)
+        base = self._base()
+        plus, minus = np.empty_like(base.u), np.empty_like(base.v)
+        inside = theta_at(base, self._heights(), x, plus, minus)
         return Point(bool(inside), torch.from_numpy(plus), torch.from_numpy(minus), math.sqrt(self._misfit(x)[1]))
 
     def _misfit(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """(y − Aψ, its squared norm) at x, where α^p is a float and the field on the CPU."""
-        A, y, B, u, v = self._base()
-        r = np.empty_like(y)
-        return r, misfit(A, y, B, u, v, self.smallest_slack, self.amplitude, self.power, x, r)
+        base = self._base()
+        r = np.empty_like(base.y)
+        return r, misfit(base, self._heights(), x, r)
 
-    def _base(self) -> tuple[np.ndarray, ...]:
-        """(Aᵀ, y, B, u, v) of the present base as the compiled functions take them."""
+    def _heights(self) -> Heights:
+        """The powers of u and v as the compiled functions take them."""
+        return Heights(self.smallest_slack, self.amplitude, self.power, self.alpha, -1 / (self.p - 2))
+
+    def _base(self) -> Base:
+        """The present base as the compiled functions take it."""
         if self._arrays is None:
             # transposed, so that the columns of A are contiguous like the rows of B
             columns = np.ascontiguousarray(self.A.numpy().T)
-            self._arrays = (columns, *(tensor.numpy() for tensor in (self.y, self.B.contiguous(), self.u, self.v)))
+            self._arrays = Base(columns, *(tensor.numpy() for tensor in (self.y, self.B.contiguous(), self.u, self.v)))
         return self._arrays
 
     def jacobian(self, x: Tensor) -> Tensor:

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from dlntorch.numerics.compiling import SUMS, kernel
 
-__all__ = ["misfit", "moved_far", "theta_at"]
+__all__ = ["Base", "Heights", "misfit", "moved_far", "theta_at"]
+
+
+class Base(NamedTuple):
+    """The data, and the point that x is counted from.
+
+    Attributes:
+        A: Aᵀ, (n, m).
+        y: (m,).
+        B: (n, m).
+        u: (n,).
+        v: (n,).
+    """
+
+    A: np.ndarray
+    y: np.ndarray
+    B: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+
+class Heights(NamedTuple):
+    """ψ = amplitude·(u^power − v^power) and θ = alpha·u^root, with u and v not below ``smallest``."""
+
+    smallest: float
+    amplitude: float
+    power: float
+    alpha: float
+    root: float
 
 
 @kernel(fastmath=SUMS)
-def misfit(A, y, B, u, v, smallest, amplitude, power, x, r):
-    """r = y − Aψ at τ = τ_base + Bx, ψ = amplitude·(u^power − v^power), u and v not below ``smallest``; ‖r‖₂²."""
+def misfit(base, heights, x, r):
+    """r = y − Aψ at τ = τ_base + Bx; ‖r‖₂²."""
+    A, y, B, u, v = base.A, base.y, base.B, base.u, base.v
+    smallest, amplitude, power = heights.smallest, heights.amplitude, heights.power
     n, m = B.shape
     for i in range(m):
         r[i] = y[i]
@@ -49,8 +83,9 @@ def moved_far(B, u, v, x):
 
 
 @kernel(fastmath=SUMS)
-def theta_at(B, u, v, smallest, alpha, p, x, plus, minus):
-    """θ± = α(slack)^{−1/(p−2)} at τ = τ_base + Bx, p > 2; whether both slacks exceed ``smallest`` everywhere."""
+def theta_at(base, heights, x, plus, minus):
+    """θ± at τ = τ_base + Bx, p > 2; whether both slacks exceed ``smallest`` everywhere."""
+    B, u, v, smallest, alpha = base.B, base.u, base.v, heights.smallest, heights.alpha
     n, m = B.shape
     inside = True
     for j in range(n):
@@ -62,6 +97,6 @@ def theta_at(B, u, v, smallest, alpha, p, x, plus, minus):
         if not (up > smallest and down > smallest):
             inside = False
             up, down = max(up, smallest), max(down, smallest)
-        plus[j] = alpha * up ** (-1 / (p - 2))
-        minus[j] = alpha * down ** (-1 / (p - 2))
+        plus[j] = alpha * up**heights.root
+        minus[j] = alpha * down**heights.root
     return inside

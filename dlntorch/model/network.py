@@ -104,6 +104,11 @@ class DiagonalLinearNetwork(nn.Module):
         """Whether a subclass has a ψ of its own: only automatic differentiation follows it."""
         return type(self).psi is not DiagonalLinearNetwork.psi
 
+    @property
+    def own_psi(self) -> str:
+        """The name of a class that overrides ψ; empty for others."""
+        return type(self).__name__ if self.overrides_psi else ""
+
     def forward(self, rows: Tensor) -> Tensor:
         """Predictions ⟨x, ψ_θ⟩ for rows x of shape (k, n); the result has shape (*batch, k)."""
         return self.psi @ rows.mT

@@ -20,6 +20,7 @@ from torch import Tensor
 from dlntorch.numerics.validation import InputError, check_count, check_number
 
 if TYPE_CHECKING:
+    from dlntorch.model.cells import Cell, ScalarCell
     from dlntorch.model.initialization import Initialization
     from dlntorch.model.mirror import Mirror
     from dlntorch.model.selector import Selector
@@ -110,6 +111,10 @@ class Parametrization(ABC):
         from dlntorch.model.curve_mirror import CurveMirror
 
         return CurveMirror(self, start)
+
+    def cell(self) -> Cell | ScalarCell | None:
+        """Scalar functions, or kernels, that the fused engine compiles; without them (None) a run is eager."""
+        return None
 
     def along(self, theta: Tensor, move: Tensor) -> Tensor | None:
         """θ (width, n) after ν has moved by ``move`` (n,) along the curve through θ; not a number beyond its end.

@@ -10,7 +10,7 @@ Every start is an equal start of another scale somewhere along its curve: with Î
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import h, h_inverse_uv, q
 from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_depth
+
+if TYPE_CHECKING:
+    from dlntorch.model.cells import Cell
 
 __all__ = ["Entropy", "Nonnegative", "Power"]
 
@@ -72,6 +75,11 @@ class Power(Parametrization):
         if not bool((theta > 0).all()):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(theta.min())}")
         return theta
+
+    def cell(self) -> Cell:
+        from dlntorch.model.power_cells import two_sided
+
+        return two_sided(self.p)
 
     def mirror(self, start: Tensor) -> Mirror:
         return _PowerMirror(self, start)
@@ -281,6 +289,11 @@ class Nonnegative(Parametrization):
         if not bool((plus > 0).all()):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(plus.min())}")
         return plus[None]
+
+    def cell(self) -> Cell:
+        from dlntorch.model.power_cells import one_sided
+
+        return one_sided(self.p)
 
     def mirror(self, start: Tensor) -> Mirror:
         return _NonnegativeMirror(self, start)

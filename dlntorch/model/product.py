@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import log_cosh
 from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_count
+
+if TYPE_CHECKING:
+    from dlntorch.model.cells import Cell
 
 __all__ = ["Product"]
 
@@ -76,6 +79,11 @@ class Product(Parametrization):
         if not bool((first > 0).all()):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(first.min())}")
         return torch.stack([first] * (self.width - 1) + [last])
+
+    def cell(self) -> Cell:
+        from dlntorch.model.product_cells import layered
+
+        return layered(self.layers)
 
     def mirror(self, start: Tensor) -> Mirror:
         """Closed forms for two, three and four layers, whose first L − 1 are equal and above the last."""

@@ -13,7 +13,7 @@ import math
 from dlntorch.numerics.bits import as_bits, as_float, fused, unsigned_shift
 from dlntorch.numerics.compiling import kernel
 
-__all__ = ["exponential", "power", "split_exponent"]
+__all__ = ["exponential", "multiplied_power", "power", "split_exponent"]
 
 #: Above this exponent repeated multiplication loses to log2 and exp2.
 LARGEST_BY_MULTIPLICATION = 32.0
@@ -97,16 +97,16 @@ def _real_power(x, q, out):
 
 
 @kernel(inline="always")
-def power(x, q, whole, half, base, out):
-    """out = x^q for positive x: whole, half = split_exponent(q), and q is None (no code is made for it) if whole >= 0.
+def power(x, q, out):
+    """out = x^q."""
+    if not _real_power(x, q, out):
+        for i in range(x.size):
+            out[i] = x[i] ** q
 
-    ``base`` is scratch of x's shape.
-    """
-    if q is not None:
-        if not _real_power(x, q, out):
-            for i in range(x.size):
-                out[i] = x[i] ** q
-        return
+
+@kernel(inline="always")
+def multiplied_power(x, whole, half, base, out):
+    """out = x^q by multiplication, for whole, half = split_exponent(q) with whole >= 0; ``base`` is scratch like x."""
     for i in range(x.size):
         out[i] = math.sqrt(x[i]) if half else 1.0
         base[i] = x[i]

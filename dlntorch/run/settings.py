@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dlntorch.engine import CAPABILITIES, Needs, Stopping, own_device, resolve_engine
+from dlntorch.engine import CAPABILITIES, Stopping, needs_of, own_device, resolve_engine
 from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
 from dlntorch.numerics.validation import (
     InputError,
@@ -178,12 +178,7 @@ class RunSettings:
             alpha=start,
             schedule=chosen,
             stopping=stopping,
-            engine=resolve_engine(
-                engine,
-                place,
-                problem.dense,
-                Needs(law.depth is not None, repr(law), update=update, own_step_size=chosen.own is not None),
-            ),
+            engine=resolve_engine(engine, place, problem.dense, needs_of(law, update, chosen)),
             batch_size=size,
             seed=check_count("seed", seed, at_least=0),
             max_wall_seconds=_optional("max_wall_seconds", max_wall_seconds),

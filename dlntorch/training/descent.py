@@ -80,7 +80,8 @@ class Descent:
         # mini-batches, and noise on the labels, are of the rows as they were given
         self.problem = problem.reduced() if batches is None and update.sigma == 0 else problem
         self._given = problem
-        self.engine_name = resolve_engine(engine, problem.device, problem.dense, needs_of(network, update, schedule))
+        need = needs_of(network.parametrization, update, schedule, network.own_psi)
+        self.engine_name = resolve_engine(engine, problem.device, problem.dense, need)
         running = self.engine_name if shards == 1 else CAPABILITIES[self.engine_name].over_processes
         self.engine = engine_class(running)(
             network, self.problem, schedule, stopping, batches, certificate, update, seed

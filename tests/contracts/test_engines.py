@@ -68,6 +68,7 @@ def test_whatever_a_run_needs_is_made_or_refused_with_those_that_can():
     needs = [
         Needs(),
         Needs(power=False, parametrization="Product(3)"),
+        Needs(power=False, cell=False, parametrization="Sinh()"),
         Needs(update=Own()),
         Needs(own_step_size=True),
         Needs(dense=False),

@@ -82,7 +82,7 @@ FLEET: dict[str, Callable[[], np.ndarray]] = {
         3, 0.1, "constant", eta=1e-3, optimizer="label_noise", batch_size=2, max_steps=500
     ),
     "fused, weight decay, p=2.5": _train(2.5, 0.1, optimizer="weight_decay", max_steps=500),
-    "eager, product": _train(dln.Product(3), 0.3, max_steps=300),
+    "eager, product": _train(dln.Product(3), 0.3, engine="eager", max_steps=300),
     "ensemble": _ensemble,
     "resumed": _resumed,
 }
