@@ -76,6 +76,9 @@ class Power(Parametrization):
     def mirror(self, start: Tensor) -> Mirror:
         return _PowerMirror(self, start)
 
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return _along_a_power(self.p, theta, torch.stack([move, -move]))
+
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
             return Selector.equal(self.p, n)
@@ -135,6 +138,9 @@ class Entropy(Power):
 
     def mirror(self, start: Tensor) -> Mirror:
         return _EntropyMirror(self, start)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return theta * torch.exp(2 * torch.stack([move, -move]))
 
     def _growth(self, theta: Tensor) -> Tensor:
         return torch.ones_like(theta)
@@ -279,6 +285,9 @@ class Nonnegative(Parametrization):
     def mirror(self, start: Tensor) -> Mirror:
         return _NonnegativeMirror(self, start)
 
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return theta * torch.exp(2 * move) if self.p == 2 else _along_a_power(self.p, theta, move)
+
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
             return Selector.equal(self.p, n, nonnegative=True)
@@ -338,6 +347,11 @@ class _NonnegativeMirror(Mirror):
 
     def range(self) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(self.origin), torch.full_like(self.origin, torch.inf)
+
+
+def _along_a_power(p: float, theta: Tensor, move: Tensor) -> Tensor:
+    """θ with θ^{2−p} less by p(p − 2) times the move: θ(1 − (p − 2)pθ^{p−2}δν)^{−1/(p−2)}."""
+    return theta * torch.exp(-torch.log1p(-(p - 2) * p * theta ** (p - 2) * move) / (p - 2))
 
 
 def _relative_expm1(x: Tensor, rate: float) -> Tensor:

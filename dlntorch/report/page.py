@@ -203,6 +203,15 @@ def result_rows(summary: Mapping[str, Any]) -> list[Row]:
             "distance_to_truth": "to the planted signal",
         },
     )
+    nearest = summary.get("nearest_to_truth")
+    if nearest is not None:
+        passed = ", which the run has passed" if nearest["passed"] else ""
+        rows.append(("nearest to truth", nearest["distance"], f"at t = {format_number(nearest['time'])}{passed}"))
+        strength = nearest.get("lasso_strength")
+        where = "" if strength is None else f", at λ = {format_number(strength)}"
+        rows += _known(
+            nearest, {"lasso_distance": f"smallest distance of the lasso’s path to the planted signal{where}"}
+        )
     plan = summary.get("plan")
     if plan is not None:
         rows.append(

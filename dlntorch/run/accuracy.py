@@ -273,7 +273,7 @@ def _steps_on_plateaus(path: SaddlePath, p: float, alpha: float) -> float:
 
 def _seconds(problem: Problem, p: float, alpha: float, kappa: float, steps: float) -> float:
     """Wall-clock time of so many steps, from two pilots of the same run: what it costs to begin, and what a step costs."""
-    from dlntorch.run.single import train
+    from dlntorch.run.from_python import train
 
     def seconds(count: int) -> float:
         runs = (train(problem, p, alpha, kappa=kappa, tol=0, max_steps=count, references=False) for _ in range(REPEATS))

@@ -8,7 +8,7 @@ import torch
 from dlntorch.model.metrics import distance
 from dlntorch.numerics.trajectory import Status, Trajectory
 from dlntorch.problem import Problem
-from dlntorch.run.diagnosis import nearest_to_truth
+from dlntorch.run.early_stopping import nearest_to_truth
 from dlntorch.run.references import References, flow_along
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
@@ -56,9 +56,8 @@ def run_result(
         history = {**history, "distance_to_flow": distance(path, flow).numpy()}
         if references.limit is not None:
             history["flow_to_limit"] = distance(flow, references.limit.psi).numpy()
-    limit, truth = references.limit, problem.truth
-    known = None if limit is None or truth is None else float(distance(limit.psi, truth.to("cpu", torch.float64)))
-    nearest, passed = nearest_to_truth(history, known)
+    limit = None if references.limit is None else references.limit.psi
+    nearest, passed = nearest_to_truth(problem, history, limit, settings.early_stopping)
     if nearest is not None:
         summary["nearest_to_truth"] = nearest
     if passed and summary["budget"]["dominant"] != "discretization":

@@ -14,8 +14,8 @@ from dlntorch.run.terminal_table import table_of, terminal
 
 if TYPE_CHECKING:
     from dlntorch.problem import Problem
+    from dlntorch.run.planning import Plan
     from dlntorch.run.settings import RunSettings
-    from dlntorch.run.single import Plan
 
 __all__ = ["announce", "announce_accuracy", "announce_sources", "conclude", "plan_table", "shown"]
 
@@ -132,6 +132,23 @@ def _accuracy_rows(report: Mapping[str, Any] | None) -> list[tuple[str, Any, str
     ]
 
 
+def _nearest_rows(report: Mapping[str, Any] | None) -> list[tuple[str, Any, str]]:
+    """Where a run on a planted problem was best, and what the lasso's best is; a folder of an earlier version has no lasso."""
+    if report is None:
+        return []
+    rows: list[tuple[str, Any, str]] = [
+        (
+            "nearest_to_truth",
+            report["distance"],
+            f"smallest distance to the planted signal, at t = {report['time']:.4g}",
+        )
+    ]
+    if report.get("lasso_distance") is not None:
+        where = f"smallest of the lasso's path, at lambda = {report['lasso_strength']:.4g}"
+        rows.append(("lasso_distance", report["lasso_distance"], where))
+    return rows
+
+
 def _budgets(settings: RunSettings) -> str:
     """What ends a run otherwise than its residual."""
     found = [f"{settings.stopping.max_steps:,} steps"]
@@ -205,7 +222,7 @@ def conclude(result: RunResult) -> None:
     ]
     if summary["distance_to_truth"] is not None:
         rows.append(("distance_to_truth", summary["distance_to_truth"], "to the planted signal"))
-    rows += _accuracy_rows(summary.get("plan"))
+    rows += _nearest_rows(summary.get("nearest_to_truth")) + _accuracy_rows(summary.get("plan"))
     budget = summary["budget"]
     meanings = {
         "discretization": "descent against the flow at the same time t",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dlntorch.engine import Needs, Stopping, resolve_engine
+from dlntorch.engine import CAPABILITIES, Needs, Stopping, own_device, resolve_engine
 from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
 from dlntorch.numerics.validation import (
     InputError,
@@ -52,6 +52,7 @@ class RunSettings:
         certificate: Whether the discretization certificate is accumulated along the run.
         shards: Processes that the columns of A are spread over.
         update: Which way a step goes.
+        early_stopping: Whether the best point of a run on a planted problem is compared with the lasso's.
     """
 
     law: Parametrization
@@ -68,6 +69,7 @@ class RunSettings:
     certificate: bool
     shards: int = 1
     update: Update | TorchUpdate = field(default_factory=SGD)
+    early_stopping: bool = False
 
     @property
     def p(self) -> float | None:
@@ -118,6 +120,7 @@ class RunSettings:
         shards: Any = 1,
         optimizer: Any = "sgd",
         optimizer_options: Any = None,
+        early_stopping: Any = False,
     ) -> RunSettings:
         """Check every argument against its rule; raises :class:`InputError` with one line."""
         law, start, update = as_parametrization(p), _checked_start(alpha), make_update(optimizer, optimizer_options)
@@ -132,7 +135,7 @@ class RunSettings:
             share = 1 - update.beta
             chosen = chosen.with_steps(kappa=share * (chosen.kappa or 0.0), c=share * chosen.c)
         _check_start(law, start, problem.n)
-        place = check_device(device if device not in (None, "auto") else "cuda" if engine == "cuda" else None)
+        place = check_device(device if device not in (None, "auto") else own_device(engine))
         kind = check_dtype(dtype)
         size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
         wants_certificate = (
@@ -191,6 +194,7 @@ class RunSettings:
             certificate=wants_certificate,
             shards=parts,
             update=update,
+            early_stopping=_checked_stopping(problem, early_stopping),
         )
 
     @staticmethod
@@ -201,7 +205,7 @@ class RunSettings:
         optimizer, options = optimizer_of(config["optimizer"])
         root = (
             "batch_size", "max_steps", "max_time", "max_wall_seconds", "tol", "seed", "device", "dtype",
-            "references", "certificate",
+            "references", "certificate", "early_stopping",
         )  # fmt: skip
         return RunSettings.checked(
             problem,
@@ -227,6 +231,13 @@ def _checked_start(alpha: Any) -> float | Initialization:
             "train_ensemble a network for each"
         )
     return check_alpha(alpha)
+
+
+def _checked_stopping(problem: Problem, early_stopping: Any) -> bool:
+    """Whether the lasso's best point is asked for, which needs a truth to be near to."""
+    if check_flag("early_stopping", early_stopping) and problem.truth is None:
+        raise InputError("early_stopping must be false where the problem has no planted truth, got True")
+    return bool(early_stopping)
 
 
 def _check_start(law: Parametrization, start: float | Initialization, n: int) -> None:
@@ -270,11 +281,12 @@ def _check_range(problem: Problem, dtype: torch.dtype) -> None:
 
 
 def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: bool) -> str:
-    """The engine of a column-sharded run, ``eager``; refuses what cannot be spread over processes."""
+    """The engine of a column-sharded run; refuses what cannot be spread over processes."""
     if shards > problem.n:
         raise InputError(f"trainer.shards must be at most the number of columns, {problem.n}, got {shards}")
-    if engine not in ("auto", "eager"):
-        raise InputError(f"engine must be auto or eager with trainer.shards={shards}, got {engine!r}")
+    able = [name for name, engine_can in CAPABILITIES.items() if engine_can.over_processes]
+    if engine not in ("auto", *able):
+        raise InputError(f"engine must be auto or {' or '.join(able)} with trainer.shards={shards}, got {engine!r}")
     if certificate:
         raise InputError(
             f"certificate must be false (and schedule not certified) with trainer.shards={shards}, got True"
@@ -283,7 +295,7 @@ def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: b
         raise InputError(
             f"trainer.shards must be 1 with an A whose columns cannot be had apart, got a {problem.operator!r}"
         )
-    return "eager"
+    return able[0]
 
 
 def _optional(name: str, value: Any) -> float:
