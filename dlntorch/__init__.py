@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dlntorch.bounds.support import support_certified as support_certified
     from dlntorch.bounds.threshold import step_size_threshold as step_size_threshold
     from dlntorch.flow.integrate import integrate_flow as integrate_flow
+    from dlntorch.flow.many import integrate_flows as integrate_flows
     from dlntorch.limit.flow_limit import flow_limit as flow_limit
     from dlntorch.matrix.flow import integrate_matrix_flow as integrate_matrix_flow
     from dlntorch.matrix.flow import matrix_limit as matrix_limit
@@ -80,6 +81,7 @@ _HOME = {
     "group_minimizer": "dlntorch.matrix.groups",
     "ill_posedness": "dlntorch.reference.ill_posedness",
     "integrate_flow": "dlntorch.flow.integrate",
+    "integrate_flows": "dlntorch.flow.many",
     "integrate_matrix_flow": "dlntorch.matrix.flow",
     "l1_minimizer": "dlntorch.reference.l1_minimizer",
     "load_ensemble": "dlntorch.run",
@@ -126,6 +128,7 @@ __all__ = [
     "group_minimizer",
     "ill_posedness",
     "integrate_flow",
+    "integrate_flows",
     "integrate_matrix_flow",
     "l1_minimizer",
     "load_ensemble",

@@ -60,7 +60,6 @@ POWERS = {
     "bounds/theorem.py": 1,
     "bounds/threshold.py": 4,
     "estimators/stopped_flow.py": 1,
-    "flow/integrate.py": 1,
     "flow/regularized.py": 4,
     "flow/routes.py": 1,
     "limit/mirror_limit.py": 1,

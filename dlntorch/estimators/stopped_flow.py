@@ -32,7 +32,7 @@ def diagonal_linear_path(
         p: Depth, a real number >= 2.
         alpha: Initialization > 0.
         stop_times: Increasing, in units of the time at which the first coefficient appears; None: 30 from 1 to 1000.
-        tol: Relative tolerance of the integrator.
+        tol: Of the integrator, relative to the largest coefficient.
 
     Returns:
         (stop_times, coefs) of shapes (times,) and (n_features, times).
@@ -78,7 +78,7 @@ def stopped_flow(
     finite = times[np.isfinite(times)] * unit
     found, count = np.zeros((len(times), problem.n)), 1
     if finite.size and finite[-1] > 0:
-        path = integrate_flow(problem, p, alpha, finite, method="LSODA", rtol=tol, max_evaluations=most)
+        path = integrate_flow(problem, p, alpha, finite, rtol=tol, max_evaluations=most)
         count = max(1, path.evaluations or 0)
         found[: len(path)] = path.psi.numpy()
         if len(path) < len(finite):

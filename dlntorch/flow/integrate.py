@@ -12,27 +12,19 @@ The default, ``method="RadauIIA"``, is the package's own integrator of ṡ = y �
 
 from __future__ import annotations
 
-import math
-import sys
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.flow.cells import TwoSided, make_cell
-from dlntorch.flow.collocation import Integrator
-from dlntorch.flow.compiled import integrate_cells
+from dlntorch.flow.own import Limits, out_of_range, own_paths, start_of
 from dlntorch.flow.path import FlowPath
 from dlntorch.flow.routes import EXPLICIT_METHODS, IMPLICIT_METHODS, torchdiffeq_path
-from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
-from dlntorch.model.power import Nonnegative, Power
+from dlntorch.model import Parametrization, as_parametrization
 from dlntorch.numerics.threads import with_few_threads
-from dlntorch.numerics.trajectory import Status, Trajectory
+from dlntorch.numerics.trajectory import Trajectory
 from dlntorch.numerics.validation import (
     InputError,
-    check_alpha,
     check_choice,
     check_count,
     check_device,
@@ -115,6 +107,11 @@ def integrate_flow(
         stop_residual=stop_residual,
         device=device,
     )
+    return trajectory_of(problem, path, kind)
+
+
+def trajectory_of(problem: Problem, path: FlowPath, kind: torch.dtype) -> Trajectory:
+    """The path as ψ(t) with its loss, in a precision."""
     exact = problem.to(device=path.psi.device, dtype=torch.float64)
     return Trajectory(
         t=path.t.to(kind),
@@ -142,7 +139,7 @@ def flow_path(
 ) -> FlowPath:
     """The flow as θ(t), in float64; the arguments of :func:`integrate_flow`."""
     parametrization = as_parametrization(p)
-    start = _start_of(parametrization, alpha, problem.n)
+    start = start_of(parametrization, alpha, problem.n)
     times = check_times(t)
     rtol = check_number("rtol", rtol, above=0, at_most=0.1)
     atol = None if atol is None else check_number("atol", atol, above=0)
@@ -153,15 +150,16 @@ def flow_path(
     method = _chosen_method(method, coordinates, problem.n)
     place = problem.device if device is None else check_device(device)
     own = method == OWN_METHOD
-    single = None if own else _depth_and_scale(parametrization, start, method, coordinates)
-    full = problem.reduced().to(device="cpu" if own else place, dtype=torch.float64)
-    impossible = _out_of_range(parametrization, start)
+    if own:
+        limits = Limits(rtol, max_evaluations, stop_residual)
+        (path,) = own_paths([problem], parametrization, [start], times, limits)
+        return path.to(place)
+    single = _depth_and_scale(parametrization, start, method, coordinates)
+    full = problem.reduced().to(device=place, dtype=torch.float64)
+    impossible = out_of_range(parametrization, start)
     if impossible:
         return FlowPath.failed(impossible, problem.n, parametrization.width, place)
     stop_norm = None if stop_residual is None else stop_residual * float(torch.linalg.vector_norm(full.y))
-    if single is None:
-        path = _own_path(full, parametrization, start, times, rtol, max_evaluations, stop_norm)
-        return path.to(place)
     return torchdiffeq_path(
         full,
         *single,
@@ -172,53 +170,6 @@ def flow_path(
         coordinates=coordinates,
         max_evaluations=max_evaluations,
         stop_norm=stop_norm,
-    )
-
-
-def _start_of(parametrization: Parametrization, alpha: Any, n: int) -> Tensor:
-    """θ(0), shape (width, n)."""
-    if isinstance(alpha, Initialization):
-        return check_start(parametrization, parametrization.start_from(alpha, n), n)
-    return check_start(parametrization, parametrization.start(check_alpha(alpha), n), n)
-
-
-def _own_path(
-    full: Problem,
-    parametrization: Parametrization,
-    start: Tensor,
-    times: np.ndarray,
-    rtol: float,
-    max_evaluations: int,
-    stop_norm: float | None,
-) -> FlowPath:
-    """The flow by the package's own integrator, on the CPU."""
-    A, y = full.A.numpy(), full.y.numpy()
-    cell = make_cell(parametrization, start)
-    left = full.y - full.A @ torch.from_numpy(cell.psi)
-    nearest = torch.linalg.lstsq(full.A, left[:, None], driver="gelsd").solution[:, 0].numpy() + cell.psi
-    size = float(np.abs(nearest).max(initial=0.0))
-    if isinstance(cell, TwoSided):
-        (path,) = integrate_cells(
-            A[None], y[None], [cell], times[None], np.array([size]), rtol=rtol, max_evaluations=max_evaluations,
-            stop_norms=None if stop_norm is None else np.array([stop_norm]),
-        )  # fmt: skip
-    else:
-        path = Integrator(A, y, cell, rtol, size, max_evaluations=max_evaluations, stop_norm=stop_norm).integrate(times)
-    if path.status is Status.MAX_STEPS:
-        path.reason += f" at the {path.count}th of {times.size} times"
-    if path.count == 0:
-        return replace(
-            FlowPath.failed(path.reason, start.shape[1], start.shape[0], full.y.device),
-            status=path.status,
-            evaluations=path.evaluations,
-        )
-    return FlowPath(
-        t=torch.from_numpy(np.concatenate(path.times)),
-        theta=torch.from_numpy(np.concatenate(path.theta)),
-        psi=torch.from_numpy(np.concatenate(path.psi)),
-        status=path.status,
-        reason=path.reason,
-        evaluations=path.evaluations,
     )
 
 
@@ -249,20 +200,3 @@ def _chosen_method(method: str | None, coordinates: str, n: int) -> str:
             f"the Jacobian of 2n parameters, got n={n}"
         )
     return method
-
-
-def _out_of_range(parametrization: Parametrization, start: Tensor) -> str:
-    """Why the flow cannot be integrated: a number that it needs is 0 or infinite in float64; empty where none is."""
-    if not isinstance(parametrization, Power | Nonnegative):
-        slope = parametrization.slope(start)
-        finite = torch.isfinite(slope * slope).all() and torch.isfinite(parametrization.value(start)).all()
-        return "" if bool(finite) else "psi or its slope at the start is out of the range of float64"
-    p, top = parametrization.p, math.log(sys.float_info.max)
-    for alpha in (float(start.min()), float(start.max())):
-        log_alpha = math.log(alpha)
-        if p * log_alpha >= top:
-            return f"alpha^p = 10^{p * log_alpha / math.log(10):.6g} is out of the range of float64"
-        log_scale = 0.0 if p == 2 else (p - 2) * log_alpha + math.log(p) + math.log(p - 2)
-        if not math.log(sys.float_info.min) < log_scale < top:
-            return f"p(p-2)alpha^(p-2) = 10^{log_scale / math.log(10):.6g} is out of the range of float64"
-    return ""

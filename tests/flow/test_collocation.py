@@ -13,9 +13,11 @@ from dlntorch.flow.cells import make_cell
 from dlntorch.flow.collocation import Integrator
 from dlntorch.flow.compiled import integrate_cells
 from dlntorch.flow.integrate import flow_path
+from dlntorch.flow.many import integrate_flows
 from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import StageSolver
 from dlntorch.flow.symmetric import factor, substitute
+from dlntorch.flow.torchdiffeq_method import GradientFlow, odeint
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from tests import problems
@@ -405,3 +407,49 @@ def test_the_integrator_needs_no_outputs_to_be_right() -> None:
         integrator = Integrator(problem.A.numpy(), problem.y.numpy(), cell, 1e-11, 1.0)
         ends.append(np.concatenate(integrator.integrate(times).psi)[-1])
     assert np.abs(ends[0] - ends[1]).max() < 1e-10 * np.abs(ends[0]).max()
+
+
+# -- many networks, and torchdiffeq's interface -----------------------------------------------------------------------
+
+
+def test_many_networks_are_each_on_its_own() -> None:
+    """Starts, data, or both differ, also in shape and rank; outputs and stops as for one."""
+    t = [0.5, 20.0, 300.0]
+    several = [problems.gaussian(4, 9, seed) for seed in range(3)] + [problems.gaussian(3, 5, 7)]
+    starts = [1e-1, 1e-2, dln.Initialization(0.1, 0.2), 0.3]
+    for G in (dln.Power(2), dln.Power(3), dln.Product(2), dln.Product(3)):
+        alphas = starts if isinstance(G, dln.Power) else [0.1, 0.2, 0.3, 0.4]
+        for data, begin in ((several, alphas), (several[0], alphas), (several, alphas[1])):
+            found = integrate_flows(data, G, begin, t, rtol=1e-8, stop_residual=1e-3)
+            for index, path in enumerate(found):
+                problem = data if isinstance(data, dln.Problem) else data[index]
+                alpha = begin if isinstance(begin, float) else begin[index]
+                alone = dln.integrate_flow(problem, G, alpha, t, rtol=1e-8, stop_residual=1e-3)
+                assert path.status is alone.status
+                assert torch.equal(path.psi, alone.psi)
+                assert torch.equal(path.t, alone.t)
+
+
+def test_many_networks_of_different_numbers_are_refused() -> None:
+    with pytest.raises(InputError, match="alphas must be one start, or one for each problem, got 2 for 3 problems"):
+        integrate_flows([problems.line()] * 3, 2, [0.1, 0.2], [1.0])
+
+
+@pytest.mark.parametrize("G", [dln.Power(2), dln.Power(3), dln.Product(3), Sinh()], ids=str)
+def test_torchdiffeq_has_the_integrator_as_a_method(G: dln.Parametrization) -> None:
+    """The same field by torchdiffeq's own explicit method of order 8, from a start in the middle of a path."""
+    problem, t = problems.gaussian(3, 6, 1), torch.tensor([2.0, 2.5, 4.0, 7.0], dtype=torch.float64)
+    field, start = GradientFlow(problem, G), G.start(0.3, 6)
+    on_time = {"step_t": t[1:]}  # its dense output has a lower order
+    by_theirs: torch.Tensor = odeint(field, start, t, method="dopri8", rtol=1e-11, atol=1e-13, options=on_time)  # type: ignore[assignment]
+    by_ours: torch.Tensor = odeint(field, start, t, method="RadauIIA", rtol=1e-10)  # type: ignore[assignment]
+    assert torch.allclose(by_ours, by_theirs, rtol=1e-8, atol=1e-9)
+    assert torch.equal(by_ours[0], start)
+
+
+def test_torchdiffeq_is_told_what_the_method_cannot() -> None:
+    field, start = GradientFlow(problems.line(), 3), torch.full((2, 3), 0.1, dtype=torch.float64)
+    with pytest.raises(InputError, match="needs func to be a GradientFlow"):
+        odeint(lambda t, x: -x, start, torch.tensor([0.0, 1.0]), method="RadauIIA")
+    with pytest.raises(InputError, match="and t to increase"):
+        odeint(field, start, torch.tensor([1.0, 0.0]), method="RadauIIA")
