@@ -19,6 +19,7 @@ import pytest
 
 import dlntorch as dln
 from dlntorch.engine import CAPABILITIES
+from dlntorch.optim.step_size import KINDS
 from dlntorch.optim.update import UPDATES
 from dlntorch.trackers.registry import TRACKERS
 
@@ -210,7 +211,11 @@ def test_modules_are_short():
 REGISTRIES = {
     "engines": (set(CAPABILITIES), ("engine/",)),
     "loggers": (set(TRACKERS) - {"none"}, ("trackers/",)),
-    "optimizers": (set(UPDATES), ("optim/", "engine/", "studies/")),  # a study may have a word of its own
+    "schedules": (
+        set(KINDS),
+        ("optim/", "engine/", "matrix/", "studies/"),
+    ),  # an engine runs rules, a study has words of its own
+    "optimizers": (set(UPDATES), ("optim/", "engine/", "studies/")),
 }
 
 
