@@ -233,6 +233,17 @@ def test_what_is_registered_is_asked_and_not_named(what):
     assert not found
 
 
+def test_two_classes_never_share_a_name():
+    """Nor does a class hide what the standard library calls so, ``Path``."""
+    homes: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    assert not {name: places for name, places in homes.items() if len(places) > 1 and not name.startswith("_")}
+    assert not {"Path", "Any", "Callable", "Tensor"} & homes.keys()
+
+
 def test_powers_are_the_model_s():
     found: Counter[str] = Counter()
     for name in SOURCES:

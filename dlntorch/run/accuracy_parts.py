@@ -24,7 +24,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 from dlntorch.reference.saddle_walls import law_of
 
-__all__ = ["Course", "End", "Path", "limit_errors"]
+__all__ = ["Course", "End", "SampledFlow", "limit_errors"]
 
 #: Points of the first pass per factor of ten of time; the largest |Δ ln ψ-scale| between two of the second.
 PER_DECADE, FINEST = 16, 0.2
@@ -66,7 +66,7 @@ def limit_errors(problem: Problem, p: float, alphas: np.ndarray, selected: Tenso
     return errors
 
 
-class Path:
+class SampledFlow:
     """A flow on a full-rank float64 problem from any start of depth p, sampled finely enough to sum over steps.
 
     Args:
@@ -147,7 +147,7 @@ class Course:
         self.accuracy, self.last = accuracy, last
         self.limit = flow_limit(problem, p, alpha).psi
         self.initialization = float(distance(self.limit, selected))
-        self.path = Path(problem, p, alpha, self.limit, accuracy, last)
+        self.path = SampledFlow(problem, p, alpha, self.limit, accuracy, last)
         self.reason = self.path.reason
 
     def effective(self, kappa: float, excess: float = 1.0) -> Initialization:
@@ -183,7 +183,7 @@ class Course:
         start = self.effective(kappa)
         limit = flow_limit(self.problem, self.p, start).psi
         off = float(distance(limit, self.selected))
-        path = Path(self.problem, self.p, start, limit, self.accuracy, self.last)
+        path = SampledFlow(self.problem, self.p, start, limit, self.accuracy, self.last)
         if path.reason:
             return path.reason
         far = path.farthest(self.selected)

@@ -28,9 +28,9 @@ from dlntorch.store.reading import DAMAGE, read_yaml
 __all__ = [
     "WITHOUT_EFFECT",
     "PointState",
+    "changes_result",
     "check_code",
     "clear_failure",
-    "is_telling",
     "objective",
     "point_id",
     "point_labels",
@@ -70,7 +70,7 @@ class PointState(StrEnum):
     WAITING = "waiting"
 
 
-def is_telling(key: str) -> bool:
+def changes_result(key: str) -> bool:
     """Whether an override of ``key`` changes what is computed; an experiment's file does, under its own name."""
     return key in ("experiment", "trainer.shards") or key.split(".")[0] not in WITHOUT_EFFECT
 
