@@ -7,7 +7,7 @@ gc.disable()  # imports make no garbage, and looking for it takes a quarter of t
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from dlntorch.cli.command_line import leave, run_point, supervised  # noqa: E402
+from dlntorch.cli.command_line import end_process, exit_status_of, run_point  # noqa: E402
 from dlntorch.run.configuration import config_directory  # noqa: E402
 
 
@@ -18,4 +18,4 @@ def train(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    leave(supervised(train), script=__file__)
+    end_process(exit_status_of(train), script=__file__)

@@ -23,7 +23,7 @@ MEMORY, DISK, HANDLES = 40.0, 20.0, 4
 
 MANY = """
 import sys, time
-from dlntorch.cli.command_line import supervised  # the imports of a worker
+from dlntorch.cli.command_line import exit_status_of  # the imports of a worker
 import hydra
 from omegaconf import OmegaConf
 from dlntorch.run import run_experiment

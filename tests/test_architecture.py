@@ -19,6 +19,7 @@ import pytest
 
 import dlntorch as dln
 from dlntorch.engine import CAPABILITIES
+from dlntorch.optim.step_size import KINDS
 from dlntorch.optim.update import UPDATES
 from dlntorch.trackers.registry import TRACKERS
 
@@ -199,7 +200,11 @@ def test_modules_are_short():
 REGISTRIES = {
     "engines": (set(CAPABILITIES), ("engine/",)),
     "loggers": (set(TRACKERS) - {"none"}, ("trackers/",)),
-    "optimizers": (set(UPDATES), ("optim/", "engine/", "studies/")),  # a study may have a word of its own
+    "schedules": (
+        set(KINDS),
+        ("optim/", "engine/", "matrix/", "studies/"),
+    ),  # an engine runs rules, a study has words of its own
+    "optimizers": (set(UPDATES), ("optim/", "engine/", "studies/")),
 }
 
 
@@ -215,6 +220,17 @@ def test_what_is_registered_is_asked_and_not_named(what):
             if named and not device and not name.startswith(rooms):
                 found.append(f"{name}:{node.lineno}: {ast.unparse(node)}")
     assert not found
+
+
+def test_two_classes_never_share_a_name():
+    """Nor does a class hide what the standard library calls so, ``Path``."""
+    homes: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    assert not {name: places for name, places in homes.items() if len(places) > 1 and not name.startswith("_")}
+    assert not {"Path", "Any", "Callable", "Tensor"} & homes.keys()
 
 
 def test_powers_are_the_model_s():

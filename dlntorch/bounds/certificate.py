@@ -95,13 +95,13 @@ from dlntorch.numerics.trajectory import short_repr
 from dlntorch.numerics.validation import InputError, check_alpha, check_depth
 from dlntorch.problem import Problem
 
-__all__ = ["Certificate", "Enclosure"]
+__all__ = ["Certificate", "FlowBox"]
 
 _UNIT = 2.0**-53
 
 
 @dataclass(frozen=True)
-class Enclosure:
+class FlowBox:
     """A box that contains the flow: lower and upper bounds of θ₊, θ₋ and ψ, each of shape (n,)."""
 
     theta_plus_low: Tensor
@@ -228,7 +228,7 @@ class Certificate:
         box = self.enclosure()
         return _farthest(plus**self.p - minus**self.p, box.psi_low.numpy(), box.psi_high.numpy())
 
-    def enclosure(self) -> Enclosure:
+    def enclosure(self) -> FlowBox:
         """The box (9) at the current t_k; where there is no bound, what holds on every flow: 0 <= θ^p <= M."""
         cap = float(self.numbers[layout.CAP_THETA])
         n = self.norms.size
@@ -246,7 +246,7 @@ class Certificate:
             ]
         low_plus, high_plus, low_minus, high_minus = sides
         psi = [low_plus**self.p - high_minus**self.p, high_plus**self.p - low_minus**self.p]
-        return Enclosure(*(torch.from_numpy(side) for side in [*sides, *psi]))
+        return FlowBox(*(torch.from_numpy(side) for side in [*sides, *psi]))
 
     def _theta(self, sign: int, change: np.ndarray) -> np.ndarray:
         """θ₊ (sign 1) or θ₋ (−1) where ±τ is ``change`` more than at ν̂; ∞ at and beyond the pole."""

@@ -36,12 +36,12 @@ from dlntorch.cli.sweep_end import conclude_sweeps
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, NoPlan, check_count, check_flag
 from dlntorch.run.configuration import (
+    append_open_keys,
     check_complete,
     check_group_choices,
     check_keys,
     choose_own_nouns,
     choose_problem_file,
-    leave_open,
 )
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.store.inputs import absolute_inputs
@@ -49,7 +49,7 @@ from dlntorch.sweep.launcher import IdempotentLauncher, idempotent_launchers, pl
 from dlntorch.sweep.points import objective
 from dlntorch.system.streams import unfailing_streams
 
-__all__ = ["leave", "run_point", "supervised"]
+__all__ = ["end_process", "exit_status_of", "run_point"]
 
 register_resolvers()  # worker processes of a launcher import this module too
 
@@ -57,15 +57,15 @@ register_resolvers()  # worker processes of a launcher import this module too
 _outcomes: list[int] = []
 
 
-def supervised(task: Callable[..., Any]) -> int:
+def exit_status_of(task: Callable[..., Any]) -> int:
     """Run a Hydra task function; every mistake becomes one line and an exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with status 1
     debug = any(argument.replace(" ", "") in ("debug=true", "debug=True") for argument in sys.argv[1:])
     with unfailing_streams():
-        return _supervised(task, debug)
+        return _run_task(task, debug)
 
 
-def _supervised(task: Callable[..., Any], debug: bool) -> int:
+def _run_task(task: Callable[..., Any], debug: bool) -> int:
     launchers: list[IdempotentLauncher] = []
     try:
         if asks_for_help(sys.argv[1:]):
@@ -76,7 +76,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
         check_group_choices(sys.argv[1:])
         choose_problem_file(sys.argv)
         choose_own_nouns(sys.argv)
-        leave_open(sys.argv)
+        append_open_keys(sys.argv)
         sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
         with idempotent_launchers(_outcomes, run_packs) as launchers:
             task()
@@ -102,7 +102,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
     return max(_outcomes, default=0)
 
 
-def leave(status: int, script: str) -> NoReturn:
+def end_process(status: int, script: str) -> NoReturn:
     """End the process with an exit status; at once where it was started to run ``script``.
 
     Python would take its modules apart first, which after Lightning takes two seconds, for memory that the system frees
@@ -122,9 +122,9 @@ def run_point(config: DictConfig) -> float | None:
     folder, value = _folder(config), None
     with unfailing_streams():  # of a launcher's worker processes too
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            outcome, value = sweep_point(config, folder, _guarded)
+            outcome, value = sweep_point(config, folder, _run_and_report)
         else:
-            outcome, _, _ = _guarded(config, folder)
+            outcome, _, _ = _run_and_report(config, folder)
     _outcomes.append(outcome)
     return value
 
@@ -139,7 +139,7 @@ def _folder(config: DictConfig) -> Path:
     return Path(runtime["output_dir"])
 
 
-def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
+def _run_and_report(config: DictConfig, folder: Path, resume: bool = False) -> tuple[int, float | None, str]:
     """Run; returns the exit status, what sweepers minimise, and the message where it ended in an error."""
     debug = bool(config.get("debug", False))
     try:
@@ -160,8 +160,8 @@ def _guarded(config: DictConfig, folder: Path, resume: bool = False) -> tuple[in
         drop_if_empty(folder)
         return mistake(hydra_message(error), debug), None, hydra_message(error)
     except WriteError as error:
-        again = shlex.quote(f"resume={folder}")
-        message = f"{error}; what was written before it is kept: make room, then continue with {again}"
+        command = shlex.quote(f"resume={folder}")
+        message = f"{error}; what was written before it is kept: make room, then continue with {command}"
         mistake(message, debug)
         return 3, None, message
     except KeyboardInterrupt:
@@ -268,10 +268,10 @@ def _run_one(
     settings: dict[str, Any], folder: Path, may_start_anew: bool, planned: Mapping[str, Any] | None = None
 ) -> Any:
     from dlntorch.run import run_experiment
-    from dlntorch.run.background_plan import PlanAhead
+    from dlntorch.run.background_plan import BackgroundPlan
     from dlntorch.run.console import announce, conclude
 
-    with PlanAhead(settings) as make_plan:
+    with BackgroundPlan(settings) as make_plan:
         run = partial(
             run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan, planned=planned
         )

@@ -19,7 +19,7 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import KEPT_KEYS, one_line
 from dlntorch.store.folder import atomic_write
 from dlntorch.store.inputs import with_kept_data
-from dlntorch.store.reading import DAMAGE, read_arrays_of, read_json, read_yaml, whole
+from dlntorch.store.reading import DAMAGE, read_arrays_of, read_json, read_yaml, refuse_damage
 
 __all__ = ["Comparison", "compare_runs", "repeated_settings", "resumed_settings", "write_comparison"]
 
@@ -137,7 +137,7 @@ def _folder(key: str, settings: Mapping[str, Any]) -> Path:
 
 def compare_runs(first: Path, second: Path) -> Comparison:
     """Compare two finished runs, or ensembles, file by file: data, θ, every recorded step and the summary."""
-    with whole("a whole run", first):
+    with refuse_damage("a whole run", first):
         old, before = _entries(first), _versions(first)
     new, after = _entries(second), _versions(second)
     different, equal = {}, 0

@@ -255,8 +255,10 @@ class _Display:
 def verdict_table(result: StudyResult) -> Any:
     """The table of verdicts, for the terminal."""
     from dlntorch.run.terminal_table import table_of
-    from dlntorch.studies.runner import shown
+    from dlntorch.studies.runner import shown_side
 
-    cells = [(one.claim, shown(one.predicted), shown(one.measured), str(one.verdict)) for one in result.claims]
+    cells = [
+        (one.claim, shown_side(one.predicted), shown_side(one.measured), str(one.verdict)) for one in result.claims
+    ]
     heads = ("claim", "predicted", "measured", "verdict")
     return table_of(f"{result.name}: {result.study.summary}", heads, cells, numbers=(1, 2))

@@ -22,7 +22,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import one_line
 from dlntorch.store.folder import drop_if_empty
-from dlntorch.sweep.launcher import plain_settings, telling
+from dlntorch.sweep.launcher import plain_settings, result_overrides
 from dlntorch.sweep.points import (
     PointState,
     check_code,
@@ -40,23 +40,23 @@ __all__ = ["run_packs", "sweep_point", "sweep_point_settings"]
 
 
 #: Runs a point; returns its exit status, what sweepers minimise, and the message where it ended in an error.
-Guarded = Callable[[DictConfig, Path, bool], tuple[int, float | None, str]]
+RunAndReport = Callable[[DictConfig, Path, bool], tuple[int, float | None, str]]
 
 
-def sweep_point(config: DictConfig, folder: Path, guarded: Guarded) -> tuple[int, float | None]:
+def sweep_point(config: DictConfig, folder: Path, run_and_report: RunAndReport) -> tuple[int, float | None]:
     """A point of a sweep: skipped where it is done, resumed where it was cut; what went wrong is kept beside it.
 
     Returns:
         Its exit status, and what sweepers minimise.
     """
-    with about(f"point {' '.join(telling(HydraConfig.get().overrides.task))}"):
+    with about(f"point {' '.join(result_overrides(HydraConfig.get().overrides.task))}"):
         try:
             check_code(folder.parent)
             plain = plain_settings(config, throw_on_missing=True)
             if same_point(folder, plain) and point_state(folder) is PointState.DONE:  # meanwhile, by another process
                 summary = read_summary(folder) or {}
                 return 3 if Status(summary["status"]).ended_badly else 0, objective(summary)
-            outcome, value, message = guarded(config, folder, same_point(folder, plain))
+            outcome, value, message = run_and_report(config, folder, same_point(folder, plain))
         except (InputError, OmegaConfBaseException) as error:
             message = hydra_message(error) if isinstance(error, OmegaConfBaseException) else str(error)
             outcome, value = mistake(message, False), None
@@ -82,13 +82,13 @@ def run_packs(points: list[tuple[DictConfig, Path]]) -> set[int]:
         began = time.perf_counter()
         try:
             with quiet():
-                whole = run_pack([configs[i] or {} for i in pack], folders, draw_run)
+                finished = run_pack([configs[i] or {} for i in pack], folders, draw_run)
         except Exception as error:  # each point then says it for itself
             print_warning(
                 f"{len(pack)} points are run one by one, since together they could not be ({one_line(error)})"
             )
             continue
-        if not whole:
+        if not finished:
             raise KeyboardInterrupt
         for folder in folders:
             clear_failure(folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlntorch.numerics.trajectory import Status
 
-__all__ = ["ENDINGS", "BatchState", "power", "step"]
+__all__ = ["ENDINGS", "BatchState", "power_by_products", "step"]
 
 #: What the ending codes of :class:`BatchState` mean; 0 is running.
 ENDINGS = {
@@ -88,7 +88,7 @@ class BatchState:
         return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
 
 
-def power(x: Tensor, q: float) -> Tensor:
+def power_by_products(x: Tensor, q: float) -> Tensor:
     """x^q for x > 0: by repeated multiplication for integer q up to 8, beyond which torch's own power is faster."""
     if q == int(q) and 0 <= q <= 8:
         result = torch.ones_like(x)
@@ -112,7 +112,7 @@ def _adjoint(A: Tensor, r: Tensor) -> Tensor:
 def step(s: BatchState) -> None:
     """One step of every running network that has not reached ``until``, or its ending; nothing is read back."""
     p = s.p
-    growth_plus, growth_minus = power(s.plus, p - 2), power(s.minus, p - 2)
+    growth_plus, growth_minus = power_by_products(s.plus, p - 2), power_by_products(s.minus, p - 2)
     slope_plus, slope_minus = growth_plus * s.plus, growth_minus * s.minus
     psi = slope_plus * s.plus - slope_minus * s.minus
     r = s.y - _forward(s.A, psi)

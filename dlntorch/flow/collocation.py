@@ -25,7 +25,7 @@ from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import Solved, StageSolver
 from dlntorch.numerics.trajectory import Status
 
-__all__ = ["Integrator", "Path", "note_blur", "stages_for"]
+__all__ = ["FlowBlocks", "Integrator", "note_blur", "stages_for"]
 
 #: The stages (order 2s − 1) for tolerances down to ``SHARP``, and below it.
 STAGES, SHARP_STAGES, SHARP = 5, 7, 3e-6
@@ -45,7 +45,7 @@ _FALL = 1e-6
 
 
 @dataclass
-class Path:
+class FlowBlocks:
     """What an integration found: blocks of times reached, ψ (k, n) and θ (k, width, n) there, and how it ended."""
 
     times: list[np.ndarray] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Path:
         self.reason = self.reason or reason
 
 
-def note_blur(path: Path, blur: float, when: float, rtol: float) -> None:
+def note_blur(path: FlowBlocks, blur: float, when: float, rtol: float) -> None:
     """Note that one rounding of t or of ν changes ψ by ``blur``, relative to ‖ψ‖_∞, where that is worth a word."""
     if blur > max(100 * rtol, _BLUR):
         path.note(f"psi at t = {when:.6g} is known to {blur:.1g} only: one rounding of t or of nu moves it so far")
@@ -121,9 +121,9 @@ class Integrator:
         """Evaluations of y − Aψ so far."""
         return self.solver.evaluations
 
-    def integrate(self, times: np.ndarray) -> Path:
+    def integrate(self, times: np.ndarray) -> FlowBlocks:
         """The path at increasing times >= 0; where numbers leave float64, it ends."""
-        path = Path()
+        path = FlowBlocks()
         try:
             with np.errstate(all="ignore"):
                 self._integrate(path, times)
@@ -133,7 +133,7 @@ class Integrator:
         path.evaluations, path.steps, path.rejected = self.evaluations, self.steps, self.rejected
         return path
 
-    def _integrate(self, path: Path, times: np.ndarray) -> None:
+    def _integrate(self, path: FlowBlocks, times: np.ndarray) -> None:
         if self.stop_norm is not None and float(np.linalg.norm(self.r)) <= self.stop_norm:
             self._record(path, np.zeros(1))
             path.status = Status.CONVERGED
@@ -147,7 +147,7 @@ class Integrator:
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def _advance(self, path: Path, times: np.ndarray, h: float, end: float) -> float:
+    def _advance(self, path: FlowBlocks, times: np.ndarray, h: float, end: float) -> float:
         """One accepted step and the outputs in it, or the path's end; returns the next step to try."""
         velocity, D = self.solver.velocity(self.r), self.cell.slope()
         straight = self.solver.B @ velocity
@@ -258,7 +258,7 @@ class Integrator:
     # -- what is between two points -----------------------------------------------------------------------------------
 
     def _outputs(
-        self, path: Path, times: np.ndarray, h: float, ends: bool, found: Solved, point: Any, weight: np.ndarray
+        self, path: FlowBlocks, times: np.ndarray, h: float, ends: bool, found: Solved, point: Any, weight: np.ndarray
     ) -> None:
         """Record the outputs in a step, and find the stop where the residual reaches it."""
         exact = float((found.error * weight).max(initial=0.0)) <= self.rtol
@@ -315,7 +315,7 @@ class Integrator:
     def _norm_after(self, step: np.ndarray) -> float:
         return float(np.linalg.norm(self.r - self.A @ self.cell.change(step[None])[0]))
 
-    def _record(self, path: Path, times: np.ndarray, steps: np.ndarray | None = None) -> None:
+    def _record(self, path: FlowBlocks, times: np.ndarray, steps: np.ndarray | None = None) -> None:
         """Keep ψ and θ at times (k,), steps (k, n) in ν from the point, or none."""
         if times.size == 0:
             return
@@ -331,7 +331,7 @@ class Integrator:
         path.count += times.size
         self._blur(path, times, steps, psi)
 
-    def _blur(self, path: Path, times: np.ndarray, steps: np.ndarray, psi: np.ndarray) -> None:
+    def _blur(self, path: FlowBlocks, times: np.ndarray, steps: np.ndarray, psi: np.ndarray) -> None:
         """Note what one rounding of t and of ν makes of ψ."""
         size = np.abs(psi).max(axis=1, initial=0.0)
         travelled = _EPS * self.cell.travelled()

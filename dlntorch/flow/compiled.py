@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlntorch.flow.cells import TwoSided
-from dlntorch.flow.collocation import Path, note_blur, stages_for
+from dlntorch.flow.collocation import FlowBlocks, note_blur, stages_for
 from dlntorch.flow.loop_kernel import integrate_all
 from dlntorch.flow.radau import tableau
 from dlntorch.flow.records import (
@@ -47,7 +47,7 @@ def integrate_cells(
     max_evaluations: float = math.inf,
     stop_norms: np.ndarray | None = None,
     stages: int | None = None,
-) -> list[Path]:
+) -> list[FlowBlocks]:
     """The flows of networks of one parametrization, from the points of their cells, which are moved along.
 
     Args:
@@ -86,13 +86,13 @@ def integrate_cells(
     return [_path(batch, index, states[index], cell) for index, cell in enumerate(cells)]
 
 
-def _path(batch: Batch, index: int, state: np.void, cell: TwoSided) -> Path:
+def _path(batch: Batch, index: int, state: np.void, cell: TwoSided) -> FlowBlocks:
     """What was found for one network; its cell becomes the point reached."""
     for part, one in zip(cell.sides, batch.sides, strict=True):
         part[:] = one[index]
     reached = int(state["count"])
     t, psi, u = (one[index, :reached] for one in batch.found)
-    path = Path([t], [psi], [cell.theta_at(u, psi)], reached, _ENDS.get(int(state["status"]), Status.MAX_TIME))
+    path = FlowBlocks([t], [psi], [cell.theta_at(u, psi)], reached, _ENDS.get(int(state["status"]), Status.MAX_TIME))
     path.evaluations, path.steps, path.rejected = (int(state[key]) for key in ("evaluations", "steps", "rejected"))
     now = f"t = {state['t']:.6g}"
     if state["status"] == MAX_STEPS:

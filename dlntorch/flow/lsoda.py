@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.integrate import LSODA, DenseOutput, OdeSolver
 
-from dlntorch.flow.scipy_solver import Recorder, Session
+from dlntorch.flow.scipy_solver import Session, StateNotes
 from dlntorch.numerics.trajectory import Status
 
 __all__ = ["leaping"]
@@ -97,6 +97,6 @@ def leaping(session: Session, outputs: np.ndarray) -> type[OdeSolver]:
             return True, None
 
         def _dense_output_impl(self) -> DenseOutput:
-            return Recorder(self.ends, session)
+            return StateNotes(self.ends, session)
 
     return Leaping

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.flow.cells import TwoSided, make_cell
-from dlntorch.flow.collocation import Integrator, Path
+from dlntorch.flow.collocation import FlowBlocks, Integrator
 from dlntorch.flow.compiled import integrate_cells
 from dlntorch.flow.path import FlowPath
 from dlntorch.model import Initialization, Parametrization, check_start
@@ -80,7 +80,7 @@ def _integrated(
     starts: Sequence[Tensor],
     times: np.ndarray,
     limits: Limits,
-) -> list[Path]:
+) -> list[FlowBlocks]:
     """The flows of pairs of one shape and full rank; of one pair, or of one a network."""
     cells = [make_cell(parametrization, start) for start in starts]
     of_cell = [pairs[min(index, len(pairs) - 1)] for index in range(len(cells))]
@@ -114,7 +114,7 @@ def _expected_size(pair: Problem, psi: np.ndarray) -> float:
     return float(np.abs(nearest).max(initial=0.0))
 
 
-def _flow_path(path: Path, start: Tensor, asked: int) -> FlowPath:
+def _flow_path(path: FlowBlocks, start: Tensor, asked: int) -> FlowPath:
     """The path in tensors."""
     if path.status is Status.MAX_STEPS:
         path.reason += f" at the {path.count}th of {asked} times"

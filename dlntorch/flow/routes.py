@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.flow.path import FlowPath
-from dlntorch.model.dual import DualField, Point, point_by_torch, residual_norm_by_torch, velocity_by_torch
+from dlntorch.model.dual import DualField, DualState, point_by_torch, residual_norm_by_torch, velocity_by_torch
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 
@@ -117,7 +117,7 @@ class ThetaField:
         """‖y − Aψ‖₂ at z; counts as an evaluation."""
         return residual_norm_by_torch(self, x)
 
-    def point(self, x: np.ndarray) -> Point:
+    def point(self, x: np.ndarray) -> DualState:
         """θ and ‖y − Aψ‖₂ at z; not counted as an evaluation."""
         return point_by_torch(self, x)
 

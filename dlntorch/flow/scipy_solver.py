@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dlntorch.numerics.trajectory import Status
 
-__all__ = ["Recorder", "Session", "hooked"]
+__all__ = ["Session", "StateNotes", "hooked"]
 
 _METHODS: dict[str, type[OdeSolver]] = {"BDF": BDF, "Radau": Radau}
 
@@ -131,7 +131,7 @@ class Session:
         self.stop_at(time, path(time))
 
 
-class Recorder(DenseOutput):
+class StateNotes(DenseOutput):
     """A dense output that tells the session which states were asked for."""
 
     def __init__(self, inner: Any, session: Session) -> None:
@@ -291,6 +291,6 @@ def hooked(method: str, session: Session) -> type[OdeSolver]:
             return session.field.distance_to_limit(session.tensor(self.y)) <= 0.1 * session.tolerance
 
         def _dense_output_impl(self) -> DenseOutput:
-            return Recorder(self.held or super()._dense_output_impl(), session)
+            return StateNotes(self.held or super()._dense_output_impl(), session)
 
     return Hooked

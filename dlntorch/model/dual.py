@@ -26,7 +26,7 @@ from dlntorch.problem import Problem
 
 __all__ = [
     "DualField",
-    "Point",
+    "DualState",
     "dual_scale",
     "point_by_torch",
     "psi_of_nu",
@@ -134,7 +134,7 @@ def residual_norm_by_torch(field: Any, x: np.ndarray) -> float:
     )
 
 
-class Point(NamedTuple):
+class DualState(NamedTuple):
     """What is kept of a flow at one time: θ± (n,), ‖y − Aψ‖₂, and whether the state is in the flow's domain at all."""
 
     inside: bool
@@ -143,11 +143,11 @@ class Point(NamedTuple):
     residual_norm: float
 
 
-def point_by_torch(field: Any, x: np.ndarray) -> Point:
+def point_by_torch(field: Any, x: np.ndarray) -> DualState:
     """The point of a field at a state, where the field lives."""
     state = torch.as_tensor(x, dtype=field.y.dtype, device=field.y.device)
     plus, minus = field.theta(state)
-    return Point(field.inside(state), plus, minus, float(torch.linalg.vector_norm(field.residual(state))))
+    return DualState(field.inside(state), plus, minus, float(torch.linalg.vector_norm(field.residual(state))))
 
 
 class DualField:
@@ -244,14 +244,14 @@ class DualField:
         self.evaluations += 1
         return math.sqrt(self._misfit(x)[1])
 
-    def point(self, x: np.ndarray) -> Point:
+    def point(self, x: np.ndarray) -> DualState:
         """θ and the size of the residual at x; not counted as an evaluation."""
         if self.amplitude == 0.0 or self.y.device.type != "cpu":
             return point_by_torch(self, x)
         base = self._base()
         plus, minus = np.empty_like(base.u), np.empty_like(base.v)
         inside = theta_at(base, self._heights(), x, plus, minus)
-        return Point(bool(inside), torch.from_numpy(plus), torch.from_numpy(minus), math.sqrt(self._misfit(x)[1]))
+        return DualState(bool(inside), torch.from_numpy(plus), torch.from_numpy(minus), math.sqrt(self._misfit(x)[1]))
 
     def _misfit(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """(y − Aψ, its squared norm) at x, where α^p is a float and the field on the CPU."""

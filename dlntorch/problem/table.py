@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dlntorch.problem.formats import FileProblem, check_bytes, check_regular_file, one_line
-from dlntorch.problem.table_columns import Columns, TableOptions, is_header, number
+from dlntorch.problem.table_columns import Columns, TableOptions, is_header, number_in
 
 __all__ = ["read_csv"]
 
@@ -160,7 +160,7 @@ def _numbers(cells: list[str], columns: Columns, line: int) -> list[float]:
             return numbers
     numbers = []  # cell by cell, to name the wrong one
     for column, cell in zip(columns.used or range(len(cells)), cells, strict=True):
-        value = number(cell)
+        value = number_in(cell)
         if value is None or not math.isfinite(value):
             rule = "a number" if value is None else "finite"
             hint = "" if columns.names is None or value is not None else " (columns= chooses those of A)"

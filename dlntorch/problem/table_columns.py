@@ -12,7 +12,7 @@ import numpy as np
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import FileProblem, one_line
 
-__all__ = ["Columns", "OptionError", "TableOptions", "is_header", "number"]
+__all__ = ["Columns", "OptionError", "TableOptions", "is_header", "number_in"]
 
 _DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|", "\\t": "\t"}
 _MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "missing", ".", "-", "?"}
@@ -80,7 +80,7 @@ def _shown(value: Any) -> str:
     return one_line(repr(value), 60)
 
 
-def number(cell: str) -> float | None:
+def number_in(cell: str) -> float | None:
     """The number in a cell, or None; Python's 1_000 is not a number here."""
     try:
         return None if "_" in cell else float(cell)
@@ -93,8 +93,8 @@ def is_header(cells: Sequence[str]) -> bool:
 
     Marks of missing values are no words. An empty first cell beside a count is what pandas writes above row names.
     """
-    words = [cell for cell in cells if number(cell) is None and cell.strip().lower() not in _MISSING]
-    numbers = [cell.strip() for cell in cells if number(cell) is not None]
+    words = [cell for cell in cells if number_in(cell) is None and cell.strip().lower() not in _MISSING]
+    numbers = [cell.strip() for cell in cells if number_in(cell) is not None]
     if not numbers:
         return bool(words)
     counts = any(numbers == [str(start + i) for i in range(len(numbers))] for start in (0, 1))

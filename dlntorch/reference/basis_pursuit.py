@@ -30,7 +30,7 @@ from dlntorch.reference.basis_pursuit_batched import Start, starts
 from dlntorch.reference.basis_pursuit_noise import follow_with_noise
 from dlntorch.reference.basis_pursuit_path import PathProblem, follow
 from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason, nonnegative_least_squares
-from dlntorch.reference.scaling import Answer, ScaledProblem
+from dlntorch.reference.scaling import ScaledAnswer, ScaledProblem
 from dlntorch.reference.weights import Weights
 
 __all__ = ["BasisPursuitResult", "basis_pursuit"]
@@ -183,7 +183,9 @@ def _begin_together(
     return found
 
 
-def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int, start: Start | None = None) -> Answer:
+def _solve(
+    scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int, start: Start | None = None
+) -> ScaledAnswer:
     """One right-hand side."""
     b = scaled.right_hand_side(y)
     if not np.any(b):
@@ -214,17 +216,19 @@ def _solve(scaled: ScaledProblem, y: np.ndarray, tol: float, max_iterations: int
     return answer
 
 
-def _noisy(A: np.ndarray, y: np.ndarray, noise: float, weights: Weights, tol: float, max_iterations: int) -> Answer:
+def _noisy(
+    A: np.ndarray, y: np.ndarray, noise: float, weights: Weights, tol: float, max_iterations: int
+) -> ScaledAnswer:
     """One right-hand side with noise."""
     m, n = A.shape
     size = float(norm(torch.from_numpy(y)))
     if size <= noise or not np.any(A):
-        answer = Answer(np.zeros(n), np.zeros(m), primal_residual=1.0 if size else 0.0)
+        answer = ScaledAnswer(np.zeros(n), np.zeros(m), primal_residual=1.0 if size else 0.0)
         if size > noise:
             answer.status, answer.reason = Status.FAILED, _out_of_reach(1.0, noise / size, weights)
         return answer
     outcome = follow_with_noise(A, y, noise, weights, tol, max_iterations)
-    answer = Answer(
+    answer = ScaledAnswer(
         outcome.x,
         outcome.dual,
         outcome.value,
@@ -256,14 +260,14 @@ def _out_of_reach(best: float, noise: float, weights: Weights) -> str:
     return f"no {what} has ‖Ax − y‖ <= noise: the least is {best:.6g} ‖y‖, and noise is {noise:.6g} ‖y‖"
 
 
-def _admitted(answer: Answer, scaled: ScaledProblem, A: np.ndarray, y: np.ndarray) -> Answer:
+def _admitted(answer: ScaledAnswer, scaled: ScaledProblem, A: np.ndarray, y: np.ndarray) -> ScaledAnswer:
     """The answer with x >= 0, or nonnegative least squares where they show that there is none."""
     if answer.status is Status.CONVERGED or not np.any(y):
         return answer
     x, residual = nonnegative_least_squares(A, y)
     if residual <= INFEASIBLE:
         return answer
-    return Answer(
+    return ScaledAnswer(
         x,
         np.zeros(y.size),
         value=float(x.sum()),
@@ -310,7 +314,7 @@ def _check_shapes(A: np.ndarray, y: np.ndarray) -> None:
         raise InputError(f"y must have one row for each of the {A.shape[0]} matrices of A, got shape {y.shape}")
 
 
-def _collect(answers: list[Answer], single: bool, kind: torch.dtype, place: torch.device) -> BasisPursuitResult:
+def _collect(answers: list[ScaledAnswer], single: bool, kind: torch.dtype, place: torch.device) -> BasisPursuitResult:
     """Tensors of the answers, without the batch axis for a single one."""
 
     def tensor(values: list[Any], dtype: torch.dtype) -> Tensor:

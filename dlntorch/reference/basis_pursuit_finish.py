@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlntorch.reference.costs import PLAIN, Costs
-from dlntorch.reference.crossover import Basis, Support, Vertex, certify, leading_basis, push, simplex
+from dlntorch.reference.crossover import Basis, CrossedPair, Support, certify, leading_basis, push, simplex
 
 __all__ = ["Finish", "State"]
 
@@ -62,7 +62,7 @@ class Finish:
     def __init__(self, A: np.ndarray, y: np.ndarray, tol: float, costs: Costs = PLAIN) -> None:
         self.A, self.y, self.tol, self.costs = A, y, tol, costs
         m, n = A.shape
-        self.best = Vertex(np.zeros(n), np.zeros(m), 1.0, 1.0)
+        self.best = CrossedPair(np.zeros(n), np.zeros(m), 1.0, 1.0)
         # A square A leaves nothing to find, and a small one is cheap to try.
         self.next_gap = np.inf if m == n else 0.3 if m <= SMALL else 1e-3
         self.next_near = 1.0 if m <= SMALL else 5e-3  # before, the active set of a sparse problem passes m by chance

@@ -20,7 +20,7 @@ import scipy.linalg.blas
 import scipy.linalg.lapack
 
 from dlntorch.reference.basis_pursuit_finish import State
-from dlntorch.reference.columns import Columns
+from dlntorch.reference.columns import ColumnFactors
 from dlntorch.reference.costs import Costs
 from dlntorch.reference.weights import Weights
 
@@ -219,7 +219,7 @@ class _Noisy:
 
     def _closed_form(self, support: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """x_S and λ; None where the columns are dependent, or least squares on them leave more than ε."""
-        columns = Columns(self.A[:, support])
+        columns = ColumnFactors(self.A[:, support])
         if not columns.well_conditioned:
             return None
         q = columns.solve_transposed(self.costs.slope(sign, support))

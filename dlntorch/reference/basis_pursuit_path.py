@@ -19,7 +19,7 @@ import scipy.linalg.lapack
 from dlntorch.reference.basis_pursuit_batched import Start
 from dlntorch.reference.basis_pursuit_finish import Finish, State
 from dlntorch.reference.costs import PLAIN, Costs
-from dlntorch.reference.crossover import Vertex
+from dlntorch.reference.crossover import CrossedPair
 
 __all__ = ["PathOutcome", "PathProblem", "follow"]
 
@@ -129,7 +129,7 @@ class NormalEquations:
 class PathOutcome:
     """The best vertex found, and the Newton matrices and simplex pivots it took."""
 
-    vertex: Vertex
+    vertex: CrossedPair
     iterations: int
     pivots: int
 

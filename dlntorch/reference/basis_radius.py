@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 
 from dlntorch.numerics.extended import EPS
-from dlntorch.reference.exact_simplex import Basis, Programme
+from dlntorch.reference.exact_simplex import ExactBasis, Programme
 
-__all__ = ["Data", "Vertex", "bases_around", "radius"]
+__all__ = ["DualVertex", "UniqueProblem", "bases_around", "radius"]
 
 _NEIGHBOURS = 64  # bases visited where the problem is small
 _FEW = 6  # and where it is not
@@ -25,7 +25,7 @@ _LIFT = 2.0**-100  # a zero entry becomes this fraction of the largest
 
 
 @dataclass(frozen=True)
-class Data:
+class UniqueProblem:
     """A problem with a unique minimiser.
 
     Attributes:
@@ -57,7 +57,7 @@ class Data:
         return _NEIGHBOURS if self.A.size <= _SMALL else _FEW
 
 
-class Vertex:
+class DualVertex:
     """A vertex of {λ : |A_iᵀλ| <= 1}: its basis, in integers, and what is computed from it in floats.
 
     Attributes:
@@ -68,7 +68,7 @@ class Vertex:
         slack: 1 − |A_iᵀλ|, each rounded once from the exact number; 0 on the basis.
     """
 
-    def __init__(self, data: Data, basis: Basis) -> None:
+    def __init__(self, data: UniqueProblem, basis: ExactBasis) -> None:
         order = np.argsort(basis.columns)
         self.data, self.exact = data, basis
         self.columns = [basis.columns[k] for k in order]
@@ -81,7 +81,7 @@ class Vertex:
         self.off[self.columns] = False
 
     @classmethod
-    def of(cls, data: Data, columns: list[int], signs: list[int]) -> Vertex | None:
+    def of(cls, data: UniqueProblem, columns: list[int], signs: list[int]) -> DualVertex | None:
         """The vertex with A_jᵀλ = signs_j on ``columns``; None where the basis is not feasible for λ."""
         values, unit = data.programme.matrix.take(columns).solve(data.programme.right)
         basis = data.programme.with_signs(columns, signs, values, unit)
@@ -154,7 +154,7 @@ class Vertex:
         return sizes, np.where(np.isfinite(spreads), spreads, 0.0)
 
     @classmethod
-    def loose(cls, data: Data, columns: list[int], signs: list[int]) -> Vertex:
+    def loose(cls, data: UniqueProblem, columns: list[int], signs: list[int]) -> DualVertex:
         """The same where |A_iᵀλ| may exceed 1."""
         values, unit = data.programme.matrix.take(columns).solve(data.programme.right)
         return cls(data, data.programme.with_signs(columns, signs, values, unit))
@@ -194,7 +194,7 @@ class Vertex:
         spread = length * (1 + float(np.abs(c).sum())) / float(np.abs(x).sum())
         return size, spread if np.isfinite(spread) else 0.0
 
-    def neighbour(self, at: int) -> Vertex | None:
+    def neighbour(self, at: int) -> DualVertex | None:
         """The vertex at the other end of the edge on which column ``columns[at]`` leaves the ties."""
         drop = -self.signs[at] * self.coordinates[at]  # change of A_iᵀλ where A_jᵀλ = σ_j − σ_j·length
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -210,12 +210,12 @@ class Vertex:
         columns[at] = entering
         signs[at] = -signs[at] if entering == self.columns[at] else (1 if drop[entering] > 0 else -1)
         try:
-            return Vertex.of(self.data, columns, signs)
+            return DualVertex.of(self.data, columns, signs)
         except (ZeroDivisionError, StopIteration):  # the columns are dependent
             return None
 
 
-def bases_around(data: Data, start: Vertex) -> Iterator[tuple[Vertex, np.ndarray, float]]:
+def bases_around(data: UniqueProblem, start: DualVertex) -> Iterator[tuple[DualVertex, np.ndarray, float]]:
     """Bases, a vertex inside the cone of each, and how far y must move to be there, relative to ‖y‖₂: the nearest first."""
     x = start.target()
     if x is not None:
@@ -235,12 +235,12 @@ def _floats(x: list[Fraction]) -> np.ndarray:
     return np.array([float(v) for v in x])
 
 
-def _way(data: Data, vertex: Vertex, x: list[Fraction]) -> float:
+def _way(data: UniqueProblem, vertex: DualVertex, x: list[Fraction]) -> float:
     change = np.array([float(a - b) for a, b in zip(x, vertex.values, strict=True)])
     return float(np.linalg.norm(data.A[:, vertex.columns] @ change)) / data.target_size
 
 
-def radius(data: Data, start: Vertex) -> tuple[float, str]:
+def radius(data: UniqueProblem, start: DualVertex) -> tuple[float, str]:
     """A lower bound of the distance to ill-posedness, and the reason where it is 0."""
     order = np.argsort(np.abs(start.x), kind="stable")
     zeros = int(np.sum(start.x == 0))
@@ -255,7 +255,7 @@ def radius(data: Data, start: Vertex) -> tuple[float, str]:
     return best, "" if best > 0 else why or "rounding leaves nothing of the bound: the basis is too ill-conditioned"
 
 
-def _fan(data: Data, start: Vertex, large: set[int]) -> tuple[list[Vertex], str]:
+def _fan(data: UniqueProblem, start: DualVertex, large: set[int]) -> tuple[list[DualVertex], str]:
     """All bases that contain the columns ``large`` with their signs and are reached from ``start`` through the others."""
     seen, queue = {_key(start): start}, [start]
     while queue:
@@ -283,11 +283,11 @@ def _fan(data: Data, start: Vertex, large: set[int]) -> tuple[list[Vertex], str]
     return list(seen.values()), ""
 
 
-def _key(vertex: Vertex) -> tuple[tuple[int, int], ...]:
+def _key(vertex: DualVertex) -> tuple[tuple[int, int], ...]:
     return tuple(zip(vertex.columns, vertex.signs, strict=True))
 
 
-def _common_radius(data: Data, start: Vertex, vertices: list[Vertex], large: list[int]) -> float:
+def _common_radius(data: UniqueProblem, start: DualVertex, vertices: list[DualVertex], large: list[int]) -> float:
     """The ε up to which all ``vertices`` stay strict and the coordinates ``large`` keep their signs, by bisection."""
     a, b = data.column_size * (1 + 1e-12), data.target_size * (1 + 1e-12)
     value = dict(zip(start.columns, start.x, strict=True))
@@ -326,7 +326,7 @@ class _Bounds:
     rows: np.ndarray
 
     @classmethod
-    def of(cls, data: Data, vertex: Vertex, large: list[int]) -> _Bounds:
+    def of(cls, data: UniqueProblem, vertex: DualVertex, large: list[int]) -> _Bounds:
         A, X = data.A, vertex.inverse
         B = A[:, vertex.columns]
         r = len(B)

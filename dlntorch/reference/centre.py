@@ -16,7 +16,7 @@ import scipy.linalg.lapack
 from dlntorch.reference.costs import PLAIN, Costs
 
 __all__ = [
-    "Point",
+    "CentrePoint",
     "centre_at_depth",
     "hyperbolic",
     "minimise",
@@ -40,7 +40,7 @@ Kernel = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, float]
 
 
 @dataclass(frozen=True)
-class Point:
+class CentrePoint:
     """τ with its distances to the poles, the last Newton step's relative change of H'(τ), and whether it converged."""
 
     tau: np.ndarray
@@ -111,7 +111,7 @@ def _has_pole(kernel: Kernel) -> bool:
     return kernel is not hyperbolic and getattr(kernel, "has_pole", True)
 
 
-def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolerance: float = 1e-13) -> Point:
+def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolerance: float = 1e-13) -> CentrePoint:
     """Damped Newton from a point strictly between the poles, u, v > 0, until the values H' change by ``tolerance``.
 
     The change is relative to the values of the coordinates that G moves: those that it does not may be 1e80 times larger.
@@ -121,7 +121,7 @@ def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolera
         part = minimise(u[moving], v[moving], G[moving], kernel, tolerance)
         u, v = u.copy(), v.copy()
         u[moving], v[moving] = part.u, part.v
-        return Point(0.5 * (v - u), u, v, part.step, part.converged)
+        return CentrePoint(0.5 * (v - u), u, v, part.step, part.converged)
     step = np.inf if G.shape[1] and G.shape[0] else 0.0
     for _ in range(_MAX_ITERATIONS):
         if step == 0.0:
@@ -138,7 +138,7 @@ def minimise(u: np.ndarray, v: np.ndarray, G: np.ndarray, kernel: Kernel, tolera
         if length * _relative(delta, u, v, kernel) >= 1:
             length = 0.5 / _relative(delta, u, v, kernel)
         u, v = u - length * delta, v + length * delta
-    return Point(0.5 * (v - u), u, v, step, step <= max(tolerance, _CONVERGED))
+    return CentrePoint(0.5 * (v - u), u, v, step, step <= max(tolerance, _CONVERGED))
 
 
 def _relative(delta: np.ndarray, u: np.ndarray, v: np.ndarray, kernel: Kernel) -> float:
@@ -161,7 +161,7 @@ def _damping(u: np.ndarray, v: np.ndarray, delta: np.ndarray, kernel: Kernel, sh
     return length
 
 
-def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float, costs: Costs = PLAIN) -> Point | None:
+def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float, costs: Costs = PLAIN) -> CentrePoint | None:
     """The minimiser of Σ H_p over |τ| < 1, k = p/(p − 2), from any τ of the affine set; None if |τ| < 1 is not met.
 
     First a strictly feasible point: centres of |τ| < R for R down to 1. Then k = 1 (the logarithmic barrier) is
@@ -169,10 +169,10 @@ def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float, costs: Costs = PLA
     With costs the box is −c₋ < τ < c₊, and H' = u^{−k} − v^{−k} with u = c₊ − τ, v = c₋ + τ.
     """
     if tau.size == 0:
-        return Point(tau, tau, tau, 0.0, True)
+        return CentrePoint(tau, tau, tau, 0.0, True)
     if G.shape[1] == 0:
         u, v = costs.distances(tau)
-        return Point(tau, u, v, 0.0, True) if min(u.min(), v.min()) > 0 else None
+        return CentrePoint(tau, u, v, 0.0, True) if min(u.min(), v.min()) > 0 else None
     radius = costs.ratio(tau)
     margin = 0.05 * max(radius - 1, 0.1)
     while radius >= 1 and margin > _SMALLEST_MARGIN * radius:
@@ -184,7 +184,7 @@ def centre_at_depth(tau: np.ndarray, G: np.ndarray, k: float, costs: Costs = PLA
         margin = 0.3 * (pole - radius)
     if radius >= 1:
         return None
-    point = Point(tau, *costs.distances(tau), np.inf, False)
+    point = CentrePoint(tau, *costs.distances(tau), np.inf, False)
     exponent = 1.0
     while exponent < k:
         point = minimise(point.u, point.v, G, power_kernel(exponent), 0.1)

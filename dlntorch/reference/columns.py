@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 import scipy.linalg.lapack
 
-__all__ = ["Columns", "norm_2", "spectral_norm"]
+__all__ = ["ColumnFactors", "norm_2", "spectral_norm"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 #: 1/κ in the 1-norm from which columns count as independent for certain, and QR is as good as the SVD.
@@ -17,7 +17,7 @@ _POWER_STEPS = 8
 _SMALL = 200_000  # entries of A up to which an SVD takes no time to speak of
 
 
-class Columns:
+class ColumnFactors:
     """A QR factorization of B (m, k), k <= m.
 
     Attributes:

@@ -20,7 +20,7 @@ import scipy.linalg.lapack
 
 from dlntorch.reference.costs import PLAIN, Costs
 
-__all__ = ["Basis", "Support", "Vertex", "certify", "leading_basis", "line_search", "push", "simplex"]
+__all__ = ["Basis", "CrossedPair", "Support", "certify", "leading_basis", "line_search", "push", "simplex"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 EPS = float(np.finfo(np.float64).eps)
@@ -28,7 +28,7 @@ REFACTOR = 40  # updates kept before the basis is factored afresh: each costs m 
 
 
 @dataclass
-class Vertex:
+class CrossedPair:
     """An x with Ax = y, a dual λ (scaled into −c₋ <= Aᵀλ <= c₊), and how far apart their values are.
 
     Attributes:
@@ -178,12 +178,12 @@ def leading_basis(A: np.ndarray, weight: np.ndarray) -> Basis | None:
     return Basis(A, order[rows[:m]]) if diagonal.min() > 0 else None
 
 
-def certify(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray, costs: Costs = PLAIN) -> Vertex:
+def certify(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray, costs: Costs = PLAIN) -> CrossedPair:
     """The pair (x, λ) with λ scaled into −c₋ <= Aᵀλ <= c₊, its gap (1 where x is not admitted) and its residual."""
     dual = dual / max(1.0, costs.ratio(dual @ A))
     value = costs.value(x)
     gap = 1.0 if np.isinf(value) else (value - float(y @ dual)) / value if value > 0 else 0.0
-    return Vertex(x, dual, gap, float(np.linalg.norm(A @ x - y) / np.linalg.norm(y)))
+    return CrossedPair(x, dual, gap, float(np.linalg.norm(A @ x - y) / np.linalg.norm(y)))
 
 
 def push(A: np.ndarray, basis: Basis, x: np.ndarray, costs: Costs = PLAIN) -> None:

@@ -25,7 +25,7 @@ import torch
 
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem.exact_system import ExactSystem
-from dlntorch.reference.exact_simplex import Basis, Programme
+from dlntorch.reference.exact_simplex import ExactBasis, Programme
 from dlntorch.reference.magnified import better_basis
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.weights import sides_of
@@ -123,7 +123,7 @@ def _costs(
     return [int(w * unit) for w in plus], [None if nonnegative else int(w * unit) for w in minus], unit
 
 
-def _starting_basis(programme: Programme, start: tuple[np.ndarray, np.ndarray] | None) -> Basis | None:
+def _starting_basis(programme: Programme, start: tuple[np.ndarray, np.ndarray] | None) -> ExactBasis | None:
     """A feasible basis close to optimal: the support in floats, filled up by the nearest ties."""
     n = programme.matrix.shape[1]
     psi, tau = (np.zeros(n), np.zeros(n)) if start is None else start
@@ -140,7 +140,7 @@ def basis_near(programme: Programme, psi: np.ndarray, tau: np.ndarray) -> tuple[
     return programme.matrix.independent(order.tolist()), leaning
 
 
-def _described(system: ExactSystem, programme: Programme, basis: Basis, cost_unit: int) -> ExactMinimizer:
+def _described(system: ExactSystem, programme: Programme, basis: ExactBasis, cost_unit: int) -> ExactMinimizer:
     n = system.n
     ties, signs = [], []
     for j, product in enumerate(basis.products):
@@ -176,7 +176,7 @@ def _described(system: ExactSystem, programme: Programme, basis: Basis, cost_uni
 
 
 def _face(
-    programme: Programme, basis: Basis, signs: dict[int, int], point: list[Fraction]
+    programme: Programme, basis: ExactBasis, signs: dict[int, int], point: list[Fraction]
 ) -> tuple[list[int], list[Fraction]]:
     """The support of the face of minimisers, and one of them that is not 0 on all of it."""
     n = len(point)

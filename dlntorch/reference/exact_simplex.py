@@ -16,13 +16,13 @@ from fractions import Fraction
 
 from dlntorch.numerics.rational import IntegerMatrix
 
-__all__ = ["Basis", "Programme"]
+__all__ = ["ExactBasis", "Programme"]
 
 Cost = int | None  # None: this sign is not allowed
 
 
 @dataclass(frozen=True)
-class Basis:
+class ExactBasis:
     """A feasible basis, its vertex and its dual vector.
 
     Attributes:
@@ -72,7 +72,7 @@ class Programme:
     def cost(self, j: int, sign: int) -> Cost:
         return self.plus[j] if sign > 0 else self.minus[j]
 
-    def at(self, columns: Sequence[int], leaning: Sequence[int], pivots: int = 0) -> Basis | None:
+    def at(self, columns: Sequence[int], leaning: Sequence[int], pivots: int = 0) -> ExactBasis | None:
         """The basis of these columns, with signs as ``leaning`` (n,) has them where the value is 0; None if infeasible."""
         values, unit = self.matrix.take(columns).solve(self.right)
         signs = [(1 if v > 0 else -1) if v else leaning[j] for j, v in zip(columns, values, strict=True)]
@@ -83,13 +83,15 @@ class Programme:
                 signs[at] = -signs[at]
         return self.with_signs(list(columns), signs, values, unit, pivots)
 
-    def with_signs(self, columns: list[int], signs: list[int], values: list[int], unit: int, pivots: int = 0) -> Basis:
+    def with_signs(
+        self, columns: list[int], signs: list[int], values: list[int], unit: int, pivots: int = 0
+    ) -> ExactBasis:
         """The basis of these columns, whose ψ is known, with the dual vector that these signs make."""
         right = [sign * (self.cost(j, sign) or 0) for j, sign in zip(columns, signs, strict=True)]
         dual, dual_unit = self.matrix.take(columns).transposed().solve(right)
-        return Basis(columns, signs, values, unit, dual, dual_unit, self.matrix.transpose_times(dual), pivots)
+        return ExactBasis(columns, signs, values, unit, dual, dual_unit, self.matrix.transpose_times(dual), pivots)
 
-    def violations(self, basis: Basis) -> list[tuple[int, int, int]]:
+    def violations(self, basis: ExactBasis) -> list[tuple[int, int, int]]:
         """(by how much, column, sign) wherever M_iᵀλ <= plus_i or −M_iᵀλ <= minus_i does not hold."""
         found = []
         for j, product in enumerate(basis.products):
@@ -99,13 +101,13 @@ class Programme:
                     found.append((sign * product - cost * basis.dual_unit, j, sign))
         return found
 
-    def objective(self, basis: Basis) -> Fraction:
+    def objective(self, basis: ExactBasis) -> Fraction:
         total = sum(
             (self.cost(j, s) or 0) * abs(v) for j, s, v in zip(basis.columns, basis.signs, basis.values, strict=True)
         )
         return Fraction(total, basis.unit)
 
-    def optimal(self, basis: Basis) -> Basis:
+    def optimal(self, basis: ExactBasis) -> ExactBasis:
         """An optimal basis, from a feasible one; the programme is bounded, as costs are not negative or the set is."""
         careful = False
         while violations := self.violations(basis):
@@ -114,7 +116,7 @@ class Programme:
             careful = length == 0
         return basis
 
-    def _pivoted(self, basis: Basis, entering: int, sign: int) -> tuple[Basis, int]:
+    def _pivoted(self, basis: ExactBasis, entering: int, sign: int) -> tuple[ExactBasis, int]:
         """The basis after column ``entering`` came in with ``sign``, and whether the vertex moved (0: it did not)."""
         direction, _ = self.matrix.take(basis.columns).solve(self.matrix.column(entering))
         best: tuple[Fraction, tuple[int, int], int] | None = None
@@ -133,7 +135,7 @@ class Programme:
         signs = [leaning[j] for j in columns]
         return self.with_signs(columns, signs, values, unit, basis.pivots + 1), int(best[0] > 0)
 
-    def feasible(self, columns: Sequence[int], leaning: Sequence[int]) -> Basis | None:
+    def feasible(self, columns: Sequence[int], leaning: Sequence[int]) -> ExactBasis | None:
         """A feasible basis, from any; None where no vector has the allowed signs."""
         first = self.at(columns, leaning)
         if first is not None:

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from dlntorch.numerics.trajectory import short_repr
-from dlntorch.reference.columns import Columns
+from dlntorch.reference.columns import ColumnFactors
 from dlntorch.reference.standard_form import EPS
 from dlntorch.reference.vertex import Vertex, least_squares
 
@@ -67,7 +67,7 @@ def numerical_rank(M: np.ndarray, factor: float = 1.0) -> int:
     """Number of singular values above factor · max(shape) · eps · σ_max."""
     if min(M.shape) == 0:
         return 0
-    if M.shape[1] > _FEW and factor <= UNDECIDED_FACTOR and Columns(M).well_conditioned:
+    if M.shape[1] > _FEW and factor <= UNDECIDED_FACTOR and ColumnFactors(M).well_conditioned:
         return M.shape[1]
     s = np.linalg.svd(M, compute_uv=False)
     return int((s > factor * max(M.shape) * EPS * s[0]).sum())

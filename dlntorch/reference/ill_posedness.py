@@ -36,7 +36,7 @@ from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem import Problem
 from dlntorch.problem.exact_system import ExactSystem
-from dlntorch.reference.basis_radius import Data, Vertex, bases_around, radius
+from dlntorch.reference.basis_radius import DualVertex, UniqueProblem, bases_around, radius
 from dlntorch.reference.exact import ExactMinimizer, exact_minimizer
 from dlntorch.reference.exact_simplex import Programme
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
@@ -179,7 +179,7 @@ class _Candidate:
 
     size: float
     spread: float
-    vertex: Vertex | None
+    vertex: DualVertex | None
     column: int
     columns: list[int]
     signs: list[int]
@@ -199,7 +199,7 @@ class _Search:
         if exact.rank < problem.m:
             Q = np.linalg.qr(A[:, exact.basis])[0]
             A, y = Q.T @ A, Q.T @ y
-        self.data = Data(programme, A, y)
+        self.data = UniqueProblem(programme, A, y)
         self.start = self._start()
 
     def _image(self) -> list[Fraction]:
@@ -233,7 +233,7 @@ class _Search:
             else "no column is off the ties: moving one does not destroy uniqueness",
         )
 
-    def _start(self) -> Vertex:
+    def _start(self) -> DualVertex:
         """The optimal basis, with the signs of its dual vector."""
         psi, dual = self.exact.psi, self.exact.dual
         A, _ = self.problem.rationals
@@ -241,12 +241,12 @@ class _Search:
         for j in self.exact.basis:
             tau = sum((row[j] * v for row, v in zip(A, dual, strict=True)), Fraction(0)) if not psi[j] else psi[j]
             signs.append(1 if tau > 0 else -1)
-        vertex = Vertex.of(self.data, self.exact.basis, signs)
+        vertex = DualVertex.of(self.data, self.exact.basis, signs)
         if vertex is None:
             raise ArithmeticError("the optimal basis is not optimal")
         return vertex
 
-    def _lower(self, start: Vertex) -> tuple[float, str]:
+    def _lower(self, start: DualVertex) -> tuple[float, str]:
         if self.exact.rank < self.problem.m:
             return 0.0, f"rank(A) = {self.exact.rank} < m: any change of A may raise the rank, and the minimiser jumps"
         return radius(self.data, start)
@@ -270,7 +270,7 @@ class _Search:
         found += self._within_support(start)
         return sorted(found, key=lambda c: (c.size, -c.spread))
 
-    def _within_support(self, start: Vertex) -> list[_Candidate]:
+    def _within_support(self, start: DualVertex) -> list[_Candidate]:
         """Columns moved into the span of fewer than m columns, those of the large entries, with Σ σ_j c_j = ±1 there.
 
         They then tie for every dual vector, and the minimisers differ in large entries.
@@ -334,7 +334,7 @@ class _Search:
         elif vertex is not None:
             c, step = self._moved(vertex, i), self._step(vertex)
         else:
-            loose = Vertex.loose(self.data, candidate.columns, candidate.signs)
+            loose = DualVertex.loose(self.data, candidate.columns, candidate.signs)
             c, candidate = self._moved(loose, i), replace(candidate, columns=loose.columns)
         dA = np.full((m, n), Fraction(0))
         for row in range(m):
@@ -343,7 +343,7 @@ class _Search:
         return dA, dy
 
     @staticmethod
-    def _step(vertex: Vertex) -> dict[int, Fraction]:
+    def _step(vertex: DualVertex) -> dict[int, Fraction]:
         """What must be added to x, and y moved by A times that, for x to have the signs of the basis."""
         if vertex.inside:
             return {}
@@ -351,7 +351,7 @@ class _Search:
         size = max(map(abs, step))
         return {j: _rounded(v, size) for j, v in zip(vertex.columns, step, strict=True) if v}
 
-    def _moved(self, vertex: Vertex, i: int) -> list[Fraction]:
+    def _moved(self, vertex: DualVertex, i: int) -> list[Fraction]:
         """The coordinates in the basis of column i moved along λ until |A_iᵀλ| = 1, exactly that."""
         matrix = self.system.matrix
         numerators, unit = matrix.take(vertex.columns).solve(matrix.column(i))

@@ -31,7 +31,7 @@ from dlntorch.reference.weights import UNWEIGHTED, Weights
 if TYPE_CHECKING:
     from dlntorch.reference.exact import ExactMinimizer
 
-__all__ = ["Certificate", "L1Minimizer", "l1_minimizer"]
+__all__ = ["L1Minimizer", "OptimalityCertificate", "l1_minimizer"]
 
 # The optimality conditions are called met when each holds to this relative accuracy.
 KKT_TOLERANCE = 1e-10
@@ -48,7 +48,7 @@ _OTHER = {
 
 
 @dataclass(frozen=True)
-class Certificate:
+class OptimalityCertificate:
     """How well the optimality conditions Aψ = y, |A_iᵀλ| <= 1, ψ_i A_iᵀλ = |ψ_i| hold; all numbers are relative.
 
     With weights, A_iᵀλ is meant relative to them: to w₊ where it is positive, to w₋ where it is negative.
@@ -116,7 +116,7 @@ class L1Minimizer:
     dual: Tensor
     support: Tensor
     unique: bool | None
-    certificate: Certificate
+    certificate: OptimalityCertificate
     status: Status
     reason: str
     face: Face
@@ -228,7 +228,7 @@ def _given(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _infeasible(
-    form: StandardForm, vertex: Vertex, certificate: Certificate, psi: np.ndarray, residual: float
+    form: StandardForm, vertex: Vertex, certificate: OptimalityCertificate, psi: np.ndarray, residual: float
 ) -> L1Minimizer:
     """Nonnegative least squares, where no ψ >= 0 has Aψ = y."""
     support = np.flatnonzero(psi)
@@ -284,7 +284,7 @@ def _face(form: StandardForm, vertex: Vertex) -> Face:
     return replace(face, unique=None, reason=f"uniqueness is undecided at the data's precision, {form.precision:.1e}")
 
 
-def _left_open(form: StandardForm, vertex: Vertex, certificate: Certificate, error: float) -> list[str]:
+def _left_open(form: StandardForm, vertex: Vertex, certificate: OptimalityCertificate, error: float) -> list[str]:
     """Why a pair that meets the conditions is not known to 1e-10 all the same."""
     found = []
     worst = form.conditions(vertex.x, vertex.lam) if form.is_rounded else 0.0
@@ -303,7 +303,7 @@ def _left_open(form: StandardForm, vertex: Vertex, certificate: Certificate, err
     return found
 
 
-def _solve(form: StandardForm, solver: str) -> tuple[Vertex, Certificate, str, str]:
+def _solve(form: StandardForm, solver: str) -> tuple[Vertex, OptimalityCertificate, str, str]:
     """The vertex of the solver asked for, or of the other where that misses the conditions; the conditions, a word.
 
     HiGHS takes entries of A below 1e-9 for zeros, however well-conditioned A is.
@@ -312,7 +312,7 @@ def _solve(form: StandardForm, solver: str) -> tuple[Vertex, Certificate, str, s
     if solver == "auto":
         solver = "linprog" if m * m * n <= LINPROG_WORK else "basis_pursuit"
     order = ("basis_pursuit", "linprog") if solver == "basis_pursuit" and form.y.any() else ("linprog", "basis_pursuit")
-    found: list[tuple[Vertex, Certificate]] = []
+    found: list[tuple[Vertex, OptimalityCertificate]] = []
     for name in order:
         vertex = _by_path(form) if name == "basis_pursuit" else solve_vertex(form.A, form.y, form.costs)
         certificate = certify(form, vertex)
@@ -341,13 +341,13 @@ def _by_path(form: StandardForm) -> Vertex:
     return polished_vertex(form.A, form.y, x, lam, costs) if fast is None else fast
 
 
-def certify(form: StandardForm, vertex: Vertex) -> Certificate:
+def certify(form: StandardForm, vertex: Vertex) -> OptimalityCertificate:
     """The optimality conditions of a primal-dual pair in numbers."""
     x, lam = vertex.x, vertex.lam
     tau = form.costs.relative(form.A.T @ lam)
     support = np.flatnonzero(x)
     gap, bound, _ = duality_gap(form.A, form.y, x, lam, form.y - form.A @ x, form.costs)
-    return Certificate(
+    return OptimalityCertificate(
         primal_residual=vertex.residual,
         dual_infeasibility=float(max(0.0, np.abs(tau).max() - 1)),
         duality_gap=abs(gap),

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.optimize import linprog
 
-from dlntorch.reference.exact_simplex import Basis, Programme
+from dlntorch.reference.exact_simplex import ExactBasis, Programme
 
 __all__ = ["better_basis"]
 
@@ -21,7 +21,7 @@ _LARGE = 1e-9  # entries below this fraction of the largest are left to the next
 _TOLERANCE = 1e-10
 
 
-def better_basis(programme: Programme, basis: Basis) -> Basis:
+def better_basis(programme: Programme, basis: ExactBasis) -> ExactBasis:
     """The best basis that a few rounds find, by its exact value; ``basis`` itself where none is better."""
     scale = [max(map(abs, row)) for row in programme.matrix.rows]
     A = np.array([[v / s for v in row] for row, s in zip(programme.matrix.rows, scale, strict=True)])
@@ -40,8 +40,8 @@ def better_basis(programme: Programme, basis: Basis) -> Basis:
 
 
 def _round(
-    programme: Programme, basis: Basis, A: np.ndarray, cost: np.ndarray, scale: list[int], floor: float
-) -> Basis | None:
+    programme: Programme, basis: ExactBasis, A: np.ndarray, cost: np.ndarray, scale: list[int], floor: float
+) -> ExactBasis | None:
     """The basis of the magnified programme about the entries of ``basis`` above ``floor``; None where it has none."""
     n = A.shape[1]
     exponent = basis.unit.bit_length()

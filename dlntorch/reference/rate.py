@@ -34,7 +34,7 @@ from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import check_alpha
 from dlntorch.problem.equal_columns import EqualColumns
 from dlntorch.problem.problem import Problem, norm
-from dlntorch.reference.centre import Point, centre_at_depth, newton_projection
+from dlntorch.reference.centre import CentrePoint, centre_at_depth, newton_projection
 from dlntorch.reference.costs import PLAIN, Costs
 from dlntorch.reference.entropy_rate import (
     decay_exponent,
@@ -282,7 +282,7 @@ def _above_two(form: StandardForm, geometry: _Geometry, chosen: SelectedMinimize
     )
 
 
-def _h(costs: Costs, point: Point, p: float) -> np.ndarray:
+def _h(costs: Costs, point: CentrePoint, p: float) -> np.ndarray:
     """u^{−k} − v^{−k} = 2(uv)^{−k/2} sinh(½k log(v/u))."""
     if costs is PLAIN:
         tau, u, v = _tensors(point.tau, point.u, point.v)
@@ -294,7 +294,7 @@ def _h(costs: Costs, point: Point, p: float) -> np.ndarray:
         return 2 * (point.u * point.v) ** (-k / 2) * np.sinh(k / 2 * np.log1p((point.v - point.u) / point.u))
 
 
-def _h_prime(costs: Costs, point: Point, p: float) -> np.ndarray:
+def _h_prime(costs: Costs, point: CentrePoint, p: float) -> np.ndarray:
     if costs is PLAIN:
         tau, u, v = _tensors(point.tau, point.u, point.v)
         return h_prime(tau, p, u=u, v=v).numpy()
@@ -320,7 +320,7 @@ def _on_support(g: _Geometry, p: float, rhs: np.ndarray, shift: np.ndarray) -> n
     return x + newton_projection(g.N, slope, slope * (x + shift))
 
 
-def _next_term(g: _Geometry, p: float, point: Point) -> tuple[np.ndarray, np.ndarray]:
+def _next_term(g: _Geometry, p: float, point: CentrePoint) -> tuple[np.ndarray, np.ndarray]:
     """The next term of the expansion off and on the support (without signs)."""
     k = p / (p - 2)
     with np.errstate(over="ignore"):

@@ -20,14 +20,14 @@ from dlntorch.reference.basis_pursuit_path import PathProblem
 from dlntorch.reference.gap import duality_gap
 from dlntorch.reference.weights import UNWEIGHTED, Weights
 
-__all__ = ["Answer", "ScaledProblem"]
+__all__ = ["ScaledAnswer", "ScaledProblem"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 _WELL_CONDITIONED = 1e-10  # 1/κ² of the columns on the support, above which x is as accurate as its residual
 
 
 @dataclass
-class Answer:
+class ScaledAnswer:
     """The numbers of :class:`~dlntorch.reference.basis_pursuit.BasisPursuitResult` for one problem, as arrays."""
 
     x: np.ndarray
@@ -114,7 +114,7 @@ class ScaledProblem:
             self.target = self.b - self.side.outside
         return self.side.white
 
-    def restore(self, x: np.ndarray, dual: np.ndarray) -> Answer:
+    def restore(self, x: np.ndarray, dual: np.ndarray) -> ScaledAnswer:
         """The answer in the caller's coordinates, with its certificate evaluated against the caller's A and y."""
         independent, rcond = self._independence(x)
         error = 0.0
@@ -135,7 +135,7 @@ class ScaledProblem:
         if self.space is not None and self.rounded:  # what A has outside its range is noise
             missing = self.space.U @ (self.space.U.T @ missing)
         gap, bound, rounding = duality_gap(self.A, self.target, x, dual, missing, costs)
-        answer = Answer(
+        answer = ScaledAnswer(
             full_x,
             full_dual,
             total,
@@ -151,9 +151,9 @@ class ScaledProblem:
         )
         return self._judge(answer)
 
-    def zero_answer(self) -> Answer:
+    def zero_answer(self) -> ScaledAnswer:
         """x = 0, for y = 0 or a y orthogonal to the range of A."""
-        answer = Answer(np.zeros(self.n), np.zeros(self.m), primal_residual=1.0 if np.any(self.y) else 0.0)
+        answer = ScaledAnswer(np.zeros(self.n), np.zeros(self.m), primal_residual=1.0 if np.any(self.y) else 0.0)
         return self._judge(answer)
 
     def independent(self, x: np.ndarray) -> bool:
@@ -173,7 +173,7 @@ class ScaledProblem:
         rcond = float(lapack.dpocon(lower, float(np.abs(gram).sum(axis=0).max()))[0]) if info == 0 else 0.0
         return rcond > _WELL_CONDITIONED or int(np.linalg.matrix_rank(A_S)) == A_S.shape[1], rcond
 
-    def _judge(self, answer: Answer) -> Answer:
+    def _judge(self, answer: ScaledAnswer) -> ScaledAnswer:
         """The statuses that do not depend on the tolerance."""
         if not (np.isfinite(answer.value) and np.all(np.isfinite(answer.dual))):
             answer.x, answer.dual = np.zeros(self.n), np.zeros(self.m)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linprog
 
-from dlntorch.reference.columns import Columns, spectral_norm
+from dlntorch.reference.columns import ColumnFactors, spectral_norm
 from dlntorch.reference.costs import PLAIN, Costs
 from dlntorch.reference.standard_form import EPS
 
@@ -50,7 +50,7 @@ class Vertex:
     residual: float
     infeasibility: float
     message: str = ""
-    columns: Columns | None = None
+    columns: ColumnFactors | None = None
 
 
 def least_squares(M: np.ndarray, rhs: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def polished_vertex(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray
 def fast_vertex(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, costs: Costs) -> Vertex | None:
     """The same from one QR of the support's columns; None where they are ill-conditioned, or some value may be 0."""
     support = np.flatnonzero(x)
-    columns = Columns(A[:, support])
+    columns = ColumnFactors(A[:, support])
     if not columns.well_conditioned:
         return None
     norm_A = spectral_norm(A)

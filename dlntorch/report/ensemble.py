@@ -12,7 +12,7 @@ from dlntorch.report.axes import label_axes, log_axis
 from dlntorch.report.chart import look_of
 from dlntorch.report.drawing import TIME, ReportFigure, plot_series
 from dlntorch.report.number_table import number_table
-from dlntorch.report.page import figures_html, one_line, page_html, section_html, table_html, yaml_text
+from dlntorch.report.page import figures_html, page_html, printable_line, section_html, table_html, yaml_text
 from dlntorch.report.style import GREY, PALE, SERIES, Line, finish_figure, format_number, new_figure, show_notice
 from dlntorch.report.varied import Horizontal, choose_axis
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
@@ -99,7 +99,7 @@ def _points(axes: Axes, x: np.ndarray, y: np.ndarray, line: Line, label: str, or
     )
 
 
-def draw_distances(title: str, result: EnsembleResult) -> Figure:
+def draw_network_distances(title: str, result: EnsembleResult) -> Figure:
     """‖ψ − W_p‖ of every network against α, with the error that α alone costs and the theorem's slope."""
     axis = _abscissa(result)
     distance = _numbers(result, lambda summary: summary["distance_to_selected"])
@@ -196,7 +196,7 @@ def _label(result: EnsembleResult, i: int) -> str:
     return f"network {i}" + (": " + ", ".join(parts) if parts else "")
 
 
-def draw_steps(title: str, result: EnsembleResult) -> Figure:
+def draw_network_steps(title: str, result: EnsembleResult) -> Figure:
     """Steps of every network."""
     axis = _abscissa(result)
     steps = _numbers(result, lambda summary: summary["steps"])
@@ -219,7 +219,7 @@ ENSEMBLE_FIGURES: dict[str, ReportFigure[EnsembleResult]] = {
         "How far each network ends from the minimiser that its depth selects. The dotted line is the theorem's prediction, "
         "a slope of p in α for p > 2; networks above it have a larger error from the step size or from stopping early. The "
         "dashed floor is what α alone costs.",
-        draw_distances,
+        draw_network_distances,
     ),
     "residual": ReportFigure(
         "Residuals",
@@ -230,7 +230,7 @@ ENSEMBLE_FIGURES: dict[str, ReportFigure[EnsembleResult]] = {
     "steps": ReportFigure(
         "Steps",
         "SGD steps that each network took until it ended.",
-        draw_steps,
+        draw_network_steps,
     ),
 }
 
@@ -246,12 +246,12 @@ def render_ensemble_page(result: EnsembleResult, images: Mapping[str, bytes]) ->
     bad = ' bad"' if result.status.ended_badly else '"'
     seconds = format_number(float(summary["wall_seconds"]))
     status = (
-        f"<strong>{html.escape(summary['status'])}</strong>: {html.escape(one_line(summary['reason']))}; "
+        f"<strong>{html.escape(summary['status'])}</strong>: {html.escape(printable_line(summary['reason']))}; "
         f"{summary['steps']:,} steps in {seconds} s on {summary['threads']} threads."
     )
     versions = [(name, str(value), "") for name, value in result[0].summary["versions"].items()]
     sections = [
-        f"<h1>{html.escape(one_line(heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
+        f"<h1>{html.escape(printable_line(heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
         f'<p class="status{bad}>{status}</p>',
         figures_html(ENSEMBLE_FIGURES, heading, images),
         section_html("Networks", _networks_html(result), "rows"),
@@ -267,6 +267,8 @@ def _networks_html(result: EnsembleResult) -> str:
     tables = []
     for columns in _COLUMNS:
         heads = [name.replace("_", " ") for name in columns]
-        shown = [[one_line(row[key]) if isinstance(row[key], str) else row[key] for key in columns] for row in rows]
+        shown = [
+            [printable_line(row[key]) if isinstance(row[key], str) else row[key] for key in columns] for row in rows
+        ]
         tables.append(number_table(heads, shown))
     return "\n".join(tables)

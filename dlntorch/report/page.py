@@ -11,13 +11,21 @@ from dlntorch.report.data import RunData
 from dlntorch.report.figures import RUN_FIGURES
 from dlntorch.report.style import format_number
 from dlntorch.run.quantities import Shown
-from dlntorch.run.summary import Budget, EffectiveStart, NearestToTruth, Predicted, ReferenceValues, StepSizes, Summary
+from dlntorch.run.summary import (
+    EffectiveStart,
+    ErrorBudget,
+    NearestToTruth,
+    Predicted,
+    ReferenceValues,
+    StepSizes,
+    Summary,
+)
 
 __all__ = [
     "figures_html",
-    "one_line",
     "page_html",
     "picture_html",
+    "printable_line",
     "render_page",
     "section_html",
     "table_html",
@@ -96,7 +104,7 @@ pre { background: #f6f6f6; padding: .75rem; overflow-x: auto; font-size: .85rem;
 
 def page_html(title: str, body: Iterable[str]) -> str:
     """A whole page around sections of HTML; ``title`` is escaped here, the sections by whoever made them."""
-    name = html.escape(one_line(title))
+    name = html.escape(printable_line(title))
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -125,8 +133,8 @@ def table_html(head: Sequence[str], rows: Iterable[Row], largest: str | None = N
         mark = ' class="largest"' if name == largest else ""
         lines.append(
             f'<tr{mark}><th scope="row">{html.escape(name)}</th>'
-            f'<td class="number{" words" if words and len(shown) > 24 else ""}">{html.escape(one_line(shown))}</td>'
-            + (f'<td class="meaning">{html.escape(one_line(meaning))}</td></tr>' if meanings else "</tr>")
+            f'<td class="number{" words" if words and len(shown) > 24 else ""}">{html.escape(printable_line(shown))}</td>'
+            + (f'<td class="meaning">{html.escape(printable_line(meaning))}</td></tr>' if meanings else "</tr>")
         )
     return "\n".join([*lines, "</tbody>", "</table>"])
 
@@ -140,11 +148,11 @@ def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
     """
     summary = data.summary
     bad = data.result.status.ended_badly
-    status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(one_line(str(summary['reason'])))}."
+    status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(printable_line(str(summary['reason'])))}."
     sections = [
-        f"<h1>{html.escape(one_line(data.heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
+        f"<h1>{html.escape(printable_line(data.heading)).replace(' = ', '&nbsp;=&nbsp;')}</h1>",
         f'<p class="status{" bad" if bad else ""}">{status}</p>',
-        "<section>" + "".join(f"<p>{html.escape(one_line(text))}</p>" for text in words(summary)) + "</section>",
+        "<section>" + "".join(f"<p>{html.escape(printable_line(text))}</p>" for text in words(summary)) + "</section>",
         section_html("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
         section_html("Error budget", table_html(("part", "norm", "meaning"), *budget_rows(summary))),
         section_html("What the steps did", table_html(("what", "value", "meaning"), effective_rows(summary))),
@@ -205,7 +213,7 @@ def budget_rows(summary: Mapping[str, Any]) -> tuple[list[Row], str | None]:
     """The three parts, and the displayed name of the largest."""
     budget = summary["budget"]
     dominant = budget.get("dominant")
-    return _rows(Budget, budget), None if dominant is None else dominant.replace("_", " ")
+    return _rows(ErrorBudget, budget), None if dominant is None else dominant.replace("_", " ")
 
 
 def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
@@ -261,7 +269,7 @@ def picture_html(image: bytes, alt: str, kind: str = "") -> str:
     width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")  # PNG header
     style = f' class="{kind}"' if kind else ""
     return (
-        f'<img{style} width="{width}" height="{height}" alt="{html.escape(one_line(alt), quote=True)}" '
+        f'<img{style} width="{width}" height="{height}" alt="{html.escape(printable_line(alt), quote=True)}" '
         f'src="data:image/png;base64,{base64.b64encode(image).decode()}">'
     )
 
@@ -282,7 +290,7 @@ def _capital(text: str) -> str:
     return start + text[1:].rstrip(".")
 
 
-def one_line(text: str) -> str:
+def printable_line(text: str) -> str:
     """One line without control characters, which HTML does not allow even when escaped."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
 

@@ -20,7 +20,7 @@ from dlntorch.report.study_figures import study_charts
 from dlntorch.report.style import save_figure
 from dlntorch.store.folder import atomic_write
 from dlntorch.studies.base import Claim, Verdict
-from dlntorch.studies.runner import StudyResult, shown
+from dlntorch.studies.runner import StudyResult, shown_side
 
 __all__ = ["STUDY_CSS", "verdict_words", "write_study_report"]
 
@@ -134,4 +134,4 @@ def claims_html(claims: Sequence[Claim]) -> str:
 
 def _side(name: str, value: float | str | None) -> str:
     words = " words" if isinstance(value, str) else ""
-    return f'<td class="number{words}" data-name="{name}">{html.escape(shown(value))}</td>'
+    return f'<td class="number{words}" data-name="{name}">{html.escape(shown_side(value))}</td>'

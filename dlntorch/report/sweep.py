@@ -15,7 +15,7 @@ from dlntorch.report.chart import look_of
 from dlntorch.report.number_table import number_table, word_cell
 from dlntorch.report.page import page_html, picture_html, section_html, table_html
 from dlntorch.report.style import finish_figure, new_figure, save_figure, show_notice
-from dlntorch.report.varied import Horizontal, choose_axis, label_of, varying
+from dlntorch.report.varied import Horizontal, choose_axis, label_of, varied_columns
 from dlntorch.run.summary import head_of
 from dlntorch.store.folder import atomic_write
 from dlntorch.sweep.collect import collect_sweep, varied_keys, write_table
@@ -119,7 +119,7 @@ def _drawn(done: Sequence[Mapping[str, Any]]) -> tuple[Horizontal, str | None]:
     keys = dict.fromkeys(["alpha", "p", *set_keys, "seed"])
     columns = {key: [row.get(key) for row in done] for key in keys}
     axis = choose_axis(columns, len(done))
-    others = [key for key in varying(columns) if key != axis.key and not key.endswith("seed")]
+    others = [key for key in varied_columns(columns) if key != axis.key and not key.endswith("seed")]
     if "p" in others or (len(done) > 0 and axis.key != "p" and not others):
         return axis, "p"
     few = [key for key in others if len(set(map(str, columns[key]))) <= SERIES]

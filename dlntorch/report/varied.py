@@ -13,7 +13,7 @@ from dlntorch.report.axes import linear_axis, log_axis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Horizontal", "choose_axis", "label_of", "varying"]
+__all__ = ["Horizontal", "choose_axis", "label_of", "varied_columns"]
 
 #: So many whole numbers have a tick each.
 FEW = 10
@@ -28,7 +28,7 @@ def label_of(key: str, value: Any) -> str:
     return f"{_SIGNS.get(key, key)} = {f'{value:g}' if number else value}"
 
 
-def varying(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+def varied_columns(columns: Mapping[str, Sequence[Any]]) -> list[str]:
     """The columns that have more than one value (None is none), in the order in which one draws against them.
 
     α comes first, then other numbers in their order, p, what has names, and the seeds last.
@@ -96,8 +96,8 @@ class Horizontal:
 
 
 def choose_axis(columns: Mapping[str, Sequence[Any]], count: int) -> Horizontal:
-    """What ``count`` runs are drawn against: the first of :func:`varying`, else α, else their numbers."""
-    keys = [*varying(columns), *(["alpha"] if any(v is not None for v in columns.get("alpha", ())) else [])]
+    """What ``count`` runs are drawn against: the first of :func:`varied_columns`, else α, else their numbers."""
+    keys = [*varied_columns(columns), *(["alpha"] if any(v is not None for v in columns.get("alpha", ())) else [])]
     if not keys:
         return Horizontal("network", np.arange(count, dtype=np.float64), False)
     key, values = keys[0], columns[keys[0]]

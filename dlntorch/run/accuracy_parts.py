@@ -28,7 +28,7 @@ from dlntorch.problem import Problem
 from dlntorch.reference.saddle_walls import law_of
 from dlntorch.run.accuracy_steps import doubtful, growth, shrunk
 
-__all__ = ["Course", "End", "Path", "limit_errors"]
+__all__ = ["Course", "End", "SampledFlow", "limit_errors"]
 
 #: Times at which a path is looked at, per factor of ten, and of a second look where it ends.
 PER_DECADE, CLOSER = 16, 40
@@ -85,7 +85,7 @@ class _Sampler(Integrator):
         super()._outputs(path, times, h, ends, found, *others)
 
 
-class Path:
+class SampledFlow:
     """A flow on a full-rank float64 problem from any start of depth p, sampled finely enough to sum over steps.
 
     Args:
@@ -183,7 +183,7 @@ class Course:
         self.accuracy, self.last = accuracy, last
         self.limit = flow_limit(problem, p, alpha).psi
         self.initialization = float(distance(self.limit, selected))
-        self.path = Path(problem, p, alpha, self.limit, accuracy, last)
+        self.path = SampledFlow(problem, p, alpha, self.limit, accuracy, last)
         self.reason = self.path.reason
 
     def effective(self, kappa: float) -> Initialization:
@@ -198,7 +198,7 @@ class Course:
         """What descent with κ adds to the weights, (2, n), along the flow that lags as descent does; or why not."""
         first = self.effective(kappa)
         limit = flow_limit(self.problem, self.p, first).psi
-        path = Path(self.problem, self.p, first, limit, self.accuracy, self.last)
+        path = SampledFlow(self.problem, self.p, first, limit, self.accuracy, self.last)
         return path.reason or path.added(self.alpha, kappa)
 
     def _off(self, start: Initialization) -> float:
@@ -231,7 +231,7 @@ class Course:
             return f"the steps move the limit up to {worst:.2g} from W_p"
         closer: Any = ()
         while True:
-            path = Path(self.problem, self.p, start, limit, self.accuracy, self.last, closer)
+            path = SampledFlow(self.problem, self.p, start, limit, self.accuracy, self.last, closer)
             if path.reason:
                 return path.reason
             far = path.farthest(self.selected)

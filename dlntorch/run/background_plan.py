@@ -25,10 +25,10 @@ from dlntorch.optim.step_size import KINDS
 from dlntorch.problem import Problem, make_problem
 from dlntorch.run.planning import LARGE_ENTRIES, Plan, plan_run
 
-__all__ = ["PlanAhead", "main"]
+__all__ = ["BackgroundPlan", "main"]
 
 
-class PlanAhead:
+class BackgroundPlan:
     """A plan in the making; call it like :func:`plan_run`. A context manager, whose end is the end of the process.
 
     Args:
@@ -39,7 +39,7 @@ class PlanAhead:
         self._config = dict(config)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> PlanAhead:
+    def __enter__(self) -> BackgroundPlan:
         if _saves_time(self._config):
             with tempfile.TemporaryFile() as question:
                 question.write(pickle.dumps(self._config))
@@ -121,4 +121,4 @@ def main() -> None:
             plan = plan_run(config, problem)
             plan.new_descent().advance()  # compiles the loop
         out.write(pickle.dumps(plan))
-    os._exit(0)  # as in command_line.leave
+    os._exit(0)  # as in command_line.end_process

@@ -15,6 +15,7 @@ from dlntorch.numerics.validation import InputError
 
 __all__ = [
     "OPEN_KEYS",
+    "append_open_keys",
     "check_complete",
     "check_group_choices",
     "check_keys",
@@ -23,7 +24,6 @@ __all__ = [
     "config_directory",
     "group_options",
     "known_keys",
-    "leave_open",
     "nearest",
     "study_keys",
     "unknown_key",
@@ -129,7 +129,7 @@ def choose_problem_file(arguments: list[str]) -> None:
         arguments.append("problem=file")
 
 
-def leave_open(arguments: list[str]) -> None:
+def append_open_keys(arguments: list[str]) -> None:
     """Append ``p=null`` and the like to the command line's ``arguments`` for the keys that ``accuracy=…`` is to choose.
 
     Those that the arguments, or the file of an ``experiment`` that they name, give are left to them.

@@ -11,7 +11,7 @@ from dlntorch.numerics.validation import DataWarning
 from dlntorch.run.quantities import Shown, in_ascii, quantities
 from dlntorch.run.result import RunResult
 from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
-from dlntorch.run.summary import PARTS_OF_ERROR, Budget, EffectiveStart, Predicted, StepSizes, Summary
+from dlntorch.run.summary import PARTS_OF_ERROR, EffectiveStart, ErrorBudget, Predicted, StepSizes, Summary
 from dlntorch.run.terminal_table import table_of, terminal
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def conclude(result: RunResult) -> None:
     rows = [("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}")]
     rows += _rows(Summary, summary)
     rows += _nearest_rows(summary.get("nearest_to_truth")) + _accuracy_rows(summary.get("plan"))
-    rows += _rows(Budget, budget) + _rows(EffectiveStart, summary.get("effective", {}))
+    rows += _rows(ErrorBudget, budget) + _rows(EffectiveStart, summary.get("effective", {}))
     rows += _rows(Predicted, summary["predicted"], "predicted ")
     if schedule["certified_theta_error"] is not None:
         asked = f" (asked: {schedule['epsilon']:g})" if "epsilon" in schedule else ""

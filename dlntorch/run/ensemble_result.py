@@ -20,7 +20,7 @@ from dlntorch.problem import Problem, load_problem
 from dlntorch.run.result import RunResult, check_ends, tensors_of, trajectory_of
 from dlntorch.run.summary import check_summary, networks_row
 from dlntorch.store.folder import RunFolder, atomic_write
-from dlntorch.store.reading import array_limit, read_json, read_yaml, whole
+from dlntorch.store.reading import array_limit, read_json, read_yaml, refuse_damage
 from dlntorch.training.ensemble import overall_status
 
 __all__ = ["EnsembleResult", "ensemble_summary", "load_ensemble", "network_rows", "write_ensemble"]
@@ -170,7 +170,7 @@ def load_ensemble(folder: str | Path) -> EnsembleResult:
     if missing:
         what = "folder must be that of a finished ensemble"
         raise InputError(f"{what}, got {str(folder)!r}, where {missing[0]} is missing")
-    with whole("a whole ensemble", folder):
+    with refuse_damage("a whole ensemble", folder):
         summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
         for one in summary["networks"]:
             check_summary(one)

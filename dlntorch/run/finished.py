@@ -21,7 +21,7 @@ from dlntorch.run.early_stopping import nearest_to_truth
 from dlntorch.run.effective import EffectiveReport, effective_report
 from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.open_numbers import depth_and_scale
-from dlntorch.run.quantities import ABSENT, Explained, explained, summarized
+from dlntorch.run.quantities import ABSENT, Explained, summarized, with_reason
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
 from dlntorch.training.certified import ENDED, certified_bound
@@ -69,7 +69,7 @@ class FinishedRun:
 
     @property
     def rank(self) -> Explained:
-        return explained(self.problem.known_rank, self._unknown_rank)
+        return with_reason(self.problem.known_rank, self._unknown_rank)
 
     @property
     def _unknown_rank(self) -> str:
@@ -77,12 +77,12 @@ class FinishedRun:
 
     @property
     def depth(self) -> Explained:
-        return explained(self.settings.p, f"{self.settings.law!r} has no depth p")
+        return with_reason(self.settings.p, f"{self.settings.law!r} has no depth p")
 
     @property
     def alpha(self) -> Explained:
         number = self.settings.alpha if isinstance(self.settings.alpha, float) else None
-        return explained(number, "the start has several numbers, which start has")
+        return with_reason(number, "the start has several numbers, which start has")
 
     @property
     def start_words(self) -> str:
@@ -104,34 +104,34 @@ class FinishedRun:
 
     @property
     def inconsistency(self) -> Explained:
-        return explained(None if self.exact.known_rank is None else self.exact.inconsistency, self._unknown_rank)
+        return with_reason(None if self.exact.known_rank is None else self.exact.inconsistency, self._unknown_rank)
 
     @property
     def l1_value(self) -> Explained:
         l1 = self.references.l1
-        return explained(None if l1 is None else float(l1.value), self.references.reasons.get("l1", ""))
+        return with_reason(None if l1 is None else float(l1.value), self.references.reasons.get("l1", ""))
 
     @property
     def l1_gap(self) -> Explained:
         value, why = self.l1_value
-        return explained(None if value is None else l1_gap(self.psi, value), why)
+        return with_reason(None if value is None else l1_gap(self.psi, value), why)
 
     @property
     def unique(self) -> Explained:
         """Whether the ℓ1-minimiser is the only one; None where that is undecided at the tolerance."""
         l1, why = self.references.l1, self.references.reasons.get("l1", "")
         known = None if l1 is None else l1.unique
-        return explained(known, (why or "undecided at this tolerance") if known is None else "")
+        return with_reason(known, (why or "undecided at this tolerance") if known is None else "")
 
     def distance_to(self, name: str) -> Explained:
         """The distance to a reference."""
         reference, why = self.vectors.get(name), self.references.reasons.get(name, "")
         why = "the problem has no planted truth" if name == "truth" else why
-        return explained(None if reference is None else distance(self.psi, reference), why)
+        return with_reason(None if reference is None else distance(self.psi, reference), why)
 
     @property
     def distance_to_flow(self) -> Explained:
-        return explained(None if self.flow is None else distance(self.psi, self.flow), self.flow_reason)
+        return with_reason(None if self.flow is None else distance(self.psi, self.flow), self.flow_reason)
 
     # -- the error budget -----------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class FinishedRun:
         for name, (left, right, why) in parts.items():
             value = None if left is None or right is None else float(distance(left, right))
             finite = value is not None and np.isfinite(value)
-            norms[name] = explained(value if finite else None, why if value is None else why or _not_finite(value))
+            norms[name] = with_reason(value if finite else None, why if value is None else why or _not_finite(value))
         return norms
 
     def norm(self, name: str) -> Explained:
@@ -170,12 +170,12 @@ class FinishedRun:
         known = {name: norm.value for name, norm in self._norms.items() if norm.value is not None}
         missing = [name for name in self._norms if name not in known]
         if missing:
-            return explained(None, f"{', '.join(missing)} could not be computed")
-        return explained(max(known, key=lambda name: known[name]))
+            return with_reason(None, f"{', '.join(missing)} could not be computed")
+        return with_reason(max(known, key=lambda name: known[name]))
 
     @property
     def cause(self) -> Explained:
-        return explained(self._effective.cause or None, self._effective.reasons["gain_min"])
+        return with_reason(self._effective.cause or None, self._effective.reasons["gain_min"])
 
     @cached_property
     def _effective(self) -> EffectiveReport:
@@ -185,7 +185,7 @@ class FinishedRun:
     def effective(self, key: str) -> Explained:
         """A number of the effective start."""
         value = self._effective.values[key]
-        return explained(value, self._effective.reasons[key] if value is None else "")
+        return with_reason(value, self._effective.reasons[key] if value is None else "")
 
     # -- what the theory predicts ---------------------------------------------------------------------------------------
 
@@ -196,22 +196,22 @@ class FinishedRun:
             why = rate.constant_reason
         if name == "rho" and rate is not None and rate.constant is not None:
             why = "only p = 2 has a rho: for p > 2 the exponent is p itself"
-        return explained(None if rate is None else getattr(rate, name), why)
+        return with_reason(None if rate is None else getattr(rate, name), why)
 
     @property
     def predicted_error(self) -> Explained:
         constant, why = self.rate("constant")
         if constant is None or not self.settings.plain_start:
-            return explained(None, why)
+            return with_reason(None, why)
         p, alpha = depth_and_scale(self.settings)
-        return explained(constant * alpha**p)
+        return with_reason(constant * alpha**p)
 
     # -- the step sizes -------------------------------------------------------------------------------------------------
 
     def step_used(self, name: str) -> Explained:
         """The smallest or the largest η."""
         progress = self.descent.progress
-        return explained(
+        return with_reason(
             getattr(progress, name) if progress.step else None, "" if progress.step else "no step was made"
         )
 
@@ -219,7 +219,7 @@ class FinishedRun:
         """A number of the schedule."""
         schedule = self.descent.engine.schedule
         value = None if name == "c" and not schedule.kind.has_c else getattr(schedule, name)
-        return explained(value, f"schedule={self.settings.schedule.name} has no {name}")
+        return with_reason(value, f"schedule={self.settings.schedule.name} has no {name}")
 
     @cached_property
     def _theorem(self) -> tuple[Any, str]:
@@ -241,8 +241,8 @@ class FinishedRun:
         bound, why = self._theorem
         if name == "epsilon":
             plain = self.settings.plain_start and type(self.settings.update) is SGD
-            return explained((self.settings.schedule.epsilon or EPSILON) if plain else None, why)
-        return explained(None if bound is None else getattr(bound, name), why)
+            return with_reason((self.settings.schedule.epsilon or EPSILON) if plain else None, why)
+        return with_reason(None if bound is None else getattr(bound, name), why)
 
     def certified(self, name: str) -> Explained:
         """What the certificate proves."""
@@ -250,12 +250,12 @@ class FinishedRun:
         if certificate is None:
             batches = self.settings.batch_size is not None
             without = "mini-batches: the certificate bounds full-batch descent"
-            return explained(None, without if batches else "not asked for: certificate=true adds it")
+            return with_reason(None, without if batches else "not asked for: certificate=true adds it")
         why = "" if certificate.finite else "the certificate's bound became infinite: smaller steps (kappa) are needed"
         if name == "theta_error":
             theta = (row.detach().to("cpu", torch.float64).numpy() for row in self.descent.network.rows)
-            return explained(certificate.theta_error(*theta), why)
-        return explained(getattr(certificate, name), why)
+            return with_reason(certificate.theta_error(*theta), why)
+        return with_reason(getattr(certificate, name), why)
 
     def of_certified(self, value: Any) -> Any:
         """What only a schedule that proves an ε has."""
@@ -274,8 +274,8 @@ class FinishedRun:
             return True
         proved = f"the certificate proves {bound:.3g}, more than epsilon={schedule.epsilon:g}"
         if self.status in ENDED and not self.descent.interrupted:
-            return explained(False, f"{proved}; smaller steps would need more than max_steps={stopping.max_steps}")
-        return explained(False, f"{proved}, where the run ended ({self.status})")
+            return with_reason(False, f"{proved}; smaller steps would need more than max_steps={stopping.max_steps}")
+        return with_reason(False, f"{proved}, where the run ended ({self.status})")
 
     # -- in words -------------------------------------------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class FinishedRun:
     def digits(self) -> dict[str, Any]:
         """How many digits the data need, and how many they have."""
         report = digits_report(self.exact, self.references)
-        return {**report, "digits": explained(report["digits"], report.get("digits_reason", ""))}
+        return {**report, "digits": with_reason(report["digits"], report.get("digits_reason", ""))}
 
     @cached_property
     def _nearest(self) -> tuple[dict[str, Any] | None, str]:
@@ -298,17 +298,17 @@ class FinishedRun:
     def nearest(self, key: str) -> Explained:
         """What is known of the recorded point that is nearest to the truth."""
         known = self._nearest[0] or {}
-        return explained(known.get(key), known.get(f"{key}_reason", ""))
+        return with_reason(known.get(key), known.get(f"{key}_reason", ""))
 
     @property
     def advice(self) -> str:
         passed = self._nearest[1]
         if passed and self.dominant.value != "discretization":
             return passed
-        from dlntorch.run.summary import Budget, Predicted
+        from dlntorch.run.summary import ErrorBudget, Predicted
 
         known = {
-            "budget": summarized(Budget, self),
+            "budget": summarized(ErrorBudget, self),
             "predicted": summarized(Predicted, self),
             "schedule": {"kappa": self.chosen("kappa").value},
             "time": self.descent.progress.time,

@@ -16,7 +16,7 @@ from dlntorch.run.console import announce_sources
 from dlntorch.run.ensemble_result import EnsembleResult
 from dlntorch.run.imports import import_libraries
 from dlntorch.run.lifecycle import Networks, run_life
-from dlntorch.run.members import check_one_shape, member_configs
+from dlntorch.run.members import check_one_shape, network_configs
 from dlntorch.run.places import EnsemblePlace, NetworkPlace
 from dlntorch.run.planning import Plan, plan_many, plan_run, problems_of, resumed_plan
 from dlntorch.run.result import RunResult
@@ -95,7 +95,7 @@ def run_ensemble_experiment(
     options = training_options(config)
     _check_loggers([config])
     with contextlib.closing(RunFolder(folder)) as opened:
-        configs, problems = _members(config)
+        configs, problems = _networks_of(config)
 
         def networks(states: list[dict[str, Any] | None]) -> Networks:
             (state,) = states
@@ -115,7 +115,7 @@ def plan_ensemble(config: Config, predict: bool | None = None) -> list[Plan]:
     Raises:
         InputError: for lists of different lengths, problems of different shapes, and as for one run.
     """
-    configs, problems = _members(config)
+    configs, problems = _networks_of(config)
     with numeric_threads("auto", problems[0]):
         return plan_many(configs, problems, predict)
 
@@ -176,9 +176,9 @@ def run_experiments(
         return results
 
 
-def _members(config: Config) -> tuple[list[dict[str, Any]], list[Problem]]:
+def _networks_of(config: Config) -> tuple[list[dict[str, Any]], list[Problem]]:
     """The configuration and the problem of every network of an ensemble."""
-    configs = member_configs(config)
+    configs = network_configs(config)
     problems = problems_of(configs)
     check_one_shape(problems)
     return configs, problems

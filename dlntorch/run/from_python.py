@@ -17,7 +17,7 @@ from dlntorch.optim.update import Update
 from dlntorch.problem import Problem
 from dlntorch.run.ensemble_result import EnsembleResult, ensemble_summary
 from dlntorch.run.lifecycle import Networks, Training, run_life
-from dlntorch.run.members import check_one_shape, zipped
+from dlntorch.run.members import check_one_shape, entry_by_entry
 from dlntorch.run.planning import plans_of
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
@@ -153,11 +153,11 @@ def train_ensemble(
     """
     if isinstance(problem, Problem) and len(problem.outputs) > 1:
         problem = problem.outputs
-    members = zipped({"problem": problem, "p": p, "alpha": alpha, "schedule": schedule, **options})
-    problems = [member["problem"] for member in members]
+    networks_given = entry_by_entry({"problem": problem, "p": p, "alpha": alpha, "schedule": schedule, **options})
+    problems = [member["problem"] for member in networks_given]
     check_one_shape(problems)
     check_flag("references", references)
-    settings = [_settings(member, references=references) for member in members]
+    settings = [_settings(member, references=references) for member in networks_given]
     budget = math.inf if max_wall_seconds is None else check_number("max_wall_seconds", max_wall_seconds, above=0)
     wanted = None if threads is None else check_count("threads", threads)
     networks, results = run_life(

@@ -83,11 +83,11 @@ class Networks:
 
     def _repeat_where_missed(self) -> bool:
         """Start every run anew that its plan repeats; whether there is one."""
-        again = [plan.repeated(descent) for plan, descent in zip(self.plans, self.descents, strict=True)]
-        if not any(again):
+        repeated = [plan.repeated(descent) for plan, descent in zip(self.plans, self.descents, strict=True)]
+        if not any(repeated):
             return False
         before = self.running
-        for i, plan in enumerate(again):
+        for i, plan in enumerate(repeated):
             if plan is not None:
                 self.plans[i] = plan
                 self.descents[i] = plan.new_descent(self._block, after=self.descents[i])

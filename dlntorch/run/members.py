@@ -8,7 +8,7 @@ from typing import Any
 from dlntorch.numerics.validation import InputError, check_unmasked
 from dlntorch.problem import Problem
 
-__all__ = ["KEYS", "check_one_shape", "is_ensemble", "member_configs", "zipped"]
+__all__ = ["KEYS", "check_one_shape", "entry_by_entry", "is_ensemble", "network_configs"]
 
 #: The keys of ``ensemble`` that vary a network, and the key of a single run's configuration that each stands for.
 KEYS = {
@@ -20,7 +20,7 @@ KEYS = {
 }
 
 
-def zipped(given: Mapping[str, Any], what: str = "ensemble") -> list[dict[str, Any]]:
+def entry_by_entry(given: Mapping[str, Any], what: str = "ensemble") -> list[dict[str, Any]]:
     """One dictionary for each network: sequences are taken entry by entry, single values belong to all.
 
     Args:
@@ -58,7 +58,7 @@ def is_ensemble(config: Mapping[str, Any]) -> bool:
     return any(asked.get(key) is not None for key in KEYS)
 
 
-def member_configs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def network_configs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The configuration of every network of an ensemble, as a single run would have it.
 
     Raises:
@@ -70,7 +70,7 @@ def member_configs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
             f"ensemble.problem_seed must be left out where the problem is read from a file, got {asked['problem_seed']!r}"
         )
     configs = []
-    for one in zipped({f"ensemble.{key}": value for key, value in asked.items()}):
+    for one in entry_by_entry({f"ensemble.{key}": value for key, value in asked.items()}):
         member = {**config, "problem": dict(config["problem"]), "ensemble": dict.fromkeys(config["ensemble"])}
         for key in asked:
             *group, name = KEYS[key]

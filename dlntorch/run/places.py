@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlntorch.numerics.validation import DataWarning
 from dlntorch.problem import Problem
 from dlntorch.run.ensemble_result import EnsembleResult, ensemble_summary, write_ensemble
-from dlntorch.run.identity import run_identity
 from dlntorch.run.predicted_saddles import predicted_saddles
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.folder import RunFolder
+from dlntorch.training.identity import run_identity
 
 if TYPE_CHECKING:
     from dlntorch.run.lifecycle import Networks
@@ -113,7 +115,7 @@ class NetworkPlace(Place):
         follows: bool = False,
         planned: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(folder, config, run_identity(problem, RunSettings.from_config(problem, config)))
+        super().__init__(folder, config, _identity(problem, config))
         self.number = number
         self.follows = follows
         self.planned = planned
@@ -190,10 +192,7 @@ class EnsemblePlace(Place):
         configs: Sequence[Mapping[str, Any]],
         problems: Sequence[Problem],
     ) -> None:
-        each = [
-            run_identity(problem, RunSettings.from_config(problem, one))
-            for one, problem in zip(configs, problems, strict=True)
-        ]
+        each = [_identity(problem, one) for one, problem in zip(configs, problems, strict=True)]
         digest = hashlib.sha256(json.dumps(each, sort_keys=True, default=str).encode()).hexdigest()
         super().__init__(folder, config, {"networks": len(each), "ensemble": digest})
         self.configs = configs
@@ -240,6 +239,16 @@ class EnsemblePlace(Place):
     def note_logged(self, steps: Sequence[int]) -> bool:
         before, self.logged = self.logged, list(steps)
         return before != self.logged
+
+
+def _identity(problem: Problem, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint belongs to, as asked for; what of the user's objects cannot be seen is warned of."""
+    found, unknown = run_identity(problem, RunSettings.from_config(problem, config))
+    if unknown:
+        warnings.warn(
+            f"a run that goes on cannot be compared with this one in all: {unknown[0]}", DataWarning, stacklevel=3
+        )
+    return found
 
 
 def log_unlogged(places: Sequence[Place], state: Callable[[], Mapping[str, Any]]) -> None:

@@ -19,7 +19,6 @@ __all__ = [
     "Shown",
     "check_part",
     "count",
-    "explained",
     "flag",
     "in_ascii",
     "number",
@@ -27,6 +26,7 @@ __all__ = [
     "quantities",
     "record",
     "summarized",
+    "with_reason",
     "word",
 ]
 
@@ -53,7 +53,7 @@ class Explained(NamedTuple):
     reason: str
 
 
-def explained(value: Any, reason: str = "") -> Explained:
+def with_reason(value: Any, reason: str = "") -> Explained:
     """A value, or None with its reason."""
     return Explained(value, reason)
 

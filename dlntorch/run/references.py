@@ -119,15 +119,15 @@ def references_of_many(cases: Sequence[tuple[Problem, Any, Any]], wanted: bool =
     groups: dict[int, list[int]] = {}
     for i, (problem, _, _) in enumerate(cases):
         groups.setdefault(id(problem), []).append(i)
-    members = list(groups.values())
+    numbers_of = list(groups.values())
     on_cpu = wanted and all(problem.device.type == "cpu" for problem, _, _ in cases)
     shared = forked(
-        lambda k: _references_on_one(cases[members[k][0]][0], [cases[i][1:] for i in members[k]], wanted),
-        len(members),
+        lambda k: _references_on_one(cases[numbers_of[k][0]][0], [cases[i][1:] for i in numbers_of[k]], wanted),
+        len(numbers_of),
         None if on_cpu else 1,
     )
     found: dict[int, References] = {}
-    for numbers, one in zip(members, shared, strict=True):
+    for numbers, one in zip(numbers_of, shared, strict=True):
         found |= dict(zip(numbers, one, strict=True))
     return [found[i] for i in range(len(cases))]
 

@@ -17,7 +17,7 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
 from dlntorch.run.predicted_saddles import PredictedSaddles, saddles_of
 from dlntorch.run.summary import PARTS_OF_ERROR, check_summary
-from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_yaml, whole
+from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_yaml, refuse_damage
 
 if TYPE_CHECKING:
     from dlntorch.bounds.effective import Effective
@@ -130,7 +130,7 @@ def load_run(folder: str | Path) -> RunResult:
     missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise InputError(f"folder must be that of a finished run, got {str(folder)!r}, where {missing[0]} is missing")
-    with whole("a whole run", folder):
+    with refuse_damage("a whole run", folder):
         summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
         check_summary(summary)
         arrays = tensors_of(path / "result.npz")

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = [
     "PARTS",
     "PARTS_OF_ERROR",
-    "Budget",
-    "Data",
     "EffectiveStart",
+    "ErrorBudget",
     "NearestToTruth",
     "Predicted",
+    "ProblemNumbers",
     "ReferenceValues",
     "StepSizes",
     "Summary",
@@ -52,7 +52,7 @@ __all__ = [
 
 # fmt: off
 @dataclass(frozen=True)
-class Data:
+class ProblemNumbers:
     """What the run ran on."""
 
     m: int = count("rows of A", lambda run: run.problem.m)
@@ -62,7 +62,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Budget:
+class ErrorBudget:
     """The three parts of the error, which add up to ψ − W_p."""
 
     discretization: float | None = number("gradient descent against the flow at the same time",
@@ -189,7 +189,7 @@ class Summary:
     batch_size: int | None = count("rows of a mini-batch; null: full batch", lambda run: run.settings.batch_size)
     dtype: str = word("precision of the training", lambda run: str(run.settings.dtype).removeprefix("torch."))
     tol: float = number("the residual that was asked for", lambda run: run.settings.stopping.tol, page=False)
-    problem: dict[str, Any] = part("the data", Data)
+    problem: dict[str, Any] = part("the data", ProblemNumbers)
     steps: int = count("SGD steps made", lambda run: run.descent.progress.step, row=True)
     time: float = number("in the units of the flow θ̇ = −∇L(θ)", lambda run: run.descent.progress.time, "[t]",
         symbol="t = Σ η", row=True)
@@ -213,7 +213,7 @@ class Summary:
         lambda run: run.distance_to("limit"), "[ψ]", console=True, row=True)
     distance_to_flow: float | None = number("to the flow at the same time t", lambda run: run.distance_to_flow, "[ψ]",
         row=True)
-    budget: dict[str, Any] = part("the parts of the error", Budget)
+    budget: dict[str, Any] = part("the parts of the error", ErrorBudget)
     effective: dict[str, Any] = part("what the steps did", EffectiveStart, optional=True)
     predicted: dict[str, Any] = part("what the theory predicts", Predicted)
     schedule: dict[str, Any] = part("the step sizes", StepSizes)
@@ -245,7 +245,7 @@ PARTS: dict[str, type] = {key: one.inside for key, one in quantities(Summary) if
 #: What distinguishes networks comes first.
 FIRST = ("p", "alpha", "seed")
 #: The three parts of the error.
-PARTS_OF_ERROR = tuple(key for key, one in quantities(Budget) if one.unit)
+PARTS_OF_ERROR = tuple(key for key, one in quantities(ErrorBudget) if one.unit)
 
 
 def build_summary(run: FinishedRun) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _in_networks() -> Iterator[tuple[str, str, str, Quantity]]:
     """What the tables of networks have: the column's name, the part ("" for none) and key that it is, and what is said of it."""
     found = [(key, "", key, one) for key, one in quantities(Summary) if one.row]
     for name, inside in PARTS.items():
-        prefix = "" if inside is Budget else f"{name}_"
+        prefix = "" if inside is ErrorBudget else f"{name}_"
         found += [(f"{prefix}{key}", name, key, one) for key, one in quantities(inside) if one.row]
     return iter(sorted(found, key=lambda one: one[0] not in FIRST))
 

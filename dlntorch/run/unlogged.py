@@ -16,7 +16,7 @@ from dlntorch.run.ensemble_result import EnsembleResult, network_rows
 from dlntorch.run.members import KEYS
 from dlntorch.run.quantities import quantities
 from dlntorch.run.result import RunResult
-from dlntorch.run.summary import PARTS_OF_ERROR, Budget
+from dlntorch.run.summary import PARTS_OF_ERROR, ErrorBudget
 from dlntorch.trackers import loggers
 from dlntorch.trackers.registry import tracker
 
@@ -92,7 +92,7 @@ def budget_tables(summary: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
     def make() -> dict[str, Any]:
         import wandb
 
-        known, budget = dict(quantities(Budget)), summary["budget"]
+        known, budget = dict(quantities(ErrorBudget)), summary["budget"]
         rows = [[part, budget[part], known[part].unit, known[part].words] for part in PARTS_OF_ERROR]
         return {"budget_table": wandb.Table(columns=["part", "error", "unit", "meaning"], data=rows)}
 

@@ -257,12 +257,12 @@ class RunFolder:
                     f"resume must have a checkpoint of format {CHECKPOINT_FORMAT}, got format {saved_format}"
                 )
             saved_version, saved = outer["version"], outer["identity"]
-            whole = _checksum(payload, saved) == outer["sha256"]
+            intact = _checksum(payload, saved) == outer["sha256"]
         except CheckpointError:
             raise
         except Exception:  # whatever the file holds, it is not one of ours
             raise CheckpointError(broken) from None
-        if not whole:
+        if not intact:
             raise CheckpointError(broken)
         if saved_version != __version__:
             raise CheckpointError(

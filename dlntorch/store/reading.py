@@ -15,7 +15,7 @@ import yaml
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import MAX_BYTES, FileProblem, one_line, read_arrays
 
-__all__ = ["DAMAGE", "array_limit", "read_arrays_of", "read_json", "read_yaml", "whole"]
+__all__ = ["DAMAGE", "array_limit", "read_arrays_of", "read_json", "read_yaml", "refuse_damage"]
 
 #: What a file that is not as this program writes it leads to.
 DAMAGE = (
@@ -34,7 +34,7 @@ DAMAGE = (
 
 
 @contextlib.contextmanager
-def whole(what: str, folder: str | Path) -> Iterator[None]:
+def refuse_damage(what: str, folder: str | Path) -> Iterator[None]:
     """Turn every consequence of a damaged file into one line: "folder must hold ``what``, got …".
 
     Raises:

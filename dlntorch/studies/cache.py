@@ -18,7 +18,7 @@ from dlntorch.store.folder import atomic_write
 from dlntorch.store.provenance import ONLY_SHOWS, source_digest
 from dlntorch.studies.base import Point, Row
 
-__all__ = ["PointCache", "code_version"]
+__all__ = ["PointCache", "row_version"]
 
 _LIBRARIES = ("torch", "numpy", "scipy", "numba")
 #: What cannot change a row.
@@ -26,7 +26,7 @@ _NOT_COMPUTING = (*ONLY_SHOWS, "sweep", "trackers")
 
 
 @cache
-def code_version(name: str) -> str:
+def row_version(name: str) -> str:
     """SHA-256 of everything that a row of the study depends on."""
     sources = source_digest(_NOT_COMPUTING, _with_its_helpers(Path(__file__).resolve().with_name(f"{name}.py")))
     libraries = [f"{library}=={version(library)}" for library in _LIBRARIES]
@@ -59,7 +59,7 @@ class PointCache:
         self.name = name
 
     def _path(self, point: Point) -> Path:
-        identity = json.dumps([self.name, point, code_version(self.name)], sort_keys=True, allow_nan=False)
+        identity = json.dumps([self.name, point, row_version(self.name)], sort_keys=True, allow_nan=False)
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
 
     def load(self, point: Point) -> list[Row] | None:

@@ -16,7 +16,7 @@ from dlntorch.numerics.trajectory import short_repr
 from dlntorch.numerics.validation import check_count
 from dlntorch.store.folder import atomic_write
 from dlntorch.studies.base import Claim, Point, Row, Study, Verdict
-from dlntorch.studies.cache import PointCache, code_version
+from dlntorch.studies.cache import PointCache, row_version
 from dlntorch.studies.catalogue import load_study, study_settings
 from dlntorch.studies.worker import Job, compute_all
 
@@ -198,7 +198,7 @@ def _write(result: StudyResult) -> None:
         "rows": len(result.rows),
         "computed_now": result.computed,
         "seconds": result.seconds,
-        "code": code_version(result.name),
+        "code": row_version(result.name),
     }
     text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)
     atomic_write(result.folder / "summary.json", f"{text}\n".encode())
@@ -221,12 +221,12 @@ def _markdown(result: StudyResult) -> str:
         "| --- | ---: | ---: | --- | --- |",
     ]
     for claim in result.claims:
-        cells = (claim.claim, shown(claim.predicted), shown(claim.measured), claim.verdict, claim.rule)
+        cells = (claim.claim, shown_side(claim.predicted), shown_side(claim.measured), claim.verdict, claim.rule)
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def shown(value: float | str | None) -> str:
+def shown_side(value: float | str | None) -> str:
     """A side of a claim as a person reads it."""
     if value is None:
         return "–"

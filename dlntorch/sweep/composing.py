@@ -65,9 +65,9 @@ class SweepLoader(ConfigLoader):
         key = tuple(lines)
         asked_with, copied = self._asked.pop(key, (None, None))
         if copied is not None and asked_with is master:
-            again = copied()
-            OmegaConf.copy_cache(from_config=master, to_config=again)
-            return again
+            copy_of_it = copied()
+            OmegaConf.copy_cache(from_config=master, to_config=copy_of_it)
+            return copy_of_it
         composed = self._inner.load_sweep_config(master, lines)
         self._asked[key] = (master, _copier(composed))
         return composed

@@ -37,8 +37,8 @@ from dlntorch.store.provenance import code_version
 from dlntorch.sweep.composing import SweepLoader
 from dlntorch.sweep.points import (
     PointState,
+    changes_result,
     check_code,
-    is_telling,
     objective,
     point_name,
     point_state,
@@ -50,7 +50,7 @@ from dlntorch.sweep.points import (
 from dlntorch.sweep.quoting import quoted
 from dlntorch.sweep.submitit_jobs import patient_submitit
 
-__all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers", "telling"]
+__all__ = ["PLUGINS", "idempotent_launchers", "plain_settings", "register_resolvers", "result_overrides"]
 
 #: What to install for launchers and sweepers that are not Hydra's own.
 PLUGINS = {
@@ -81,7 +81,7 @@ def _sweep_name() -> str:
 
     Read from the command line once; Hydra hands the value on to the jobs, in other processes too.
     """
-    asked = sorted(telling([word for word in sys.argv[1:] if not word.startswith(("-", "hydra/"))]))
+    asked = sorted(result_overrides([word for word in sys.argv[1:] if not word.startswith(("-", "hydra/"))]))
     return hashlib.sha256("\0".join([code_version(), *asked]).encode()).hexdigest()[:10]
 
 
@@ -244,7 +244,7 @@ class IdempotentLauncher(Launcher):
             raise InputError(
                 "references must be true with a sweeper that minimises the distance to W_p, which is one of them, got false"
             )
-        words = {point.folder: " ".join(telling(point.overrides)) for point in points}
+        words = {point.folder: " ".join(result_overrides(point.overrides)) for point in points}
         write_points(sweep, {folder.name: overrides for folder, overrides in words.items()})
         self.sweep = sweep
         planned = {point.folder for point in points if (point.settings or {}).get("dry_run") is True}
@@ -324,10 +324,10 @@ def _first_ones(points: Sequence[_Point]) -> list[int]:
     return found
 
 
-def telling(overrides: Sequence[str]) -> list[str]:
+def result_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides that change what is computed."""
     opened = {f"{key}=null" for key in OPEN_KEYS}  # by an accuracy, which tells it
-    return [o for o in filter_overrides(overrides) if o not in opened and is_telling(o.lstrip("+").split("=")[0])]
+    return [o for o in filter_overrides(overrides) if o not in opened and changes_result(o.lstrip("+").split("=")[0])]
 
 
 def _announce(sweep: Path, points: Sequence[_Point]) -> None:

@@ -13,11 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem.formats import pair_files
+from dlntorch.run.configuration import NOUNS
 from dlntorch.store.folder import atomic_write
 from dlntorch.store.inputs import absolute_inputs
 from dlntorch.store.provenance import code_version
@@ -26,9 +28,9 @@ from dlntorch.store.reading import DAMAGE, read_yaml
 __all__ = [
     "WITHOUT_EFFECT",
     "PointState",
+    "changes_result",
     "check_code",
     "clear_failure",
-    "is_telling",
     "objective",
     "point_id",
     "point_labels",
@@ -68,7 +70,7 @@ class PointState(StrEnum):
     WAITING = "waiting"
 
 
-def is_telling(key: str) -> bool:
+def changes_result(key: str) -> bool:
     """Whether an override of ``key`` changes what is computed; an experiment's file does, under its own name."""
     return key in ("experiment", "trainer.shards") or key.split(".")[0] not in WITHOUT_EFFECT
 
@@ -76,7 +78,8 @@ def is_telling(key: str) -> bool:
 def point_id(config: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits that identify a resolved configuration under this code.
 
-    Numbers count by value (``p=3`` is ``p=3.0``), a data file by its contents.
+    Numbers count by value (``p=3`` is ``p=3.0``), a data file by its contents, an object of the user's (``_target_``) by its
+    import path, its keys and the source of its module.
     """
     kept = {key: _plain(value) for key, value in absolute_inputs(config).items() if key not in WITHOUT_EFFECT}
     problem = config.get("problem")
@@ -87,8 +90,23 @@ def point_id(config: Mapping[str, Any]) -> str:
     # what most points do not have is left out, so that these keep the folders they have
     extra = [_file_digest(members)] if members is not None else []
     extra += [f"{shards} shards"] if shards != 1 else []
+    extra += [found for group in NOUNS if (found := _source_digest(config.get(group)))]
     content = json.dumps([code_version(), kept, _file_digest(path), *extra], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:10]
+
+
+def _source_digest(group: Any) -> str | None:
+    """SHA-256 of the module that a ``_target_`` is in, which is not imported for it; None without one."""
+    target = group.get("_target_") if isinstance(group, Mapping) else None
+    if not isinstance(target, str) or "." not in target:
+        return None
+    module = target.rpartition(".")[0]
+    try:
+        spec = find_spec(module) or find_spec(module.rpartition(".")[0])
+        file = Path(str(spec.origin)) if spec is not None else Path()
+        return _digest(file, (stat := file.stat()).st_mtime_ns, stat.st_size)
+    except (ImportError, OSError, ValueError):  # the run itself says that there is none
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -19,12 +19,14 @@ from dlntorch.engine import (
     needs_of,
     resolve_engine,
 )
+from dlntorch.model import Initialization
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.step_size import Schedule
 from dlntorch.optim.update import SGD, TorchUpdate, Update
 from dlntorch.problem import Problem
 from dlntorch.store.identity import problem_digest
+from dlntorch.training.identity import Asked, settings_identity
 from dlntorch.training.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ class Descent:
         self.wall_before = 0.0  # of it, what earlier commands took
         self.interrupted = False
         self._block = 1
+        self._identity = self._identity_at_start(batch_size, shards)
 
     @property
     def progress(self) -> Progress:
@@ -209,29 +212,21 @@ class Descent:
         self.recorder.record(self.progress, self.network.rows)
 
     def identity(self) -> dict[str, Any]:
-        """What a saved state belongs to, as plain numbers; budgets and tolerance may change when a run goes on."""
-        schedule, batches, update = self.engine.schedule, self.engine.batches, self.engine.update
-        network = self.network
-        found = {
-            "problem": problem_digest(self._given),
-            "p": network.p,
-            "psi": type(network).__qualname__ if network.overrides_psi else None,
-            "alpha": _number_or_list(network.get_buffer("start" if network.p is None else "alpha")),
-            "schedule": schedule.name,
-            **{name: getattr(schedule, name) for name in ("kappa", "c", "eta", "epsilon", "over")},
-            "engine": self.engine_name,
-            "batch_size": None if batches is None else batches.batch_size,
-            "seed": None if batches is None and update.sigma == 0 else self.engine.seed,
-            "dtype": str(self.problem.dtype),
-            "certificate": self.engine.certificate is not None,
-        }
-        if network.p is None:
-            found["model"] = repr(network.parametrization)
+        """What a saved state belongs to, as plain values; budgets and tolerance may change when a run goes on."""
+        return {"problem": problem_digest(self._given), **self._identity}
+
+    def _identity_at_start(self, batch_size: int | None, shards: int) -> dict[str, Any]:
+        """The identity without the problem, taken before objects of the user's change along the run."""
+        network, engine = self.network, self.engine
+        alpha: Any = network.get_buffer("start" if network.p is None else "alpha")
         if "alpha_minus" in dict(network.named_buffers()):
-            found["alpha_minus"] = _number_or_list(network.get_buffer("alpha_minus"))
-        if not self.engine.plain:
-            found["optimizer"] = {"name": update.name, **update.options()}
-        return found
+            alpha = Initialization(alpha, network.get_buffer("alpha_minus"))
+        asked = Asked(
+            network.parametrization, alpha, engine.schedule, engine.update, self.engine_name, batch_size, engine.seed,
+            self.problem.dtype, engine.certificate is not None, shards,
+        )  # fmt: skip
+        found, _ = settings_identity(asked)
+        return {**found, "psi": type(network).__qualname__ if network.overrides_psi else None}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that continues the run bitwise, as tensors and plain numbers (safe to load)."""
@@ -255,9 +250,3 @@ class Descent:
             self.recorder.drop_unscheduled()
         self.wall_seconds = self.wall_before = float(state["wall_seconds"])
         self.status = None
-
-
-def _number_or_list(alpha: torch.Tensor) -> float | list[float]:
-    """α as one number where all coordinates have it."""
-    values = alpha.flatten().tolist()
-    return values[0] if len(set(values)) == 1 else values

@@ -48,7 +48,7 @@ class EnsembleDescent:
 
     Threads take running networks in turn, a time slice each, so that all of them progress and a wall-clock budget or
     an interruption finds them equally far. Engines that are not
-    compiled hold the interpreter and use one thread; those of ``cuda`` are run in batches (:class:`_Batch`).
+    compiled hold the interpreter and use one thread; those of ``cuda`` are run in batches (:class:`_CudaGroup`).
 
     Args:
         descents: The runs, at least one; nothing need be common to them.
@@ -95,7 +95,7 @@ class EnsembleDescent:
                 kinds.setdefault(key, []).append(self.descents[i])
             else:
                 alone.append(i)
-        self._batches = [_Batch(members, self.block_seconds) for members in kinds.values()]
+        self._groups = [_CudaGroup(descents, self.block_seconds) for descents in kinds.values()]
         self._queue = deque(alone)
 
     def __len__(self) -> int:
@@ -140,7 +140,7 @@ class EnsembleDescent:
         if not self.running:
             return self.status
         began = time.perf_counter()
-        for batch in self._batches:
+        for batch in self._groups:
             batch.advance()
         left = self.max_wall_seconds - (self.wall_seconds - self.wall_before)
         deadline = began + min(self.block_seconds, max(0.0, left))
@@ -155,7 +155,7 @@ class EnsembleDescent:
             for i in self.running:
                 self.descents[i].end(Status.INTERRUPTED if self.interrupted else Status.MAX_WALL_SECONDS)
             self._queue.clear()
-            self._batches.clear()
+            self._groups.clear()
         return self.status
 
     def _work(self, deadline: float) -> None:
@@ -193,7 +193,7 @@ class EnsembleDescent:
         self._form_groups()
 
 
-class _Batch:
+class _CudaGroup:
     """Descents whose steps one CUDA batch makes at the same time.
 
     A block ends for each where its next record is due, so θ, record and status are those of the descent alone. Once

@@ -111,8 +111,8 @@ class SGDModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the descent too; not in the middle of a block, where θ and its clock may disagree."""
-        whole = None if self._in_block else self.descent.state_dict()
-        checkpoint[SAVED] = {"identity": self.descent.identity(), "state": whole}
+        state = None if self._in_block else self.descent.state_dict()
+        checkpoint[SAVED] = {"identity": self.descent.identity(), "state": state}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the descent that was saved: its clock, its record and its rule, beside the weights.

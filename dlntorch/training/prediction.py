@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dlntorch.model.metrics import sharpness
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.step_size import Schedule
+from dlntorch.optim.step_sizes_along import step_sizes_along
 from dlntorch.problem import Problem
 
 if TYPE_CHECKING:
-    from dlntorch.flow.integrate import FlowPath
+    pass
 
-__all__ = ["Prediction", "predict_run", "step_sizes_along"]
+__all__ = ["Prediction", "predict_run"]
 
 #: Points per factor of ten of time, and how far the horizon reaches around the natural time α^{2−p}/(p max|Aᵀy|).
 POINTS_PER_DECADE, DECADES_BELOW, DECADES_ABOVE = 24, 4, 14
@@ -78,9 +78,9 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
     t = path.t.numpy()
     if not math.isfinite(tail):
         return Prediction(None, None, "the residual's decay rate underflows: the tail is too slow to predict")
-    if schedule.rule == "constant" and schedule.eta is None:
+    if schedule.eta is None and not schedule.kind.has_c:
         return Prediction(None, float(t[-1]) + tail, "the step size has not been chosen yet")
-    eta = step_sizes_along(exact, p, path, schedule)
+    eta = step_sizes_along(exact, p, (path.theta_plus, path.theta_minus), schedule)
     steps = float(np.trapezoid(t / eta, np.log(t)) + t[0] / eta[0])
     return Prediction(steps + tail / float(eta[-1]), float(t[-1]) + tail)
 
@@ -95,19 +95,3 @@ def _decay_rate(problem: Problem, p: float, plus: torch.Tensor, minus: torch.Ten
     """λ_min(A diag(p²(θ₊^{2p−2} + θ₋^{2p−2})) Aᵀ): the slowest linear decay of the residual at θ."""
     root = p * torch.sqrt(plus ** (2 * p - 2) + minus ** (2 * p - 2))
     return float(torch.linalg.svdvals(problem.A * root)[-1]) ** 2
-
-
-def step_sizes_along(problem: Problem, p: float, path: FlowPath, schedule: Schedule) -> np.ndarray:
-    """The η that the schedule's rule chooses at the points θ of a flow, shape (k,)."""
-    plus, minus = path.theta_plus, path.theta_minus
-    if schedule.rule == "constant":
-        return np.full(len(path.t), schedule.eta)
-    if schedule.rule == "stable":
-        return (schedule.c / sharpness(problem, plus, minus, p)).numpy()
-    g = problem.residual(plus**p - minus**p) @ problem.A
-    rho = p * (torch.maximum(plus, minus) ** (p - 2) * g.abs()).amax(dim=1)
-    top = (plus ** (2 * p - 2) + minus ** (2 * p - 2)).amax(dim=1)
-    eta = schedule.c / (p * p * problem.spectral_norm**2 * top + (p - 1) * rho)
-    if schedule.kappa is not None:
-        eta = torch.minimum(eta, schedule.kappa / rho)
-    return eta.numpy()

@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 
 from dlntorch.flow.integrate import flow_path, integrate_flow
 from dlntorch.flow.scipy_solver import Session
-from dlntorch.model.dual import DualField, Point, psi_of_nu, relaxation_time, theta_of_nu, theta_of_psi
+from dlntorch.model.dual import DualField, DualState, psi_of_nu, relaxation_time, theta_of_nu, theta_of_psi
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
@@ -345,7 +345,7 @@ def test_a_failed_session_stays_failed_and_has_no_stop() -> None:
 def test_a_refused_output_ends_the_integration(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows it is not computed."""
     whole = integrate_flow(problems.line(), 3, 0.1, [1.0, 30.0], method=method, rtol=1e-6)
-    monkeypatch.setattr(DualField, "point", lambda *_: Point(False, torch.ones(3), torch.ones(3), 0.0))
+    monkeypatch.setattr(DualField, "point", lambda *_: DualState(False, torch.ones(3), torch.ones(3), 0.0))
     path = integrate_flow(problems.line(), 3, 0.1, [1.0, 30.0], method=method, rtol=1e-6)
     assert path.status is Status.FAILED
     assert "beyond the pole" in path.reason

@@ -9,7 +9,7 @@ import yaml
 
 import dlntorch as dln
 from dlntorch.problem import make_problem
-from dlntorch.run.configuration import OPEN_KEYS, leave_open
+from dlntorch.run.configuration import OPEN_KEYS, append_open_keys
 from dlntorch.sweep.points import point_name
 from tests.run.conftest import ROOT, stamps
 
@@ -169,7 +169,7 @@ def test_a_point_in_a_folder_of_a_name_of_ones_own_is_found_again(sweep):
 def test_keys_that_the_command_line_does_not_name_are_left_open():
     def opened(*words):
         arguments = ["train.py", *words]
-        leave_open(arguments)
+        append_open_keys(arguments)
         return {word.removesuffix("=null") for word in arguments[1 + len(words) :]}
 
     everything = set(OPEN_KEYS)

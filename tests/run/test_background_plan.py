@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import make_problem
 from dlntorch.run import background_plan as ahead
-from dlntorch.run.background_plan import PlanAhead
+from dlntorch.run.background_plan import BackgroundPlan
 from dlntorch.run.configuration import config_directory
 from dlntorch.run.planning import plan_run
 
@@ -39,7 +39,7 @@ def before_lightning(monkeypatch):
 def test_the_plan_is_the_one_made_here(before_lightning):
     config = configuration("problem=plane", "p=2.5", "alpha=1e-2")
     problem = make_problem(**config["problem"])
-    with PlanAhead(config) as make_plan:
+    with BackgroundPlan(config) as make_plan:
         assert make_plan._process is not None
         there = make_plan(config, problem)
     here = plan_run(config, problem)
@@ -54,12 +54,12 @@ def test_the_plan_is_the_one_made_here(before_lightning):
 
 def test_a_mistake_is_reported_here(before_lightning):
     config = configuration("p=1.5")
-    with PlanAhead(config) as make_plan, pytest.raises(InputError, match="p must be"):
+    with BackgroundPlan(config) as make_plan, pytest.raises(InputError, match="p must be"):
         make_plan(config, make_problem(**config["problem"]))
 
 
 def test_a_run_that_ends_first_ends_the_second_process(before_lightning):
-    with PlanAhead(configuration()) as make_plan:
+    with BackgroundPlan(configuration()) as make_plan:
         process = make_plan._process
         assert process is not None
     assert process.returncode == -9
@@ -76,7 +76,7 @@ def test_a_run_that_ends_first_ends_the_second_process(before_lightning):
     ],
 )
 def test_where_it_cannot_help_it_is_not_started(before_lightning, overrides):
-    with PlanAhead(configuration(*overrides)) as make_plan:
+    with BackgroundPlan(configuration(*overrides)) as make_plan:
         assert make_plan._process is None
 
 

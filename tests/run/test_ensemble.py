@@ -19,7 +19,7 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem import make_problem
 from dlntorch.report.ensemble import ENSEMBLE_FIGURES
 from dlntorch.run import lifecycle, places, planning
-from dlntorch.run.members import zipped
+from dlntorch.run.members import entry_by_entry
 from dlntorch.trackers import loggers
 from dlntorch.training.ensemble import EnsembleDescent
 from tests.problems import gaussian
@@ -109,9 +109,9 @@ def test_bad_input(change: dict, message: str) -> None:
 def test_lists_go_together_entry_by_entry(lists: dict[str, list[int]], single: object) -> None:
     if len({len(values) for values in lists.values()}) > 1:
         with pytest.raises(InputError, match="lists of one length"):
-            zipped({**lists, "single": single})
+            entry_by_entry({**lists, "single": single})
         return
-    members = zipped({**lists, "single": single})
+    members = entry_by_entry({**lists, "single": single})
     for name, values in lists.items():
         assert [member[name] for member in members] == values
     assert all(member["single"] == single for member in members)

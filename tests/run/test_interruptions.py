@@ -16,13 +16,13 @@ import torch
 
 import dlntorch as dln
 from dlntorch.numerics.validation import DataWarning, InputError
-from dlntorch.run.identity import run_identity
 from dlntorch.run.open_numbers import new_descent
 from dlntorch.run.settings import RunSettings
 from dlntorch.store import folder as folder_module
 from dlntorch.store.folder import RunFolder
 from dlntorch.training.callbacks import CheckpointCallback, SignalCallback
 from dlntorch.training.fit import fit_descent
+from dlntorch.training.identity import run_identity
 from tests.run.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -127,7 +127,7 @@ def test_a_checkpoint_is_refused_where_it_is_another_runs_or_versions(command, t
     place = RunFolder(part.folder)
     problem = dln.load_run(part.folder).problem
     settings = RunSettings.checked(problem, 3, 0.1)
-    identity = run_identity(problem, settings)
+    identity, _ = run_identity(problem, settings)
     assert place.read_checkpoint(identity)["engine"]["progress"]["step"] == 100
     for key, value, words in (("p", 4.0, "p=3.0, got 4.0"), ("problem", "0" * 64, "problem='")):
         with pytest.raises(InputError, match="resume must continue the same run: its checkpoint has") as error:
