@@ -9,9 +9,11 @@ Every start is an equal start of another scale somewhere along its curve: with �
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,6 +77,9 @@ class Power(Parametrization):
     def mirror(self, start: Tensor) -> Mirror:
         return _PowerMirror(self, start)
 
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return _along_a_power(self.p, theta, torch.stack([move, -move]))
+
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
             return Selector.equal(self.p, n)
@@ -114,6 +119,21 @@ class Power(Parametrization):
         rho = self.p * steepest
         return rho, self.p * self.p * squared_norm * top + (self.p - 1) * rho
 
+    def step_weight(self, x: np.ndarray) -> np.ndarray:
+        """By how much θ → (1 + x)θ misses the flow's θ^{2−p}, relative to it: what a step adds to the weight α^{2−p} of its side.
+
+        At p = 2 the weight is −ln α, and what a step adds is absolute.
+        """
+        return np.expm1((2 - self.p) * np.log1p(x)) + (self.p - 2) * x
+
+    def weight(self, alpha: float) -> float:
+        """The weight of a start α, relative to α^{2−p}: 1; at p = 2 −ln α."""
+        return 1.0
+
+    def heavier(self, alpha: float, added: np.ndarray) -> np.ndarray:
+        """The start whose weight is that of α and ``added``."""
+        return alpha * (1 + added) ** (1 / (2 - self.p))
+
     def __repr__(self) -> str:
         return f"Power({self.p:g})"
 
@@ -132,6 +152,18 @@ class Entropy(Power):
 
     def mirror(self, start: Tensor) -> Mirror:
         return _EntropyMirror(self, start)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return theta * torch.exp(2 * torch.stack([move, -move]))
+
+    def step_weight(self, x: np.ndarray) -> np.ndarray:
+        return x - np.log1p(x)
+
+    def weight(self, alpha: float) -> float:
+        return -math.log(alpha)
+
+    def heavier(self, alpha: float, added: np.ndarray) -> np.ndarray:
+        return alpha * np.exp(-added)
 
     def _growth(self, theta: Tensor) -> Tensor:
         return torch.ones_like(theta)
@@ -271,6 +303,9 @@ class Nonnegative(Parametrization):
     def mirror(self, start: Tensor) -> Mirror:
         return _NonnegativeMirror(self, start)
 
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return theta * torch.exp(2 * move) if self.p == 2 else _along_a_power(self.p, theta, move)
+
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
             return Selector.equal(self.p, n, nonnegative=True)
@@ -330,6 +365,11 @@ class _NonnegativeMirror(Mirror):
 
     def range(self) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(self.origin), torch.full_like(self.origin, torch.inf)
+
+
+def _along_a_power(p: float, theta: Tensor, move: Tensor) -> Tensor:
+    """θ with θ^{2−p} less by p(p − 2) times the move: θ(1 − (p − 2)pθ^{p−2}δν)^{−1/(p−2)}."""
+    return theta * torch.exp(-torch.log1p(-(p - 2) * p * theta ** (p - 2) * move) / (p - 2))
 
 
 def _relative_expm1(x: Tensor, rate: float) -> Tensor:

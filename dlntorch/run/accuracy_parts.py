@@ -158,10 +158,8 @@ class Path:
         count = (self.weight / eta)[:, None, None]  # steps about each point
         signed = np.stack([self.g, -self.g], axis=1)
         x = np.clip(p * eta[:, None, None] * self.theta ** (p - 2) * signed, -0.9, 0.9)
-        if p == 2:
-            return (count * (x - np.log1p(x))).sum(axis=0)
-        per_step = np.expm1((2 - p) * np.log1p(x)) + (p - 2) * x
-        return np.maximum((count * (self.theta / alpha) ** (2 - p) * per_step).sum(axis=0), 0.0)
+        per_step = (self.theta / alpha) ** (2 - p) * Power(p).step_weight(x)
+        return np.maximum((count * per_step).sum(axis=0), 0.0)
 
 
 class Course:

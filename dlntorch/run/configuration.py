@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from dlntorch.numerics.validation import InputError
 __all__ = [
     "OPEN_KEYS",
     "check_complete",
+    "check_group_choices",
     "check_keys",
     "choose_own_nouns",
     "choose_problem_file",
@@ -106,6 +108,18 @@ def choose_own_nouns(arguments: list[str]) -> None:
         for i, argument in enumerate(arguments):
             if argument.startswith(f"{group}."):
                 arguments[i] = f"++{argument}"
+
+
+def check_group_choices(arguments: Sequence[str]) -> None:
+    """Refuse a number or a truth value where a group's choice belongs: Hydra reads it before any message of ours."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group = key.lstrip("+")
+        options = group_options(group) if "." not in group and (config_directory() / group).is_dir() else ()
+        for choice in value.strip("[]").split(",") if options and value[:1] != "{" else ():
+            with contextlib.suppress(yaml.YAMLError):
+                if isinstance(yaml.safe_load(choice), bool | int | float):
+                    raise InputError(f"{group} must be one of {', '.join(options)}, got {choice}")
 
 
 def choose_problem_file(arguments: list[str]) -> None:

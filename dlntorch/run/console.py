@@ -14,8 +14,8 @@ from dlntorch.run.terminal_table import table_of, terminal
 
 if TYPE_CHECKING:
     from dlntorch.problem import Problem
+    from dlntorch.run.planning import Plan
     from dlntorch.run.settings import RunSettings
-    from dlntorch.run.single import Plan
 
 __all__ = ["announce", "announce_accuracy", "announce_sources", "conclude", "plan_table", "shown"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dlntorch.engine import Needs, Stopping, resolve_engine
+from dlntorch.engine import CAPABILITIES, Needs, Stopping, own_device, resolve_engine
 from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
 from dlntorch.numerics.validation import (
     InputError,
@@ -135,7 +135,7 @@ class RunSettings:
             share = 1 - update.beta
             chosen = chosen.with_steps(kappa=share * (chosen.kappa or 0.0), c=share * chosen.c)
         _check_start(law, start, problem.n)
-        place = check_device(device if device not in (None, "auto") else "cuda" if engine == "cuda" else None)
+        place = check_device(device if device not in (None, "auto") else own_device(engine))
         kind = check_dtype(dtype)
         size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
         wants_certificate = (
@@ -281,11 +281,12 @@ def _check_range(problem: Problem, dtype: torch.dtype) -> None:
 
 
 def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: bool) -> str:
-    """The engine of a column-sharded run, ``eager``; refuses what cannot be spread over processes."""
+    """The engine of a column-sharded run; refuses what cannot be spread over processes."""
     if shards > problem.n:
         raise InputError(f"trainer.shards must be at most the number of columns, {problem.n}, got {shards}")
-    if engine not in ("auto", "eager"):
-        raise InputError(f"engine must be auto or eager with trainer.shards={shards}, got {engine!r}")
+    able = [name for name, engine_can in CAPABILITIES.items() if engine_can.over_processes]
+    if engine not in ("auto", *able):
+        raise InputError(f"engine must be auto or {' or '.join(able)} with trainer.shards={shards}, got {engine!r}")
     if certificate:
         raise InputError(
             f"certificate must be false (and schedule not certified) with trainer.shards={shards}, got True"
@@ -294,7 +295,7 @@ def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: b
         raise InputError(
             f"trainer.shards must be 1 with an A whose columns cannot be had apart, got a {problem.operator!r}"
         )
-    return "eager"
+    return able[0]
 
 
 def _optional(name: str, value: Any) -> float:

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 
 from dlntorch.numerics.validation import DataWarning, InputError, check_choice, check_number
 from dlntorch.store.folder import atomic_write
+from dlntorch.trackers.registry import TRACKERS, tracker
 from dlntorch.trackers.wandb_mode import prepared_wandb_mode, wandb_mode
 
 __all__ = [
@@ -31,12 +32,10 @@ __all__ = [
 TAGGED = ("problem", "model", "optimizer", "schedule")
 LONGEST_TAG, LONGEST_NAME = 64, 128
 
-LOGGERS = ("wandb", "csv", "tensorboard", "none")
-
 
 def check_logger(config: Mapping[str, Any]) -> None:
     """Refuse a group ``logger`` that no logger can be made of; for runs whose loggers are opened after training only."""
-    name = check_choice("logger", config["name"], LOGGERS)
+    name = check_choice("logger", config["name"], tuple(TRACKERS))
     if name == "tensorboard" and find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
         raise InputError("logger=tensorboard must have tensorboard installed: pip install tensorboard")
     if name != "wandb":
@@ -214,7 +213,7 @@ class _StepAndTimeLogger(Logger):
 
 def logged_before(config: Mapping[str, Any], step: Any) -> int:
     """The last step that a resumed run's logger has already, from the one that its checkpoint names; −1 for none."""
-    return -1 if step is None or config["name"] == "csv" else int(step)  # csv starts its file anew
+    return int(step) if step is not None and tracker(config).continues else -1
 
 
 def log_history(logger: Any, history: Mapping[str, np.ndarray], after: int = -1) -> None:

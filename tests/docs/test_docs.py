@@ -298,3 +298,19 @@ def test_broken_links_are_found(tmp_path, monkeypatch):
     assert faults(tmp_path) == ["b.html loads https://example.org/x.js"]
     (tmp_path / "b.html").write_text('<a href="a.html#gone">x</a><img src="no.png">')
     assert len(faults(tmp_path)) == 3
+
+
+def test_what_a_screen_reader_cannot_say_is_found(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "_extensions"))
+    from whole_links import unspoken
+
+    sound = (
+        '<h1>a</h1><aside aria-label="b"></aside><p role="heading" aria-level="2">c</p><th class="head"><p>d</p></th>'
+    )
+    assert unspoken(sound) == []
+    assert unspoken('<p role="heading">a</p><aside class="b"></aside><th class="head"><p></p></th>') == [
+        "a heading without its level",
+        "a sidebar without a name",
+        "a column without a title",
+        "no first heading",
+    ]
