@@ -33,9 +33,7 @@ WORSE = 4
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
 #: Parts of the accuracy: what a plan aims at in all; what α may take of it; what the limit with κ may.
-AIM, ALPHA_SHARE, LIMIT_SHARE = 0.92, 0.8, 0.8
-#: What the limit may take where the model of the steps is as wrong as it may be.
-DOUBT_SHARE = 0.92
+AIM, ALPHA_SHARE, LIMIT_SHARE = 0.95, 0.8, 0.8
 #: So many step sizes, each half the one before, are tried of the cheapest α.
 TRIES = 8
 #: A run of more steps is not planned.
@@ -225,7 +223,7 @@ class _Search:
 
     def _finish(self, course: Course, kappa: float) -> float:
         """The steps of a course and κ, which is kept where it is the cheapest yet."""
-        end = course.end(kappa, AIM * self.accuracy, DOUBT_SHARE * self.accuracy)
+        end = course.end(kappa, AIM * self.accuracy)
         if isinstance(end, str):
             self.refuse(Status.FAILED, f"finite time at {_place(course)}: {end}")
             return math.inf

@@ -190,7 +190,7 @@ class Course:
 
     def limit_error(self, kappa: float) -> float:
         """‖ψ_κ(∞) − W‖ from there; inf where it cannot be computed."""
-        return self._off(self.effective(kappa))
+        return self._off(self.effective(kappa), self.selected)
 
     def second_order(self, kappa: float) -> np.ndarray | str:
         """What descent with κ adds to the weights, (2, n), along the flow that lags as descent does; or why not."""
@@ -199,9 +199,9 @@ class Course:
         path = Path(self.problem, self.p, first, limit, self.accuracy, self.last)
         return path.reason or path.added(self.alpha, kappa)
 
-    def _off(self, start: Initialization) -> float:
+    def _off(self, start: Initialization, target: Tensor) -> float:
         found = flow_limit(self.problem, self.p, start)
-        return math.inf if found.status is Status.FAILED else float(distance(found.psi, self.selected))
+        return math.inf if found.status is Status.FAILED else float(distance(found.psi, target))
 
     def rough(self, kappa: float, allowed: float) -> float:
         """Steps of κ until the flow itself, from α, is within ``allowed`` of W for good."""
@@ -209,13 +209,12 @@ class Course:
         near = np.flatnonzero(path.farthest(self.selected) <= allowed)
         return float(self.path.counted(kappa)[int(near[0]) if near.size else -1])
 
-    def end(self, kappa: float, allowed: float, doubtless: float) -> End | str:
+    def end(self, kappa: float, allowed: float) -> End | str:
         """The end of a run of κ that stops where it is within ``allowed`` of W for good; why not, where it cannot.
 
         Args:
             kappa: κ.
-            allowed: ‖ψ − W‖ at the end.
-            doubtless: What its limit may be from W, however wrong the model of the steps is.
+            allowed: ‖ψ − W‖ at the end, however wrong the model of the steps is.
         """
         added = self.second_order(kappa)
         if isinstance(added, str):
@@ -224,16 +223,16 @@ class Course:
         limit = flow_limit(self.problem, self.p, start).psi
         off = float(distance(limit, self.selected))
         doubts = doubtful(self.problem.A.numpy(), self.selected.numpy(), self.alpha, self.p, added, kappa)
-        worst = max([off, *(self._off(shrunk(self.alpha, self.p, other)) for other in doubts)])
-        if worst > doubtless:
-            return f"the steps move the limit up to {worst:.2g} from W_p"
+        room = allowed - max(self._off(shrunk(self.alpha, self.p, other), limit) for other in doubts)
+        if room <= off:
+            return f"the steps move the limit {off:.2g} from W_p, or {allowed - room:.2g} more"
         closer: Any = ()
         while True:
             path = Path(self.problem, self.p, start, limit, self.accuracy, self.last, closer)
             if path.reason:
                 return path.reason
             far = path.farthest(self.selected)
-            near = np.flatnonzero(far <= allowed)
+            near = np.flatnonzero(far <= room)
             if not near.size:
                 return f"the flow ends {far[-1]:.2g} from W_p"
             k = int(near[0])
@@ -242,7 +241,7 @@ class Course:
             closer = np.geomspace(path.t[k - 1], path.t[k], CLOSER)
         share = 0.0  # of the way back to the point before, in log time
         if k > 0:
-            share = float(np.log(allowed / far[k]) / np.log(far[k - 1] / far[k]))
+            share = float(np.log(room / far[k]) / np.log(far[k - 1] / far[k]))
 
         def between(values: np.ndarray) -> float:
             return float(np.exp((1 - share) * np.log(values[k]) + share * np.log(values[max(k - 1, 0)])))
