@@ -38,10 +38,6 @@ AIM, ALPHA_SHARE, LIMIT_SHARE = 0.95, 0.8, 0.8
 TRIES = 8
 #: A run of more steps is not planned.
 MOST_STEPS = 1e10
-#: The run may take so much longer than the flow before it is stopped.
-LATE = 1.3
-#: A relative residual below this is rounding: the run stops by its time.
-ROUNDING = 1e-13
 #: ‖ψ‖ times this is what float64 decides of ψ.
 FLOOR = 1e-13
 #: Steps, seconds and repeats of the pilots that show what a step costs: short ones, which other programs seldom interrupt.
@@ -156,7 +152,7 @@ class _Search:
         cheapest, worse = None, 0
         for alpha in self._alphas(p, selected):
             best = math.inf if cheapest is None else cheapest[0]
-            known = min(best, math.inf if self.best is None else self.best[1].steps)
+            known = min(best, math.inf if self.best is None else self.best[1].most_steps)
             if worse == WORSE or 0.5 * _steps_on_plateaus(path, p, alpha) > known:
                 break
             course = Course(self.problem, p, alpha, selected, self.accuracy, last)
@@ -168,7 +164,7 @@ class _Search:
                 cheapest, worse = (*found, course), 0
             else:
                 worse += found is not None
-        if cheapest is not None and (self.best is None or cheapest[0] < 2 * self.best[1].steps):
+        if cheapest is not None and (self.best is None or cheapest[0] < 2 * self.best[1].most_steps):
             rough, kappa, course = cheapest
             for _ in range(TRIES):
                 if self._finish(course, kappa) <= 1.3 * rough:
@@ -232,9 +228,9 @@ class _Search:
                 f"finite time: at {_place(course)} the flow needs t = {end.time:.1e}, which takes {end.steps:.1e} steps"
             )
             self.refuse(Status.MAX_STEPS, why, course.within(kappa, MOST_STEPS) / AIM)
-        elif self.best is None or end.steps < self.best[1].steps:
+        elif self.best is None or end.most_steps < self.best[1].most_steps:
             self.best = course, end
-        return end.steps
+        return end.most_steps
 
     def answer(self, problem: Problem, why: str) -> RunPlan:
         if self.best is None:
@@ -254,8 +250,8 @@ class _Search:
             p=course.p,
             alpha=course.alpha,
             kappa=end.kappa,
-            tol=min(end.residual, 1.0) if end.residual > ROUNDING else 0.0,
-            max_time=(LATE if end.residual > ROUNDING else 1.0) * end.time,
+            tol=min(end.residual, 1.0),
+            max_time=end.latest,
             steps=end.steps,
             seconds=_seconds(problem, course.p, course.alpha, end.kappa, end.steps),
             budget=budget,
