@@ -9,9 +9,11 @@ Every start is an equal start of another scale somewhere along its curve: with �
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,6 +128,21 @@ class Power(Parametrization):
         rho = self.p * steepest
         return rho, self.p * self.p * squared_norm * top + (self.p - 1) * rho
 
+    def step_weight(self, x: np.ndarray) -> np.ndarray:
+        """By how much θ → (1 + x)θ misses the flow's θ^{2−p}, relative to it: what a step adds to the weight α^{2−p} of its side.
+
+        At p = 2 the weight is −ln α, and what a step adds is absolute.
+        """
+        return np.expm1((2 - self.p) * np.log1p(x)) + (self.p - 2) * x
+
+    def weight(self, alpha: float) -> float:
+        """The weight of a start α, relative to α^{2−p}: 1; at p = 2 −ln α."""
+        return 1.0
+
+    def heavier(self, alpha: float, added: np.ndarray) -> np.ndarray:
+        """The start whose weight is that of α and ``added``."""
+        return alpha * (1 + added) ** (1 / (2 - self.p))
+
     def __repr__(self) -> str:
         return f"Power({self.p:g})"
 
@@ -149,6 +166,15 @@ class Entropy(Power):
 
     def along(self, theta: Tensor, move: Tensor) -> Tensor:
         return theta * torch.exp(2 * torch.stack([move, -move]))
+
+    def step_weight(self, x: np.ndarray) -> np.ndarray:
+        return x - np.log1p(x)
+
+    def weight(self, alpha: float) -> float:
+        return -math.log(alpha)
+
+    def heavier(self, alpha: float, added: np.ndarray) -> np.ndarray:
+        return alpha * np.exp(-added)
 
     def _growth(self, theta: Tensor) -> Tensor:
         return torch.ones_like(theta)

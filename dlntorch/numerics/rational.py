@@ -8,7 +8,7 @@ algebra where it is installed; without it Python's integers do, some hundred tim
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import cache
@@ -24,8 +24,6 @@ __all__ = ["IntegerMatrix", "as_rationals", "flint_library", "fraction_of", "int
 
 #: Digits of a numerator or a denominator beyond which a number is refused.
 MAX_DIGITS = 4000
-#: Independent columns are found modulo this prime: columns independent modulo a prime are independent.
-_PRIME = 2**61 - 1
 
 
 @cache
@@ -205,26 +203,53 @@ class IntegerMatrix:
         return _integers(numerators), int(denominator)
 
     def independent(self, order: Sequence[int]) -> list[int]:
-        """Of the columns in this order, those independent (modulo a prime) of all before them, at most r."""
+        """As many independent columns as there are among these: those independent, modulo a prime, of all before them.
+
+        The prime is one that no minor of theirs of the size of their rank is a multiple of.
+        """
+        taken, rank = self.take(order), None
+        for prime in _primes():
+            found = taken._pivots(prime)
+            if len(found) == min(taken.shape):  # a minor that is not 0 modulo a prime is not 0
+                break
+            rank = taken._rank() if rank is None else rank
+            if len(found) == rank:
+                break
+        return [order[j] for j in found]
+
+    def _pivots(self, prime: int) -> list[int]:
+        """The columns independent, modulo the prime, of all before them."""
         if self._matrix() is None:
-            return _modular_pivots(self.take(order).rows, order)
-        echelon, rank = flint_library().nmod_mat(self.take(order)._matrix(), _PRIME).rref()
+            return _modular_pivots(self.rows, prime)
+        echelon, rank = flint_library().nmod_mat(self._matrix(), prime).rref()
         found, j = [], 0
         for i in range(rank):
             while not int(echelon[i, j]):
                 j += 1
-            found.append(order[j])
+            found.append(j)
             j += 1
         return found
 
+    def _rank(self) -> int:
+        return _bareiss_rank(self.rows) if self._matrix() is None else int(self._matrix().rank())
+
     def rank(self) -> int:
         """The exact rank."""
-        if 0 in self.shape:
-            return 0
-        found = len(self.independent(range(self.shape[1])))
-        if found == min(self.shape):  # a minor that is not 0 modulo a prime is not 0
-            return found
-        return int(self._matrix().rank()) if flint_library() is not None else _bareiss_rank(self.rows)
+        return len(self.independent(range(self.shape[1]))) if 0 not in self.shape else 0
+
+
+def _primes() -> Iterator[int]:
+    """Primes from 2⁶¹ − 1 on downwards: by Miller and Rabin's test with the bases that decide below 3·10²³."""
+    for number in range(2**61 - 1, 2, -2):
+        odd, twos = number - 1, 0
+        while odd % 2 == 0:
+            odd, twos = odd // 2, twos + 1
+        for base in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37):
+            powers = [pow(base, odd << k, number) for k in range(twos)]
+            if powers[0] != 1 and number - 1 not in powers:
+                break
+        else:
+            yield number
 
 
 def _column(x: Sequence[int]) -> Any:
@@ -265,20 +290,20 @@ def _bareiss_rank(rows: Sequence[Sequence[int]]) -> int:
     return rank
 
 
-def _modular_pivots(rows: Sequence[Sequence[int]], order: Sequence[int]) -> list[int]:
-    work, found, rank = [[value % _PRIME for value in row] for row in rows], [], 0
-    for j, name in enumerate(order):
+def _modular_pivots(rows: Sequence[Sequence[int]], prime: int) -> list[int]:
+    work, found, rank = [[value % prime for value in row] for row in rows], [], 0
+    for j in range(len(work[0]) if work else 0):
         pivot = next((i for i in range(rank, len(work)) if work[i][j]), None)
         if pivot is None:
             continue
         work[rank], work[pivot] = work[pivot], work[rank]
-        inverse = pow(work[rank][j], -1, _PRIME)
+        inverse = pow(work[rank][j], -1, prime)
         for i in range(rank + 1, len(work)):
-            factor = work[i][j] * inverse % _PRIME
+            factor = work[i][j] * inverse % prime
             if factor:
-                work[i] = [(a - factor * b) % _PRIME for a, b in zip(work[i], work[rank], strict=True)]
+                work[i] = [(a - factor * b) % prime for a, b in zip(work[i], work[rank], strict=True)]
         rank += 1
-        found.append(name)
+        found.append(j)
         if rank == len(work):
             break
     return found

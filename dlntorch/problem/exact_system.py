@@ -54,8 +54,6 @@ class ExactSystem:
         independent = matrix.transposed().independent(order)
         if len(independent) == problem.m:
             return cls(matrix, right, order, scales, True)
-        if matrix.rank() != len(independent):
-            raise ArithmeticError("the rank of A modulo a prime is not its rank")
         return _reduced(matrix, right, independent, scales)
 
     @property

@@ -34,17 +34,11 @@ WORSE = 4
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
 #: Parts of the accuracy: what a plan aims at in all; what α may take of it; what the limit with κ may.
-AIM, ALPHA_SHARE, LIMIT_SHARE = 0.92, 0.8, 0.8
-#: What the limit may take where the model of the steps is as wrong as it may be.
-DOUBT_SHARE = 0.92
+AIM, ALPHA_SHARE, LIMIT_SHARE = 0.95, 0.8, 0.8
 #: So many step sizes, each half the one before, are tried of the cheapest α.
 TRIES = 8
 #: A run of more steps is not planned.
 MOST_STEPS = 1e10
-#: The run may take so much longer than the flow before it is stopped.
-LATE = 1.3
-#: A relative residual below this is rounding: the run stops by its time.
-ROUNDING = 1e-13
 #: ‖ψ‖ times this is what float64 decides of ψ.
 FLOOR = 1e-13
 #: Steps, seconds and repeats of the pilots that show what a step costs: short ones, which other programs seldom interrupt.
@@ -159,7 +153,7 @@ class _Search:
         cheapest, worse = None, 0
         for alpha in self._alphas(p, selected):
             best = math.inf if cheapest is None else cheapest[0]
-            known = min(best, math.inf if self.best is None else self.best[1].steps)
+            known = min(best, math.inf if self.best is None else self.best[1].most_steps)
             if worse == WORSE or 0.5 * _steps_on_plateaus(path, p, alpha) > known:
                 break
             course = Course(self.problem, p, alpha, selected, self.accuracy, last)
@@ -171,7 +165,7 @@ class _Search:
                 cheapest, worse = (*found, course), 0
             else:
                 worse += found is not None
-        if cheapest is not None and (self.best is None or cheapest[0] < 2 * self.best[1].steps):
+        if cheapest is not None and (self.best is None or cheapest[0] < 2 * self.best[1].most_steps):
             rough, kappa, course = cheapest
             for _ in range(TRIES):
                 if self._finish(course, kappa) <= 1.3 * rough:
@@ -226,7 +220,7 @@ class _Search:
 
     def _finish(self, course: Course, kappa: float) -> float:
         """The steps of a course and κ, which is kept where it is the cheapest yet."""
-        end = course.end(kappa, AIM * self.accuracy, DOUBT_SHARE * self.accuracy)
+        end = course.end(kappa, AIM * self.accuracy)
         if isinstance(end, str):
             self.refuse(Status.FAILED, f"finite time at {_place(course)}: {end}")
             return math.inf
@@ -235,9 +229,9 @@ class _Search:
                 f"finite time: at {_place(course)} the flow needs t = {end.time:.1e}, which takes {end.steps:.1e} steps"
             )
             self.refuse(Status.MAX_STEPS, why, course.within(kappa, MOST_STEPS) / AIM)
-        elif self.best is None or end.steps < self.best[1].steps:
+        elif self.best is None or end.most_steps < self.best[1].most_steps:
             self.best = course, end
-        return end.steps
+        return end.most_steps
 
     def answer(self, problem: Problem, why: str) -> RunPlan:
         if self.best is None:
@@ -257,8 +251,8 @@ class _Search:
             p=course.p,
             alpha=course.alpha,
             kappa=end.kappa,
-            tol=min(end.residual, 1.0) if end.residual > ROUNDING else 0.0,
-            max_time=(LATE if end.residual > ROUNDING else 1.0) * end.time,
+            tol=min(end.residual, 1.0),
+            max_time=end.latest,
             steps=end.steps,
             seconds=_seconds(problem, course.p, course.alpha, end.kappa, end.steps),
             budget=budget,

@@ -32,6 +32,10 @@ __all__ = ["Course", "End", "SampledFlow", "limit_errors"]
 
 #: Times at which a path is looked at, per factor of ten, and of a second look where it ends.
 PER_DECADE, CLOSER = 16, 40
+#: The run may take so much longer than the flow before it is stopped.
+LATE = 1.3
+#: A relative residual below this is rounding: the run stops by its time.
+ROUNDING = 1e-13
 #: Time constants after which the flow is at its limit for any purpose.
 CONSTANTS = 40.0
 
@@ -47,7 +51,8 @@ class End:
         discretization: ‖ψ_κ(∞) − ψ_α(∞)‖.
         finite_time: ‖ψ − ψ_κ(∞)‖ there.
         time, steps: t and the steps until then.
-        residual: ‖Aψ − y‖/‖y‖ there.
+        latest, most_steps: When a run has come near, however wrong the model of its steps is, and somewhat later; its steps.
+        residual: ‖Aψ − y‖/‖y‖ that is near enough, however wrong; 0 where that is rounding, and the run ends by its time.
     """
 
     kappa: float
@@ -56,6 +61,8 @@ class End:
     discretization: float
     finite_time: float
     time: float
+    latest: float
+    most_steps: float
     steps: float
     residual: float
 
@@ -158,10 +165,8 @@ class SampledFlow:
         count = (self.weight / eta)[:, None, None]  # steps about each point
         signed = np.stack([self.g, -self.g], axis=1)
         x = np.clip(p * eta[:, None, None] * self.theta ** (p - 2) * signed, -0.9, 0.9)
-        if p == 2:
-            return (count * (x - np.log1p(x))).sum(axis=0)
-        per_step = np.expm1((2 - p) * np.log1p(x)) + (p - 2) * x
-        return np.maximum((count * (self.theta / alpha) ** (2 - p) * per_step).sum(axis=0), 0.0)
+        per_step = (self.theta / alpha) ** (2 - p) * Power(p).step_weight(x)
+        return np.maximum((count * per_step).sum(axis=0), 0.0)
 
 
 class Course:
@@ -192,7 +197,7 @@ class Course:
 
     def limit_error(self, kappa: float) -> float:
         """‖ψ_κ(∞) − W‖ from there; inf where it cannot be computed."""
-        return self._off(self.effective(kappa))
+        return self._off(self.effective(kappa), self.selected)
 
     def second_order(self, kappa: float) -> np.ndarray | str:
         """What descent with κ adds to the weights, (2, n), along the flow that lags as descent does; or why not."""
@@ -201,9 +206,9 @@ class Course:
         path = SampledFlow(self.problem, self.p, first, limit, self.accuracy, self.last)
         return path.reason or path.added(self.alpha, kappa)
 
-    def _off(self, start: Initialization) -> float:
+    def _off(self, start: Initialization, target: Tensor) -> float:
         found = flow_limit(self.problem, self.p, start)
-        return math.inf if found.status is Status.FAILED else float(distance(found.psi, self.selected))
+        return math.inf if found.status is Status.FAILED else float(distance(found.psi, target))
 
     def rough(self, kappa: float, allowed: float) -> float:
         """Steps of κ until the flow itself, from α, is within ``allowed`` of W for good."""
@@ -211,57 +216,91 @@ class Course:
         near = np.flatnonzero(path.farthest(self.selected) <= allowed)
         return float(self.path.counted(kappa)[int(near[0]) if near.size else -1])
 
-    def end(self, kappa: float, allowed: float, doubtless: float) -> End | str:
+    def end(self, kappa: float, allowed: float) -> End | str:
         """The end of a run of κ that stops where it is within ``allowed`` of W for good; why not, where it cannot.
 
         Args:
             kappa: κ.
-            allowed: ‖ψ − W‖ at the end.
-            doubtless: What its limit may be from W, however wrong the model of the steps is.
+            allowed: ‖ψ − W‖ at the end, however wrong the model of the steps is.
         """
         added = self.second_order(kappa)
         if isinstance(added, str):
             return added
-        start = shrunk(self.alpha, self.p, added)
-        limit = flow_limit(self.problem, self.p, start).psi
-        off = float(distance(limit, self.selected))
-        doubts = doubtful(self.problem.A.numpy(), self.selected.numpy(), self.alpha, self.p, added, kappa)
-        worst = max([off, *(self._off(shrunk(self.alpha, self.p, other)) for other in doubts)])
-        if worst > doubtless:
-            return f"the steps move the limit up to {worst:.2g} from W_p"
-        closer: Any = ()
-        while True:
-            path = SampledFlow(self.problem, self.p, start, limit, self.accuracy, self.last, closer)
-            if path.reason:
-                return path.reason
-            far = path.farthest(self.selected)
-            near = np.flatnonzero(far <= allowed)
-            if not near.size:
-                return f"the flow ends {far[-1]:.2g} from W_p"
-            k = int(near[0])
-            if k == 0 or len(closer):
-                break
-            closer = np.geomspace(path.t[k - 1], path.t[k], CLOSER)
-        share = 0.0  # of the way back to the point before, in log time
-        if k > 0:
-            share = float(np.log(allowed / far[k]) / np.log(far[k - 1] / far[k]))
-
-        def between(values: np.ndarray) -> float:
-            return float(np.exp((1 - share) * np.log(values[k]) + share * np.log(values[max(k - 1, 0)])))
-
-        time = between(path.t)
+        A, selected = self.problem.A.numpy(), self.selected
+        nominal, *others = (
+            _Ending.of(self, shrunk(self.alpha, self.p, each), allowed)
+            for each in (added, *doubtful(A, selected.numpy(), self.alpha, self.p, added, kappa))
+        )
+        reason = next((ending.path.reason for ending in (nominal, *others) if ending.path.reason), "")
+        if reason:
+            return reason
+        endings = (nominal, *others)
+        if math.isinf(max(ending.time for ending in endings)):
+            farthest = max(float(ending.far[-1]) for ending in endings)
+            return f"the steps may move the end {farthest:.2g} from W_p"
+        # at this residual each of the paths has come near enough
+        residual = min(ending.at(ending.time, ending.path.residual) for ending in endings)
+        ends = [ending.reaches(residual) for ending in endings]
+        latest = LATE * max(ends)
+        residual = residual if residual > ROUNDING else 0.0
+        time = nominal.reaches(residual) if residual else latest
+        path, limit = nominal.path, nominal.path.limit
         return End(
             kappa=kappa,
-            error=between(far),
-            limit_error=off,
+            error=nominal.at(time, nominal.far),
+            limit_error=float(distance(limit, selected)),
             discretization=float(distance(limit, self.limit)),
-            finite_time=between(np.maximum(distance(path.psi, limit).numpy(), 1e-300)),
+            finite_time=nominal.at(time, distance(path.psi, limit).numpy()),
             time=time,
-            steps=float(np.interp(time, path.t, path.counted(kappa))),
-            residual=between(np.maximum(path.residual, 1e-300)),
+            latest=latest,
+            most_steps=max(ending.steps(kappa, t) for ending, t in zip(endings, ends, strict=True)),
+            steps=nominal.steps(kappa, time),
+            residual=residual,
         )
 
     def within(self, kappa: float, steps: float) -> float:
         """The distance from W that the flow does not leave again after so many steps of κ."""
         k = int(np.searchsorted(self.path.counted(kappa), steps)) - 1
         return float(self.path.farthest(self.selected)[max(k, 0)])
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """A path, how far from W it is at and after each time, and the time from which on it is near enough (inf: never)."""
+
+    path: SampledFlow
+    far: np.ndarray
+    time: float
+
+    @classmethod
+    def of(cls, course: Course, start: Initialization, allowed: float) -> _Ending:
+        """The path from ``start``, looked at more closely where it comes near."""
+        limit, closer = flow_limit(course.problem, course.p, start).psi, np.zeros(0)
+        while True:
+            path = SampledFlow(course.problem, course.p, start, limit, course.accuracy, course.last, closer)
+            if path.reason:
+                return cls(path, np.zeros(0), math.inf)
+            far = path.farthest(course.selected)
+            near = np.flatnonzero(far <= allowed)
+            if not near.size or near[0] == 0 or closer.size:
+                return cls(path, far, float(path.t[near[0]]) if near.size else math.inf)
+            closer = np.geomspace(path.t[near[0] - 1], path.t[near[0]], CLOSER)
+
+    def steps(self, kappa: float, time: float) -> float:
+        """Steps of κ until a time."""
+        return float(np.interp(time, self.path.t, self.path.counted(kappa)))
+
+    def at(self, time: float, values: np.ndarray) -> float:
+        """Values (k,) > 0 along the path, at a time."""
+        logs = np.log(np.maximum(values, 1e-300))
+        return float(np.exp(np.interp(np.log(time), np.log(self.path.t), logs)))
+
+    def reaches(self, residual: float) -> float:
+        """When the residual, which falls, comes down to that; the end of the path where it does not."""
+        below = np.flatnonzero(self.path.residual <= residual)
+        k = int(below[0]) if below.size else len(self.path.t) - 1
+        if k == 0 or not below.size:
+            return float(self.path.t[k])
+        logs = np.log(np.maximum(self.path.residual[k - 1 : k + 1], 1e-300))
+        share = (np.log(max(residual, 1e-300)) - logs[0]) / min(logs[1] - logs[0], -1e-300)
+        return float(self.path.t[k - 1] * (self.path.t[k] / self.path.t[k - 1]) ** min(max(share, 0.0), 1.0))

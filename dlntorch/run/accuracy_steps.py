@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlntorch.model import Initialization
+from dlntorch.model import Initialization, Power
 
 __all__ = ["doubtful", "growth", "shrunk"]
 
@@ -27,8 +27,7 @@ def _first_order(p: float) -> float:
 
 def shrunk(alpha: float, p: float, added: np.ndarray) -> Initialization:
     """α± whose weights (α±/α)^{2−p} are 1 + ``added`` (2, n); at p = 2 −ln(α±/α) = ``added``."""
-    sides = alpha * (np.exp(-added) if p == 2 else (1 + added) ** (1 / (2 - p)))
-    return Initialization(*sides)
+    return Initialization(*Power(p).heavier(alpha, added))
 
 
 def doubtful(
@@ -56,7 +55,7 @@ def doubtful(
         sigma = np.sign(selected[support])
         side = np.where(sigma > 0, 0, 1)
         mine = added[side, support]
-        base = -np.log(alpha) if p == 2 else 1.0
+        base = Power(p).weight(alpha)
         C = np.linalg.pinv(A[:, support]) @ A[:, off] * sigma[:, None]  # (|S|, off)
         value, reach = (base + mine) @ C, np.abs(C).T @ mine
         slack = np.stack([base + added[0, off] - value, base + added[1, off] + value])

@@ -127,6 +127,24 @@ def test_linear_algebra(library: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         assert matrix.transpose_times(right) == (np.array(rows).T @ np.array(right)).tolist()
 
 
+@pytest.mark.parametrize("library", [True, False])
+def test_minors_that_are_multiples_of_a_prime(library: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elimination modulo 2⁶¹ − 1, 2⁶¹ − 31 or 2⁶¹ − 45 sees dependent columns, where they are not."""
+    if not library:
+        monkeypatch.setattr(rational, "flint_library", lambda: None)
+    for step in (2**61 - 1, (2**61 - 1) * (2**61 - 31) * (2**61 - 45)):
+        for A, y in (([[1, 2, 3], [1, 2 + step, 3]], [1, 2]), ([[1, 1, 2], [1, 1 + step, 2]], [3, 4])):
+            found, truth = exact_minimizer(dln.Problem.from_rationals(A, y)), brute_force(A, y)
+            assert found is not None
+            assert truth is not None
+            assert found.rank == 2
+            assert found.value == truth.value
+            assert found.unique is truth.unique
+            assert tuple(found.psi) in truth.vertices
+    assert IntegerMatrix([[step, 1], [0, step]]).rank() == 2
+    assert len(IntegerMatrix([[step, 1], [step, 1]]).independent([0, 1])) == 1
+
+
 def test_floats_are_rationals_and_rounded_data_have_a_full_support() -> None:
     problem = gaussian(10, 30, 5, 2)
     exact = dln.l1_minimizer(problem, exact=True)
