@@ -266,7 +266,11 @@ def reference_rows(summary: Mapping[str, Any]) -> list[Row]:
             "rho": "ϱ of the p = 2 exponent 2(1 − ϱ)",
         },
     )
-    rows += _known(summary["references"], {"l1_value": "min ‖ψ‖₁ subject to Aψ = y"})
+    rows += _known(
+        summary["references"], {"l1_value": "min ‖ψ‖₁ subject to Aψ = y", "l1_certificate": "its relative duality gap"}
+    )
+    if summary["references"].get("solver"):
+        rows.append(("solver", summary["references"]["solver"], "what found it"))
     unique = summary["references"].get("unique")
     why = summary["references"].get("unique_reason", "")
     rows.append(("unique", "undecided" if unique is None else unique, why or "whether one vector alone attains it"))

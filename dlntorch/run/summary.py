@@ -266,11 +266,16 @@ def _theorem(report: dict[str, Any], problem: Problem, settings: RunSettings, ti
 
 
 def _references(references: References, value: float | None) -> dict[str, Any]:
-    """min ‖ψ‖₁ and whether its minimiser is unique (None: undecided at tolerance)."""
+    """min ‖ψ‖₁ with the certificate's gap and what found it; whether its minimiser is unique (None: undecided)."""
     report: dict[str, Any] = {}
     put(report, "l1_value", value, references.reasons.get("l1", ""))
+    gap = None if references.l1 is None else references.l1.certificate.duality_gap
+    put(report, "l1_certificate", gap, references.reasons.get("l1", ""))
     report["unique"] = None if references.l1 is None else references.l1.unique
     if report["unique"] is None:
         report["unique_reason"] = references.reasons.get("l1", "") or "undecided at this tolerance"
+    report["solver"] = None if references.l1 is None else references.l1.solver
+    if report["solver"] is None:
+        report["solver_reason"] = references.reasons.get("l1", "") or "not computed"
     report["notes"] = dict(references.reasons)
     return report
