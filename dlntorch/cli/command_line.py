@@ -42,6 +42,7 @@ from dlntorch.run.configuration import (
     check_keys,
     choose_own_nouns,
     choose_problem_file,
+    name_solver,
 )
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.store.inputs import absolute_inputs
@@ -76,6 +77,7 @@ def _run_task(task: Callable[..., Any], debug: bool) -> int:
         check_group_choices(sys.argv[1:])
         choose_problem_file(sys.argv)
         choose_own_nouns(sys.argv)
+        name_solver(sys.argv)
         append_open_keys(sys.argv)
         sys.argv[1:] = take_paths_as_typed(sys.argv[1:], is_sweep())
         with idempotent_launchers(_outcomes, run_packs) as launchers:

@@ -1,13 +1,15 @@
 """Basis pursuit, min ‖x‖₁ subject to Ax = y, by the flow's own limit path and a crossover to an exact vertex.
 
 Source: the limits of the flow are a generalised central path of this linear programme (Wind, Antun and Hansen,
-arXiv 2307.07410, sections 2 and 3). No other solver is called.
+arXiv 2307.07410, sections 2 and 3). No other solver is called. With an operator: first-order steps and conjugate gradients
+(:mod:`dlntorch.reference.matrix_free`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from dlntorch.numerics.validation import (
     check_real,
     check_unmasked,
 )
+from dlntorch.problem.operators.convert import is_operator
 from dlntorch.problem.problem import norm
 from dlntorch.reference.basis_pursuit_batched import Start, starts
 from dlntorch.reference.basis_pursuit_noise import follow_with_noise
@@ -33,11 +36,15 @@ from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason, nonneg
 from dlntorch.reference.scaling import ScaledAnswer, ScaledProblem
 from dlntorch.reference.weights import Weights
 
+if TYPE_CHECKING:
+    from dlntorch.reference.matrix_free import Progress
+
 __all__ = ["BasisPursuitResult", "basis_pursuit"]
 
 # Problems, and n m² of each, for which one path for all is the faster one on the CPU: twice at 256 of 10×30; at 50×200 it
 # takes longer, as all wait for the last.
 _SEVERAL, _TINY = 16, 1e4
+MAX_NEWTON = 100  # matrices
 _RESIDUAL = 1e-10  # relative residual, and relative error of x where tol is smaller, of a converged answer
 _ROUNDING = 1e-12  # uncertainty of the gap that is not held against a smaller tol
 
@@ -59,7 +66,7 @@ class BasisPursuitResult:
         status: ``converged`` when gap, its error and the residual meet the tolerances; ``below_input_precision`` where
             rounding of A, x and λ leaves open whether they do; or else what happened; a tuple for a batch.
         reason: One line on why, where the status alone does not tell; a tuple for a batch.
-        iterations: Newton matrices formed: an int, or an integer tensor (B,).
+        iterations: Newton matrices formed, or first-order steps with an operator: an int, or an integer tensor (B,).
     """
 
     x: Tensor
@@ -91,7 +98,8 @@ def basis_pursuit(
     noise: float = 0.0,
     *,
     tol: float = 1e-9,
-    max_iterations: int = 100,
+    max_iterations: int | None = None,
+    progress: Callable[[Progress], Any] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
 ) -> BasisPursuitResult:
@@ -100,7 +108,9 @@ def basis_pursuit(
     With weights the norm is Σ w₊x⁺ + w₋x⁻, and −w₋ <= Aᵀλ <= w₊.
 
     Args:
-        A: Matrix (m, n) or batch of matrices (B, m, n): tensor or array-like, real and finite, any rank.
+        A: Matrix (m, n) or batch of matrices (B, m, n): tensor or array-like, real and finite, any rank. Or an operator,
+            as :class:`~dlntorch.Problem` takes it (sparse, a transform, an object with ``matvec`` and ``rmatvec``), of
+            which only products are used, in memory for a few vectors, on its own device.
         y: Right-hand side (m,), or (B, m): one for each matrix, or several for one matrix.
         weights: w > 0, shape (n,), or a pair (w₊, w₋) of them, for positive and for negative entries; None for ones.
         nonnegative: Whether x >= 0. Where no such x has Ax = y the status is ``failed``, and x is where nonnegative
@@ -108,7 +118,12 @@ def basis_pursuit(
         noise: ε >= 0: subject to ‖Ax − y‖₂ <= ε. The bound that λ proves is then yᵀλ − ε‖λ‖₂, and so is the gap.
         tol: Largest relative duality gap, and largest bound of its error (or 1e-12), that count as converged, > 0. The
             crossover usually ends at 1e-14.
-        max_iterations: Bound on the Newton matrices of each problem; at most 100 + 2m simplex pivots follow the last.
+        max_iterations: Bound on the Newton matrices of each problem, 100 by default; at most 100 + 2m simplex pivots follow
+            the last. With an operator, on the first-order steps of two products each, 20,000 by default; the products of
+            the conjugate gradients that finish are no more than that again, and a few hundred. Where it is reached the
+            status is ``max_steps``, and the gap is that of the best pair.
+        progress: With an operator: called every ten steps with a :class:`~dlntorch.reference.matrix_free.Progress`. Where
+            it returns True, or on Ctrl-C, the solve ends as ``interrupted``, with what it had reached.
         device: Where the result lives; None: where ``A`` is. A batch on CUDA follows the path there, all problems at
             once, and so does one of many tiny problems on the CPU; the rest, and each crossover to a vertex, is done one
             by one on the CPU. Always in float64.
@@ -132,11 +147,19 @@ def basis_pursuit(
         [4.0, 0.0, 0.0]
     """
     tol, noise = check_number("tol", tol, above=0), check_number("noise", noise, at_least=0)
-    max_iterations = check_count("max_iterations", max_iterations)
+    given_steps = None if max_iterations is None else check_count("max_iterations", max_iterations)
     kind = check_dtype(dtype)
+    if is_operator(A):
+        options = {"tol": tol, "max_steps": given_steps, "progress": progress}
+        from dlntorch.reference.basis_pursuit_operator import with_operator
+
+        return with_operator(A, y, (weights, nonnegative, noise), options, kind, device)
+    if progress is not None:
+        raise InputError("progress must be left out where A is a matrix, got one")
+    max_iterations = given_steps or MAX_NEWTON
     place = A.device if device is None and isinstance(A, Tensor) else check_device(device)
-    matrices, eps_A = _as_array("A", A, (2, 3), "(m, n) or (B, m, n)")
-    sides, eps_y = _as_array("y", y, (1, 2), "(m,) or (B, m)")
+    matrices, eps_A = as_array("A", A, (2, 3), "(m, n) or (B, m, n)")
+    sides, eps_y = as_array("y", y, (1, 2), "(m,) or (B, m)")
     _check_shapes(matrices, sides)
     eps = max(eps_A, eps_y)
     shared = matrices.ndim == 2
@@ -280,7 +303,7 @@ def _admitted(answer: ScaledAnswer, scaled: ScaledProblem, A: np.ndarray, y: np.
     )
 
 
-def _as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tuple[np.ndarray, float]:
+def as_array(name: str, value: Any, dims: tuple[int, ...], shapes: str) -> tuple[np.ndarray, float]:
     """A finite float64 array with an admitted number of dimensions, and the precision it came in."""
     check_unmasked(name, value)
     check_real(name, value)

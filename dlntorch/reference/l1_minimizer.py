@@ -17,8 +17,9 @@ from torch import Tensor
 from dlntorch.numerics.extended import refine
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import check_choice, check_flag
+from dlntorch.numerics.validation import InputError, check_choice, check_flag
 from dlntorch.problem import Problem
+from dlntorch.reference import SOLVERS
 from dlntorch.reference.basis_pursuit_path import follow
 from dlntorch.reference.faces import UNDECIDED_FACTOR, Face, find_face, numerical_rank
 from dlntorch.reference.gap import duality_gap
@@ -35,9 +36,10 @@ __all__ = ["L1Minimizer", "OptimalityCertificate", "l1_minimizer"]
 
 # The optimality conditions are called met when each holds to this relative accuracy.
 KKT_TOLERANCE = 1e-10
-SOLVERS = ("auto", "linprog", "basis_pursuit")
 #: m²n up to which HiGHS takes less than a second: it needs 0.45 s at 200×1000.
 LINPROG_WORK = 5e7
+#: Operators of at most so many entries get their matrix (8 MB), and all that can be said with one.
+DENSE_ENTRIES = 1_000_000
 MAX_ITERATIONS = 100
 #: Rows up to which pivots with twice the digits take a second at most.
 REFINED_ROWS = 200
@@ -105,8 +107,8 @@ class L1Minimizer:
             minimiser was found.
         reason: What a user should know: y outside range(A), why ``unique`` is None, why it failed.
         face: The set of all minimisers (for scaled data), which :func:`selected_minimizer` starts from.
-        solver: What found the vertex: ``linprog``, ``basis_pursuit``, ``refined`` (pivots with twice the digits, where both
-            miss the conditions), ``nnls`` where no ψ >= 0 interpolates.
+        solver: What found the vertex: ``linprog``, ``basis_pursuit``, ``matrix_free``, ``refined`` (pivots with twice the
+            digits, where both miss the conditions), ``nnls`` where no ψ >= 0 interpolates.
         weights: Of the norm, in the solver's units.
         exact: With ``exact=True``: value, vertex, dual and face as Fractions, which are facts.
     """
@@ -155,7 +157,9 @@ def l1_minimizer(
             problem and the weights are then taken as exact, ``unique`` is never None but where ψ >= 0 is out of reach,
             and ``exact`` holds the fractions.
         solver: ``linprog`` (HiGHS's dual simplex), ``basis_pursuit`` (our path and crossover), or ``auto``: linprog
-            where it takes less than a second. Where one misses the optimality conditions the other is asked.
+            where it takes less than a second. Where one misses the optimality conditions the other is asked. With
+            ``matrix_free``, and ``auto`` for an operator of more than 10⁶ entries: products alone, as in
+            :func:`~dlntorch.reference.basis_pursuit.basis_pursuit`.
 
     Returns:
         The vertex with its dual, certificate and uniqueness; numerical failure is a status, never an exception.
@@ -171,12 +175,29 @@ def l1_minimizer(
         [4.0, 0.0]
     """
     check_choice("solver", solver, SOLVERS)
+    if without_matrix(problem, solver):
+        from dlntorch.reference.l1_operator import minimizer_of_operator  # which needs this module's result
+
+        if check_flag("exact", exact):
+            raise InputError(f"exact must be False without the matrix of A, got a {problem.operator!r}")
+        return minimizer_of_operator(problem, weights, nonnegative)
+    problem = problem.to_dense()
     found = minimizer_with(StandardForm.of(problem, Weights.of(weights, problem.n, nonnegative)), solver)
     if not check_flag("exact", exact):
         return found
     from dlntorch.reference.exact import exactly  # which needs this module's result
 
     return exactly(problem, found, weights, nonnegative)
+
+
+def without_matrix(problem: Problem, solver: str) -> bool:
+    """Whether the problem is solved with products alone: where asked for, and for operators that are not small."""
+    if solver == "matrix_free":
+        return True
+    large = not problem.dense and problem.m * problem.n > DENSE_ENTRIES
+    if large and solver != "auto":
+        raise InputError(f"solver must be auto or matrix_free for a {problem.operator!r}, got {solver!r}")
+    return large
 
 
 def minimizer_with(form: StandardForm, solver: str = "auto") -> L1Minimizer:

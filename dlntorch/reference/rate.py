@@ -133,14 +133,17 @@ def predict_rate(problem: Problem, p: Any, alpha: Any = None, *, selected: Selec
     if not (two_layers or isinstance(parametrization, Power | Nonnegative)):
         why = f"the constant is known for Power and Nonnegative, not for {parametrization.name}"
         return _only_exponent(parametrization, chosen, why)
-    form = StandardForm.of(problem, chosen.minimizer.weights)
+    if chosen.solver == "matrix_free":
+        return _only_exponent(parametrization, chosen, "the constant needs a dense A (problem.to_dense() has one)")
+    form = StandardForm.of(problem.to_dense(), chosen.minimizer.weights)
     geometry = _Geometry.of(form, chosen, chosen.selector)
     return _at_depth_two(form, geometry, chosen) if chosen.p == 2 else _above_two(form, geometry, chosen)
 
 
 def _only_exponent(parametrization: Parametrization, chosen: SelectedMinimizer, why: str) -> Rate:
-    """A product of L >= 3 layers: ψ_i/α^L has a limit off the support as it has at depth L, which is its exponent."""
-    exponent = chosen.p if isinstance(parametrization, Product) else None
+    """The depth above 2, for a product the number of layers: ψ_i/α^p has a limit off the support. At 2 λ decides it."""
+    known = isinstance(parametrization, Product | Power | Nonnegative)
+    exponent = chosen.p if known and chosen.p > 2 else None
     return Rate(chosen.p, exponent, None, why, None, None, None, None, None, chosen.status, chosen.reason, chosen)
 
 

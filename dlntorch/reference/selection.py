@@ -36,7 +36,7 @@ from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 from dlntorch.reference.columns import norm_2
 from dlntorch.reference.faces import Face
-from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer, minimizer_with
+from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer, minimizer_with, without_matrix
 from dlntorch.reference.standard_form import StandardForm
 from dlntorch.reference.vertex import least_squares
 from dlntorch.reference.weights import WIDEST, Weights
@@ -156,6 +156,11 @@ def selected_minimizer(
     weighting = Weights.of(weights, problem.n, selector.nonnegative)
     if minimizer is not None and not minimizer.weights.same_as(weighting):
         raise InputError("minimizer must be l1_minimizer with the weights that p and alpha mean, got other weights")
+    if (minimizer is not None and minimizer.solver == "matrix_free") or without_matrix(problem, solver):
+        from dlntorch.reference.l1_operator import selected_of_operator  # which needs this module's result
+
+        return selected_of_operator(problem, selector, weights, minimizer)
+    problem = problem.to_dense()
     form = StandardForm.of(problem, weighting)
     base = minimizer_with(form, solver) if minimizer is None else minimizer
     face = base.face

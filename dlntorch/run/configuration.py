@@ -24,6 +24,7 @@ __all__ = [
     "config_directory",
     "group_options",
     "known_keys",
+    "name_solver",
     "nearest",
     "study_keys",
     "unknown_key",
@@ -108,6 +109,13 @@ def choose_own_nouns(arguments: list[str]) -> None:
         for i, argument in enumerate(arguments):
             if argument.startswith(f"{group}."):
                 arguments[i] = f"++{argument}"
+
+
+def name_solver(arguments: list[str]) -> None:
+    """Let ``references.solver=linprog`` be written for ``references=linprog``, which a file of ``conf/`` has room for."""
+    for i, argument in enumerate(arguments):
+        if argument.startswith("references.solver="):
+            arguments[i] = argument.replace(".solver", "", 1)
 
 
 def check_group_choices(arguments: Sequence[str]) -> None:

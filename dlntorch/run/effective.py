@@ -16,7 +16,7 @@ from dlntorch.model import Nonnegative, Parametrization, Power, Product
 from dlntorch.model.metrics import distance
 from dlntorch.problem import Problem
 from dlntorch.run.open_numbers import depth_and_scale
-from dlntorch.run.references import MAX_DENSE_ENTRIES, References, needs_matrix
+from dlntorch.run.references import References, needs_matrix, with_matrix
 
 if TYPE_CHECKING:
     from dlntorch.run.settings import RunSettings
@@ -114,13 +114,10 @@ def _sides(law: Parametrization, theta: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _end(problem: Problem, law: Parametrization, theta: Tensor, alpha: Any) -> Effective:
-    if not problem.dense:
+    small = with_matrix(problem)
+    if small is None:
         raise ValueError(needs_matrix(problem))
-    if problem.m * problem.n > MAX_DENSE_ENTRIES:
-        raise ValueError(
-            f"A has {problem.m * problem.n} entries, more than the {MAX_DENSE_ENTRIES} that this is done for"
-        )
-    return effective_initialization(problem, law, *_sides(law, theta), alpha)
+    return effective_initialization(small, law, *_sides(law, theta), alpha)
 
 
 def _numbers(end: Effective | None) -> dict[str, float | bool | None]:

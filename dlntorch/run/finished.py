@@ -112,6 +112,18 @@ class FinishedRun:
         return with_reason(None if l1 is None else float(l1.value), self.references.reasons.get("l1", ""))
 
     @property
+    def l1_certificate(self) -> Explained:
+        l1 = self.references.l1
+        gap = None if l1 is None else l1.certificate.duality_gap
+        return with_reason(gap, self.references.reasons.get("l1", ""))
+
+    @property
+    def solver(self) -> Explained:
+        """What found the ℓ1-minimiser."""
+        l1, why = self.references.l1, self.references.reasons.get("l1", "")
+        return with_reason(None, why or "not computed") if l1 is None else with_reason(l1.solver)
+
+    @property
     def l1_gap(self) -> Explained:
         value, why = self.l1_value
         return with_reason(None if value is None else l1_gap(self.psi, value), why)

@@ -11,7 +11,7 @@ import torch
 from dlntorch.engine import own_device
 from dlntorch.engine.processes import external_rank
 from dlntorch.model import Initialization, Parametrization
-from dlntorch.numerics.validation import InputError, check_count, check_flag, check_number
+from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.optim.step_size import Point, StepSize
 from dlntorch.optim.update import Update
 from dlntorch.problem import Problem
@@ -45,7 +45,7 @@ def train(
     max_wall_seconds: float | None = None,
     tol: float = 1e-10,
     seed: int = 0,
-    references: bool = True,
+    references: bool | str = True,
     certificate: bool | None = None,
     early_stopping: bool = False,
     device: str | torch.device | None = None,
@@ -77,7 +77,7 @@ def train(
         max_wall_seconds: Wall-clock budget of the training, in seconds.
         tol: Stop when ‖Aψ − y‖₂ <= tol·‖y‖₂; 0 never stops on the residual.
         seed: Seed of the mini-batches.
-        references: Whether to compute what the run is compared with.
+        references: Whether to compute what the run is compared with; or by which solver its ℓ1-minimiser.
         certificate: Whether to certify the discretization error (full batch).
         early_stopping: Whether to compare the run's best point with the lasso's (planted problems).
         device: Where to train; the problem's device by default.
@@ -123,7 +123,7 @@ def train_ensemble(
     alpha: float | Sequence[float],
     schedule: str | Sequence[str] = "relative",
     *,
-    references: bool = True,
+    references: bool | str = True,
     max_wall_seconds: float | None = None,
     threads: int | None = None,
     **options: Any,
@@ -142,7 +142,7 @@ def train_ensemble(
         p: Depth, or one for each.
         alpha: Initialization, or one for each.
         schedule: Step sizes, or one for each.
-        references: Whether to compute what the networks are compared with.
+        references: Whether to compute what the networks are compared with; or by which solver the ℓ1-minimisers.
         max_wall_seconds: Wall-clock budget of the training of all together.
         threads: Networks trained at the same time (engine ``fused``); by default one for each core.
         **options: Every other keyword of :func:`train`: ``seed``, ``kappa``, ``batch_size``, ``max_steps``, …; each a
@@ -156,7 +156,6 @@ def train_ensemble(
     networks_given = entry_by_entry({"problem": problem, "p": p, "alpha": alpha, "schedule": schedule, **options})
     problems = [member["problem"] for member in networks_given]
     check_one_shape(problems)
-    check_flag("references", references)
     settings = [_settings(member, references=references) for member in networks_given]
     budget = math.inf if max_wall_seconds is None else check_number("max_wall_seconds", max_wall_seconds, above=0)
     wanted = None if threads is None else check_count("threads", threads)

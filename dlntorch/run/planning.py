@@ -203,10 +203,11 @@ def problems_of(configs: Sequence[Mapping[str, Any]]) -> list[Problem]:
 def _references(problems: Sequence[Problem], settings: Sequence[RunSettings]) -> list[References]:
     """The references of each network that asks for them; those of one problem are shared."""
     found: dict[int, References] = {}
-    for wanted in (True, False):
-        chosen = [i for i, one in enumerate(settings) if one.references is wanted]
+    ways = [one.solver if one.references else "" for one in settings]
+    for solver in dict.fromkeys(ways):
+        chosen = [i for i, way in enumerate(ways) if way == solver]
         cases = [(problems[i], settings[i].depth_or_law, settings[i].alpha) for i in chosen]
-        found |= dict(zip(chosen, references_of_many(cases, wanted), strict=True))
+        found |= dict(zip(chosen, references_of_many(cases, solver), strict=True))
     return [found[i] for i in range(len(settings))]
 
 

@@ -14,6 +14,7 @@ from dlntorch.model import Initialization, Parametrization, as_parametrization, 
 from dlntorch.numerics.validation import (
     InputError,
     check_alpha,
+    check_choice,
     check_count,
     check_device,
     check_dtype,
@@ -24,6 +25,7 @@ from dlntorch.optim.step_size import DEFAULT, OWN_RATE, Schedule, make_schedule
 from dlntorch.optim.update import SGD, Momentum, TorchUpdate, Update, make_update
 from dlntorch.problem.operators.shard import can_be_split
 from dlntorch.problem.problem import Problem, norm
+from dlntorch.reference import SOLVERS
 from dlntorch.run.configuration import upgraded
 from dlntorch.run.nouns import model_of, optimizer_of, options_of, schedule_of, start_of
 
@@ -49,6 +51,7 @@ class RunSettings:
         device: Where training runs.
         dtype: Its precision; references are float64 always.
         references: Whether the ℓ1-minimiser, W_p, the limit, the rate and the flow are computed.
+        solver: What finds the ℓ1-minimiser, as :func:`~dlntorch.reference.l1_minimizer.l1_minimizer` names it.
         certificate: Whether the discretization certificate is accumulated along the run.
         shards: Processes that the columns of A are spread over.
         update: Which way a step goes.
@@ -69,6 +72,7 @@ class RunSettings:
     certificate: bool
     shards: int = 1
     update: Update | TorchUpdate = field(default_factory=SGD)
+    solver: str = "auto"
     early_stopping: bool = False
 
     @property
@@ -184,7 +188,8 @@ class RunSettings:
             max_wall_seconds=_optional("max_wall_seconds", max_wall_seconds),
             device=place,
             dtype=kind,
-            references=check_flag("references", references),
+            references=isinstance(references, str) or check_flag("references", references),
+            solver=_solver(references),
             certificate=wants_certificate,
             shards=parts,
             update=update,
@@ -213,6 +218,12 @@ class RunSettings:
             **schedule,
             **{key: config[key] for key in root},
         )
+
+
+def _solver(references: Any) -> str:
+    """Which solver ``references`` names."""
+    named = isinstance(references, str)
+    return check_choice("references, where neither true nor false,", references, SOLVERS) if named else "auto"
 
 
 def _checked_start(alpha: Any) -> float | Initialization:

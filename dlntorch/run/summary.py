@@ -153,6 +153,10 @@ class ReferenceValues:
     """What the run was compared with."""
 
     l1_value: float | None = number("least ℓ1 norm of a solution", lambda run: run.l1_value, "[ψ]", symbol="min ‖ψ‖₁")
+    l1_certificate: float | None = number("relative duality gap that its dual vector proves", lambda run: run.l1_certificate,
+        symbol="(‖ψ‖₁ − yᵀλ)/‖ψ‖₁", optional=True)
+    solver: str | None = word("what found it: linprog, basis_pursuit, matrix_free (products alone), refined",
+        lambda run: run.solver, page=True, optional=True)
     unique: bool | None = flag("whether one vector alone attains it; null: undecided", lambda run: run.unique)
     notes: dict[str, str] = record("what the references have to say", lambda run: dict(run.references.reasons))
 

@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 
+from dlntorch.matrix.network_descent import NetworkDescent
 from dlntorch.numerics.durations import format_seconds
 from dlntorch.numerics.validation import DataWarning, InputError
 from dlntorch.training.descent import Descent
@@ -25,7 +26,7 @@ from dlntorch.training.recorder import Recorder
 __all__ = ["CheckpointCallback", "EnsembleCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
 
 
-def _running(module: pl.LightningModule) -> Descent | EnsembleDescent:
+def _running(module: pl.LightningModule) -> Descent | EnsembleDescent | NetworkDescent:
     if not isinstance(module, SGDModule):
         raise TypeError(f"these callbacks accompany SGDModule, got {type(module).__name__}")
     return module.descent

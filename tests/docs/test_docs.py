@@ -25,6 +25,7 @@ from dlntorch.run.configuration import (
     choose_problem_file,
     config_directory,
     known_keys,
+    name_solver,
     study_keys,
 )
 from dlntorch.run.summary import PARTS
@@ -109,6 +110,7 @@ def compose_training(arguments: list[str]) -> None:
     words = [word for word in arguments if word not in ("-m", "--help")]
     choose_problem_file(words)
     choose_own_nouns(words)
+    name_solver(words)
     chosen = []
     for override in OverridesParser.create().parse_overrides(words):
         key = override.get_key_element()
