@@ -151,7 +151,10 @@ def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
         "<section>" + "".join(f"<p>{html.escape(one_line(text))}</p>" for text in words(summary)) + "</section>",
         section_html("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
         section_html("Error budget", table_html(("part", "norm", "meaning"), *budget_rows(summary))),
-        section_html("What the steps did", table_html(("what", "value", "meaning"), effective_rows(summary))),
+        section_html(
+            "What the steps did",
+            table_html(("what", "value", "meaning"), effective_rows(summary) + update_rows(summary)),
+        ),
         figures_html(RUN_FIGURES, data.heading, images),
         section_html("Prediction and references", table_html(("what", "value", "meaning"), reference_rows(summary))),
         section_html("Step sizes", table_html(("what", "value", "meaning"), schedule_rows(summary))),
@@ -230,6 +233,19 @@ def budget_rows(summary: Mapping[str, Any]) -> tuple[list[Row], str | None]:
     return rows, None if dominant is None else dominant.replace("_", " ")
 
 
+#: The numbers of ``summary["update"]``, in words.
+UPDATE_MEANINGS = {
+    "predicted_gain_mean": "mean −ln(α_eff²/α²) that is predicted",
+    "predicted_tilt": "largest tilt that is predicted",
+    "distance_to_predicted": "of the run to the predicted end",
+    "optimality_violation": "by how much the predicted end’s optimality conditions are missed, relative",
+    "mean_distance_to_predicted": "of the mean of ψ over the second half of the run to the predicted end",
+    "mean_standard_error": "norm of that mean’s standard errors",
+    "mean_in_standard_errors": "largest deviation of that mean on the support, in its standard errors",
+    "critical_eta": "2/max_t λ_max(∇²L) along the flow: the step size beyond which descent leaves it",
+}
+
+
 def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
     """The start that the steps amount to, and what it selects; none in a run folder of an earlier version."""
     effective = summary.get("effective", {})
@@ -238,6 +254,7 @@ def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
         {
             "gain_min": "smallest −ln(α_eff²/α²) over the coordinates: what the steps took from α",
             "gain_max": "largest −ln(α_eff²/α²)",
+            "gain_mean": "mean −ln(α_eff²/α²)",
             "tilt": "largest part of ν that the steps moved outside range(Aᵀ)",
             "weight_min": "smallest weight that the steps gave the ℓ1 norm (1: none)",
             "weight_max": "largest weight",
@@ -252,6 +269,17 @@ def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
         word = "undecided" if certified is None else "yes" if certified else "no"
         why = effective.get("support_certified_reason") or "the run’s own dual vector proves the support"
         rows.append(("support certified", word, why))
+    return rows
+
+
+def update_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """What the theory of the optimizer predicts, or why nothing; none of plain SGD, and of a folder of an earlier version."""
+    update = summary.get("update", {})
+    known = {key: text for key, text in UPDATE_MEANINGS.items() if update.get(key) is not None}
+    rows = _known(update, known)
+    if update and (rows or summary["optimizer"]["name"] != "SGD"):
+        text = update["prediction"] or update["prediction_reason"]
+        rows.insert(0, ("prediction", "" if update["prediction"] else "none", str(text)))
     return rows
 
 

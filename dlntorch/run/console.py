@@ -202,12 +202,24 @@ def _effective_rows(effective: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     """What the steps did to the answer; a run folder of an earlier version says nothing of it."""
     meanings = {
         "gain_max": "largest -ln(alpha_eff^2 / alpha^2): what the steps took from alpha",
+        "gain_mean": "mean over the coordinates",
         "weight_spread": "largest over smallest weight that the steps gave the l1 norm",
         "distance_to_weighted": "to the minimiser of the l1 norm with these weights",
         "support_certified": "the run's own dual vector proves the support",
         "kappa_threshold": "steps up to this kappa provably select the l1-minimiser",
     }
     return [(key, effective[key], text) for key, text in meanings.items() if effective.get(key) is not None]
+
+
+def _update_rows(update: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """What the theory of the optimizer predicts."""
+    meanings = {
+        "predicted_gain_mean": "that gain, as the theory of the optimizer predicts it",
+        "distance_to_predicted": "to the end that it predicts",
+        "mean_in_standard_errors": "the mean of psi against the predicted lasso, largest, in standard errors",
+        "critical_eta": "2/max lambda_max along the flow: descent leaves it beyond this step size",
+    }
+    return [(key, update[key], text) for key, text in meanings.items() if update.get(key) is not None]
 
 
 def conclude(result: RunResult) -> None:
@@ -230,7 +242,7 @@ def conclude(result: RunResult) -> None:
         "initialization": "the limit against W_p: what alpha costs",
     }
     rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
-    rows += _effective_rows(summary.get("effective", {}))
+    rows += _effective_rows(summary.get("effective", {})) + _update_rows(summary.get("update", {}))
     predicted = summary["predicted"]
     rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
     schedule = summary["schedule"]

@@ -23,6 +23,7 @@ from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
+from dlntorch.run.update_prediction import KEYS, End, update_report
 from dlntorch.store.provenance import versions
 from dlntorch.training.certified import ENDED, certified_bound
 from dlntorch.training.descent import Descent
@@ -96,6 +97,7 @@ def build_summary(
     put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
     summary["budget"] = _budget(psi, flow, flow_reason, vectors, references, settings)
     summary["effective"] = _effective(exact, settings, descent, references, summary["budget"])
+    summary["update"] = _update(exact, settings, descent)
     summary["predicted"] = _predicted(settings, references)
     summary["schedule"] = _schedule(exact, settings, descent)
     summary["references"] = _references(references, value)
@@ -174,6 +176,21 @@ def _effective(
     budget["cause"] = found.cause or None
     if not found.cause:
         budget["cause_reason"] = found.reasons["gain_min"]
+    return report
+
+
+def _update(problem: Problem, settings: RunSettings, descent: Descent) -> dict[str, Any]:
+    """What the theory of the optimizer predicts, beside what was measured."""
+    theta, progress, status = descent.network.whole_theta().to("cpu", torch.float64), descent.progress, descent.status
+    if status is None:
+        raise RuntimeError("the run has not ended")
+    steps = (progress.step, progress.time, progress.eta_min, progress.eta_max)
+    found = update_report(problem, settings, End(theta, settings.law.value(theta), status, *steps))
+    report: dict[str, Any] = {"prediction": found.words or None}
+    if not found.words:
+        report["prediction_reason"] = found.reasons["predicted_gain_mean"]
+    for key in KEYS:
+        put(report, key, found.numbers.get(key), found.reasons.get(key, ""))
     return report
 
 
