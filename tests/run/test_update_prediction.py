@@ -11,7 +11,9 @@ import dlntorch as dln
 from dlntorch.bounds.critical_step import critical_step_size
 from dlntorch.bounds.label_noise import kkt_residual, label_noise_end
 from dlntorch.engine.label_noise_mean import label_noise_mean
-from dlntorch.report.page import UPDATE_MEANINGS, update_rows
+from dlntorch.report.page import update_rows
+from dlntorch.run.quantities import quantities
+from dlntorch.run.summary import OptimizerPrediction
 from dlntorch.run.update_prediction import KEYS
 from tests.problems import gaussian
 
@@ -139,7 +141,7 @@ def test_page_and_console_show_it(capsys):
     made = run(2, "weight_decay", {"strength": 0.3, "until": 1.0})
     rows = {name: value for name, value, _ in update_rows(made.summary)}
     assert rows["predicted gain mean"] == made.summary["update"]["predicted_gain_mean"]
-    assert set(UPDATE_MEANINGS) == set(KEYS)
+    assert {key for key, _ in quantities(OptimizerPrediction)} == {"prediction", *KEYS}
     conclude(made)
     assert "predicted_gain_mean" in capsys.readouterr().out
     assert update_rows({key: value for key, value in made.summary.items() if key != "update"}) == []
