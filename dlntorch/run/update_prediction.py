@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dlntorch.model import Initialization
 from dlntorch.model.metrics import distance
+from dlntorch.model.power import Entropy
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.update import SAM, LabelNoise, Momentum, Update, WeightDecay
 from dlntorch.problem import Problem
@@ -225,7 +226,7 @@ def _decay(problem: Problem, settings: RunSettings, end: End, update: WeightDeca
     on = theta > 1e-3 * theta.max()  # the others die like e^(-lambda t)
     slope = torch.where(grown, g, -g)[on] * p * theta[on] ** (p - 2)
     found.numbers["optimality_violation"] = float((slope / update.strength - 1).abs().max())
-    if p == 2:
+    if isinstance(settings.law, Entropy):  # at p > 2 the penalty is not convex
         _lasso(problem, torch.full((problem.n,), update.strength / 2, dtype=torch.float64), end.psi, found)
 
 
@@ -240,7 +241,7 @@ def _lasso(problem: Problem, strengths: Tensor, psi: Tensor, found: Found) -> Te
 
 
 def _label_noise(problem: Problem, settings: RunSettings, end: End, update: LabelNoise, found: Found) -> None:
-    if settings.p != 2 or settings.batch_size is not None:
+    if not isinstance(settings.law, Entropy) or settings.batch_size is not None:
         raise Unknown("label noise is predicted for p = 2 and full batches")
     if update.sigma == 0:
         raise Unknown("sigma = 0 is plain SGD")
