@@ -266,9 +266,37 @@ def test_any_optimizer_of_torch_takes_the_steps_of_a_bare_loop(name, batch):
             loss()
         optimizer.step(loss if name.startswith("L-BFGS") else None)
     ours = torch_descent(TORCH[name], batch)
+    assert ours.engine._asks_for_loss == name.startswith("L-BFGS")  # the others evaluate the loss once a step
     assert (ours.status, ours.progress.step, ours.engine_name) == ("max_steps", 60, "autograd")
     theta, expected = ours.network.whole_theta(), torch.stack([one.detach() for one in parameters])
     assert float((theta - expected).abs().max() / expected.abs().max()) < 1e-12
+
+
+class Rateless(torch.optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (torch.optim.SparseAdam, r"^optimizer must make its step, got RuntimeError: SparseAdam does not support dense"),
+        (Rateless, r"^optimizer must have a learning rate lr in every group, got Rateless without one$"),
+        (
+            lambda params: torch.optim.Adam(params, lr=-1),
+            "^optimizer must accept its options, got .*Invalid learning rate",
+        ),
+    ],
+)
+def test_an_optimizer_that_cannot_step_is_one_line(make, said):
+    with pytest.raises(dln.InputError, match=said):
+        torch_descent(make)
+
+
+def test_nesterov_without_momentum_is_plain_descent_on_every_engine():
+    for engine in ENGINES:
+        ours = descend("momentum", {"beta": 0.0, "nesterov": True}, engine, steps=50)
+        np.testing.assert_allclose(ours.network.whole_theta().numpy(), loop("sgd", {}, steps=50), rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -312,6 +340,7 @@ def test_an_update_that_returns_something_else_is_one_line(engine, wrong):
         ("adagrad", {}, "optimizer must be one of sgd, momentum"),
         (Halved, {}, r"optimizer must be an object, got the class Halved: pass Halved\(\)"),
         (Halved(), {"beta": 1}, "optimizer_options must be left out with an optimizer of your own"),
+        ("momentum", 3, "optimizer_options must be a mapping of names to values, got 3"),
         (3, {}, "optimizer must be a name, an Update or a callable"),
     ],
 )
