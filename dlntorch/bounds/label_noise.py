@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.numerics.compiling import kernel
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import check_count, check_number
+from dlntorch.numerics.validation import check_number
 from dlntorch.problem import Problem
+from dlntorch.reference.lasso import lasso_path
 
-__all__ = ["LabelNoiseEnd", "kkt_residual", "label_noise_end"]
+__all__ = ["LabelNoiseEnd", "kkt_residual", "label_noise_end", "lasso_end"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LabelNoiseEnd:
         psi: The minimiser, shape (n,).
         strengths: λ_i, shape (n,).
         kkt: Its own :func:`kkt_residual`.
-        status: ``converged``, or ``max_steps`` where the sweeps were used up.
+        status: ``converged``, or ``failed`` where the lasso's path was lost.
     """
 
     psi: Tensor
@@ -45,14 +45,13 @@ class LabelNoiseEnd:
 
 
 @with_few_threads
-def label_noise_end(problem: Problem, eta: Any, sigma: Any, *, max_sweeps: int = 100_000) -> LabelNoiseEnd:
+def label_noise_end(problem: Problem, eta: Any, sigma: Any) -> LabelNoiseEnd:
     """The lasso that label noise ±σ with constant step η solves in the mean, at p = 2 and full batches.
 
     Args:
         problem: The data, dense, as given (label noise sees its rows).
         eta: Step size > 0.
         sigma: Noise of a label, > 0.
-        max_sweeps: Of coordinate descent, before the support's equations are solved.
 
     Example:
         >>> end = label_noise_end(Problem([[1.0, 0.5]], [1.0]), eta=0.1, sigma=1.0)
@@ -60,15 +59,23 @@ def label_noise_end(problem: Problem, eta: Any, sigma: Any, *, max_sweeps: int =
         [0.9, 0.0]
     """
     eta, sigma = check_number("eta", eta, above=0), check_number("sigma", sigma, above=0)
+    A = problem.to("cpu", "float64").A
+    return lasso_end(problem, eta * sigma**2 * (A * A).sum(dim=0))
+
+
+def lasso_end(problem: Problem, strengths: Tensor) -> LabelNoiseEnd:
+    """The minimiser of ½‖Aψ − y‖² + Σ λ_i|ψ_i|, on the path of the lasso in ψ_i λ_i at the strength 1.
+
+    Args:
+        problem: The data, dense.
+        strengths: λ_i, shape (n,), float64, > 0 but where a column is 0, of which ψ_i = 0 is taken.
+    """
     exact = problem.to("cpu", "float64")
-    A, y = exact.A.numpy(), exact.y.numpy()
-    strengths = eta * sigma**2 * (A * A).sum(axis=0)
-    psi = np.zeros(A.shape[1])
-    done = _descend(np.asfortranarray(A), y, strengths, psi, 1e-12, check_count("max_sweeps", max_sweeps))
-    psi = _polished(A, y, strengths, psi)
-    kkt = kkt_residual(exact, psi, strengths)
-    found = Status.CONVERGED if done or kkt <= 1e-9 else Status.MAX_STEPS
-    return LabelNoiseEnd(torch.from_numpy(psi), torch.from_numpy(strengths), kkt, found)
+    used = exact.A.abs().amax(dim=0) > 0
+    weights = torch.where(used, strengths, torch.ones_like(strengths))
+    path = lasso_path(Problem(exact.A / weights, exact.y))
+    psi = _polished(exact.A.numpy(), exact.y.numpy(), strengths.numpy(), path.at(1.0) / weights.numpy())
+    return LabelNoiseEnd(torch.from_numpy(psi), strengths, kkt_residual(exact, psi, strengths), path.status)
 
 
 def kkt_residual(problem: Problem, psi: Any, strengths: Any) -> float:
@@ -94,32 +101,3 @@ def _polished(A: np.ndarray, y: np.ndarray, strengths: np.ndarray, psi: np.ndarr
     better = np.zeros_like(psi)
     better[on] = found
     return better
-
-
-@kernel
-def _descend(A, y, strengths, psi, tol, max_sweeps):
-    """Coordinate descent in place; True once no entry moves by more than tol·max|ψ| in a sweep."""
-    m, n = A.shape
-    residual = y.copy()
-    for _ in range(max_sweeps):
-        moved, size = 0.0, 0.0
-        for i in range(n):
-            square, inner = 0.0, 0.0
-            for j in range(m):
-                square += A[j, i] * A[j, i]
-                inner += A[j, i] * residual[j]
-            if square == 0.0:
-                continue
-            target = inner + square * psi[i]
-            new = max(abs(target) - strengths[i], 0.0) / square
-            if target < 0:
-                new = -new
-            change = new - psi[i]
-            if change != 0.0:
-                for j in range(m):
-                    residual[j] -= change * A[j, i]
-                psi[i] = new
-            moved, size = max(moved, abs(change)), max(size, abs(new))
-        if moved <= tol * size:
-            return True
-    return False

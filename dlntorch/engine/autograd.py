@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dlntorch.engine.base import Engine
 from dlntorch.numerics.trajectory import Status
+from dlntorch.numerics.validation import InputError
 from dlntorch.optim.step_size import OWN_RATE, Point, StepRule
 from dlntorch.optim.update import SAM, SGD, Adam, LabelNoise, Momentum, TorchUpdate, Update, WeightDecay
 from dlntorch.problem.operators import Operator
@@ -110,7 +111,7 @@ class AutogradEngine(Engine):
             rule = StepRule(self.schedule, self.law, self.problem.operator, self.norm())
             self.scheduler = StepSizeScheduler(optimizer, rule)
         self._made = optimizer
-        asked = inspect.signature(optimizer.step).parameters.values()
+        asked = list(inspect.signature(type(optimizer).step).parameters.values())[1:]
         #: Whether a step evaluates the loss itself: torch's L-BFGS requires a closure, and the others only take one.
         self._asks_for_loss = any(one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in asked)
 
@@ -120,7 +121,8 @@ class AutogradEngine(Engine):
         if isinstance(update, TorchUpdate):
             return update.optimizer(self.parameters)  # pyright: ignore[reportArgumentType]
         if type(update) is Momentum:
-            return torch.optim.SGD(self.parameters, lr=0.0, momentum=update.beta, nesterov=update.nesterov)
+            ahead = update.nesterov and update.beta > 0  # torch refuses the form that β = 0 makes no difference to
+            return torch.optim.SGD(self.parameters, lr=0.0, momentum=update.beta, nesterov=ahead)
         if type(update) is WeightDecay:
             return torch.optim.SGD(self.parameters, lr=0.0, weight_decay=update.strength)
         if type(update) is Adam:
@@ -234,10 +236,8 @@ class AutogradEngine(Engine):
             with torch.no_grad():
                 new, state = self.stepped(before, self._whole_gradient(), eta, self.state)
                 self._put(new)
-        elif self._asks_for_loss:
-            self.optimizer.step(closure)
         else:
-            self.optimizer.step()
+            self._torch_step(closure)
         after = list(self.network.rows)
         status = self._refusal(after, before.unbind(0))
         if status is not None:
@@ -245,6 +245,16 @@ class AutogradEngine(Engine):
             return status
         self.state = state
         return None
+
+    def _torch_step(self, closure: Callable[[], Tensor]) -> None:
+        """The optimizer's own step; of one that a user brings, what it raises is a mistake of theirs, in one line."""
+        try:
+            self.optimizer.step(*([closure] if self._asks_for_loss else []))
+        except Exception as error:
+            if not isinstance(self.update, TorchUpdate) or isinstance(error, InputError):
+                raise
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"optimizer must make its step, got {words} from {self.update.name}") from error
 
     def _steps_itself(self) -> bool:
         """Whether the package's class makes the step, since torch has no such optimizer."""

@@ -152,7 +152,8 @@ class GeneralStartPath(CentralPath):
 def _log_ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """ln(x/y) of positive numbers, to relative accuracy also where they are nearly equal."""
     near = np.abs(x - y) < 0.5 * np.maximum(x, y)
-    return np.where(near, np.log1p((x - y) / y), np.log(x) - np.log(y))
+    apart = np.divide(x - y, y, out=np.zeros_like(x), where=near)  # where x ≪ y it is −1, of which log1p is −∞
+    return np.where(near, np.log1p(apart), np.log(x) - np.log(y))
 
 
 def _stretch(b: np.ndarray, k_inverse: float) -> np.ndarray:

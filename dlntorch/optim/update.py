@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -259,6 +259,8 @@ class TorchUpdate:
             raise InputError(f"optimizer must accept its options, got {self.name}: {message}") from None
         if not isinstance(made, torch.optim.Optimizer):
             raise InputError(f"optimizer must return a torch.optim.Optimizer, got {type(made).__name__} of {self.name}")
+        if any("lr" not in group for group in made.param_groups):  # the step's time, and what a schedule sets
+            raise InputError(f"optimizer must have a learning rate lr in every group, got {self.name} without one")
         return made
 
     def options(self) -> dict[str, Any]:
@@ -287,6 +289,8 @@ def make_update(optimizer: Any = "sgd", options: Any = None) -> Update | TorchUp
     Raises:
         InputError: for an unknown name, an option that the optimizer does not have, or options beside an object.
     """
+    if options is not None and not isinstance(options, Mapping):
+        raise InputError(f"optimizer_options must be a mapping of names to values, got {options!r}")
     given = dict(options or {})
     if isinstance(optimizer, str):
         if optimizer not in UPDATES:

@@ -15,6 +15,7 @@ from dlntorch.run.summary import (
     EffectiveStart,
     ErrorBudget,
     NearestToTruth,
+    OptimizerPrediction,
     Predicted,
     ReferenceValues,
     StepSizes,
@@ -155,7 +156,10 @@ def render_page(data: RunData, images: Mapping[str, bytes]) -> str:
         "<section>" + "".join(f"<p>{html.escape(printable_line(text))}</p>" for text in words(summary)) + "</section>",
         section_html("Result", table_html(("what", "value", "meaning"), result_rows(summary))),
         section_html("Error budget", table_html(("part", "norm", "meaning"), *budget_rows(summary))),
-        section_html("What the steps did", table_html(("what", "value", "meaning"), effective_rows(summary))),
+        section_html(
+            "What the steps did",
+            table_html(("what", "value", "meaning"), effective_rows(summary) + update_rows(summary)),
+        ),
         figures_html(RUN_FIGURES, data.heading, images),
         section_html("Prediction and references", table_html(("what", "value", "meaning"), reference_rows(summary))),
         section_html("Step sizes", table_html(("what", "value", "meaning"), schedule_rows(summary))),
@@ -225,6 +229,16 @@ def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
         word = "undecided" if certified is None else "yes" if certified else "no"
         why = effective.get("support_certified_reason") or "the run’s own dual vector proves the support"
         rows.append(("support certified", word, why))
+    return rows
+
+
+def update_rows(summary: Mapping[str, Any]) -> list[Row]:
+    """What the optimizer's theory predicts, or why nothing; none of plain SGD, and of a folder of an earlier version."""
+    update = summary.get("update", {})
+    rows = [row for row in _rows(OptimizerPrediction, update) if row[1] is not None]
+    if update and (rows or summary["optimizer"]["name"] != "SGD"):
+        text = update["prediction"] or update["prediction_reason"]
+        rows.insert(0, ("prediction", "" if update["prediction"] else "none", str(text)))
     return rows
 
 

@@ -11,7 +11,15 @@ from dlntorch.numerics.validation import DataWarning
 from dlntorch.run.quantities import Shown, in_ascii, quantities
 from dlntorch.run.result import RunResult
 from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
-from dlntorch.run.summary import PARTS_OF_ERROR, EffectiveStart, ErrorBudget, Predicted, StepSizes, Summary
+from dlntorch.run.summary import (
+    PARTS_OF_ERROR,
+    EffectiveStart,
+    ErrorBudget,
+    OptimizerPrediction,
+    Predicted,
+    StepSizes,
+    Summary,
+)
 from dlntorch.run.terminal_table import table_of, terminal
 
 if TYPE_CHECKING:
@@ -211,6 +219,7 @@ def conclude(result: RunResult) -> None:
     rows += _rows(Summary, summary)
     rows += _nearest_rows(summary.get("nearest_to_truth")) + _accuracy_rows(summary.get("plan"))
     rows += _rows(ErrorBudget, budget) + _rows(EffectiveStart, summary.get("effective", {}))
+    rows += _rows(OptimizerPrediction, summary.get("update", {}))
     rows += _rows(Predicted, summary["predicted"], "predicted ")
     if schedule["certified_theta_error"] is not None:
         asked = f" (asked: {schedule['epsilon']:g})" if "epsilon" in schedule else ""

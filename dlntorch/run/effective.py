@@ -31,8 +31,8 @@ class EffectiveReport:
     """Numbers by their key in the summary, None where there is a reason in ``reasons``; the sentence of the cause.
 
     Attributes:
-        values: ``gain_min``, ``gain_max``, ``tilt``, ``weight_spread``, ``distance_to_limit``, ``distance_to_weighted``,
-            ``support_certified``, ``kappa_threshold``, and beside them ``weight_min``, ``weight_max``,
+        values: ``gain_min``, ``gain_max``, ``gain_mean``, ``tilt``, ``weight_spread``, ``distance_to_limit``,
+            ``distance_to_weighted``, ``support_certified``, ``kappa_threshold``, and beside them ``weight_min``, ``weight_max``,
             ``support_violation``, ``sign_changes``.
         reasons: Why a value is None, by key.
         cause: What the steps did to the answer, in one sentence; empty where it is not known.
@@ -122,13 +122,14 @@ def _end(problem: Problem, law: Parametrization, theta: Tensor, alpha: Any) -> E
 
 def _numbers(end: Effective | None) -> dict[str, float | bool | None]:
     """What is known of the start alone."""
-    keys = ("gain_min", "gain_max", "tilt", "weight_min", "weight_max", "weight_spread", "sign_changes")
+    keys = ("gain_min", "gain_max", "gain_mean", "tilt", "weight_min", "weight_max", "weight_spread", "sign_changes")
     if end is None or end.gain is None or end.weights_plus is None:
         return dict.fromkeys(keys)
     sides = [side for side in (end.weights_plus, end.weights_minus) if side is not None]
     low, high = (float(edge) for edge in torch.aminmax(torch.cat(sides)))
     tilt = None if end.tilt is None else float(end.tilt.abs().max())
-    numbers = (float(end.gain.min()), float(end.gain.max()), tilt, low, high, high / low, float(end.sign_changes))
+    gains = float(end.gain.min()), float(end.gain.max()), float(end.gain.mean())
+    numbers = (*gains, tilt, low, high, high / low, float(end.sign_changes))
     return dict(zip(keys, numbers, strict=True))
 
 

@@ -68,7 +68,7 @@ def _span(values: Sequence[float]) -> str:
 def ensemble_plan_table(plans: Sequence[Plan], config: Mapping[str, Any]) -> None:
     """The plan of every network, for ``dry_run=true``."""
     announce_sources(plan.problem for plan in plans)
-    lists = " ".join(f"{key}={config['ensemble'][key]}" for key in KEYS if config["ensemble"][key] is not None)
+    lists = " ".join(f"{key}={config['ensemble'][key]}" for key in KEYS if config["ensemble"].get(key) is not None)
     heads = ("network", "p", "alpha", "seed", "problem", "predicted steps", "predicted t", "predicted C alpha^p")
     rows = []
     for i in _chosen(len(plans)):

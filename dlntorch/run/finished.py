@@ -24,6 +24,7 @@ from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.quantities import ABSENT, Explained, summarized, with_reason
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
+from dlntorch.run.update_prediction import End, Found, update_report
 from dlntorch.training.certified import ENDED, certified_bound
 from dlntorch.training.descent import Descent
 
@@ -200,6 +201,22 @@ class FinishedRun:
         return with_reason(value, self._effective.reasons[key] if value is None else "")
 
     # -- what the theory predicts ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def _update(self) -> Found:
+        theta, progress = self.descent.network.whole_theta().to("cpu", torch.float64), self.descent.progress
+        steps = (progress.step, progress.time, progress.eta_min, progress.eta_max)
+        end = End(theta, self.settings.law.value(theta), self.status, *steps)
+        return update_report(self.exact, self.settings, end)
+
+    def update(self, key: str) -> Explained:
+        """A number that the optimizer's theory predicts."""
+        return explained(self._update.numbers.get(key), self._update.reasons.get(key, ""))
+
+    @property
+    def prediction(self) -> Explained:
+        """The prediction in words."""
+        return explained(self._update.words or None, self._update.reasons.get("predicted_gain_mean", ""))
 
     def rate(self, name: str) -> Explained:
         """A number of the rate of ‖ψ_α(∞) − W_p‖."""

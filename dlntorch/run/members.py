@@ -17,6 +17,10 @@ KEYS = {
     "seed": ("seed",),
     "problem_seed": ("problem", "seed"),
     "problem_path": ("problem", "path"),
+    "beta": ("optimizer", "beta"),
+    "sigma": ("optimizer", "sigma"),
+    "strength": ("optimizer", "strength"),
+    "rho": ("optimizer", "rho"),
 }
 
 
@@ -69,9 +73,17 @@ def network_configs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise InputError(
             f"ensemble.problem_seed must be left out where the problem is read from a file, got {asked['problem_seed']!r}"
         )
+    for key in asked:
+        group, name = KEYS[key][0], KEYS[key][-1]
+        if group == "optimizer" and name not in config["optimizer"]:
+            raise InputError(
+                f"ensemble.{key} must be left out with optimizer={config['optimizer'].get('name')}, which has no {name}, "
+                f"got {asked[key]!r}"
+            )
     configs = []
     for one in entry_by_entry({f"ensemble.{key}": value for key, value in asked.items()}):
-        member = {**config, "problem": dict(config["problem"]), "ensemble": dict.fromkeys(config["ensemble"])}
+        groups = {group: dict(config[group]) for group in ("problem", "optimizer")}
+        member = {**config, **groups, "ensemble": dict.fromkeys(config["ensemble"])}
         for key in asked:
             *group, name = KEYS[key]
             (member[group[0]] if group else member)[name] = one[f"ensemble.{key}"]

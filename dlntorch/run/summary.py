@@ -36,6 +36,7 @@ __all__ = [
     "EffectiveStart",
     "ErrorBudget",
     "NearestToTruth",
+    "OptimizerPrediction",
     "Predicted",
     "ProblemNumbers",
     "ReferenceValues",
@@ -83,6 +84,8 @@ class EffectiveStart:
         lambda run: run.effective("gain_min"), symbol="min −ln(α_e²/α²)")
     gain_max: float | None = number("the largest", lambda run: run.effective("gain_max"), symbol="max −ln(α_e²/α²)",
         console=True)
+    gain_mean: float | None = number("the mean", lambda run: run.effective("gain_mean"), symbol="mean −ln(α_e²/α²)",
+        console=True, optional=True)
     tilt: float | None = number("largest part of ν that the steps moved outside range(Aᵀ)",
         lambda run: run.effective("tilt"), "[θ]^(2−p)")
     weight_min: float | None = number("smallest weight that the steps gave the ℓ1 norm",
@@ -102,6 +105,31 @@ class EffectiveStart:
         lambda run: run.effective("support_violation"))
     kappa_threshold: float | None = number("κ up to which the steps provably select the ℓ1-minimiser",
         lambda run: run.effective("kappa_threshold"), console=True)
+
+
+@dataclass(frozen=True)
+class OptimizerPrediction:
+    """What the theory of the optimizer predicts of the run, beside what the steps did."""
+
+    prediction: str | None = word("what is predicted, in words", lambda run: run.prediction)
+    predicted_gain_mean: float | None = number("the mean gain, by integrals along the optimizer's flow",
+        lambda run: run.update("predicted_gain_mean"), symbol="mean −ln(α_e²/α²)", console=True)
+    predicted_tilt: float | None = number("the largest tilt, likewise", lambda run: run.update("predicted_tilt"),
+        "[θ]^(2−p)")
+    distance_to_predicted: float | None = number("to the end that is predicted, a flow's limit or a lasso's minimiser",
+        lambda run: run.update("distance_to_predicted"), "[ψ]", console=True)
+    optimality_violation: float | None = number("by how much the regularised objective's conditions are missed",
+        lambda run: run.update("optimality_violation"), console=True)
+    mean_distance_to_predicted: float | None = number(
+        "label noise, the mean of ψ over the second half of the steps to the lasso",
+        lambda run: run.update("mean_distance_to_predicted"), "[ψ]")
+    mean_standard_error: float | None = number("norm of that mean's standard errors",
+        lambda run: run.update("mean_standard_error"), "[ψ]")
+    mean_in_standard_errors: float | None = number(
+        "largest deviation of that mean on the lasso's support, in its standard errors",
+        lambda run: run.update("mean_in_standard_errors"), console=True)
+    critical_eta: float | None = number("constant step beyond which descent leaves the flow",
+        lambda run: run.update("critical_eta"), "[t]", symbol="2/max_t λ_max(∇²L)", console=True)
 
 
 @dataclass(frozen=True)
@@ -219,6 +247,7 @@ class Summary:
         row=True)
     budget: dict[str, Any] = part("the parts of the error", ErrorBudget)
     effective: dict[str, Any] = part("what the steps did", EffectiveStart, optional=True)
+    update: dict[str, Any] = part("what the optimizer's theory predicts", OptimizerPrediction, optional=True)
     predicted: dict[str, Any] = part("what the theory predicts", Predicted)
     schedule: dict[str, Any] = part("the step sizes", StepSizes)
     references: dict[str, Any] = part("what the run is compared with", ReferenceValues)

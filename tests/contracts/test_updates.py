@@ -16,6 +16,7 @@ from dlntorch.engine.capabilities import NAMED, Needs
 from dlntorch.numerics.random_signs import random_signs
 from dlntorch.optim.step_size import OWN_RATE, Schedule, make_schedule
 from dlntorch.optim.update import UPDATES, Update, make_update
+from dlntorch.run.members import member_configs
 from dlntorch.training.descent import Descent
 from tests.problems import gaussian
 
@@ -31,6 +32,7 @@ OPTIONS = {
 CASES = [(name, options) for name in UPDATES for options in OPTIONS[name]]
 STEPS = 400
 ENGINES = [name for name in NAMED if "cpu" in CAPABILITIES[name].devices]
+ON_GPU = [pytest.param(name, marks=pytest.mark.gpu) for name in NAMED if "cpu" not in CAPABILITIES[name].devices]
 
 
 def runs(engine: str, name: str, **what) -> bool:
@@ -38,8 +40,11 @@ def runs(engine: str, name: str, **what) -> bool:
 
 
 def descend(name, options, engine, *, p=3.0, batch=None, steps=STEPS, seed=5, law=None, alpha=0.3):
-    problem = gaussian(5, 12, seed=1)
-    network = dln.DiagonalLinearNetwork(12, p if law is None else law, alpha)
+    place = CAPABILITIES[engine].devices[0]
+    if place == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    problem = gaussian(5, 12, seed=1).to(device=place)
+    network = dln.DiagonalLinearNetwork(12, p if law is None else law, alpha).to(place)
     schedule = make_schedule("constant", eta=2e-4 if name in ("adam", "sign") else 2e-3)
     descent = Descent(
         network,
@@ -94,7 +99,7 @@ def loop(name, options, p=3.0, batch=None, steps=STEPS, seed=5, alpha=0.3):
     return theta
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [*ENGINES, *ON_GPU])
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 @pytest.mark.parametrize("batch", [None, 2])
 @pytest.mark.parametrize("p", [2, 2.7, pytest.param(3, marks=pytest.mark.slow)])
@@ -106,11 +111,11 @@ def test_every_engine_takes_the_textbook_steps(engine, name, options, batch, p):
     descent = descend(name, options, engine, p=p, batch=batch)
     assert (descent.status, descent.engine_name) == ("max_steps", engine)
     expected = loop(name, options, p, batch)
-    ours = descent.network.whole_theta().numpy()
+    ours = descent.network.whole_theta().cpu().numpy()
     assert np.max(np.abs(ours - expected) / np.abs(expected)) < 1e-12
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [*ENGINES, *ON_GPU])
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_a_cut_run_continues_bitwise(engine, name, options):
     if not runs(engine, name):
@@ -128,6 +133,33 @@ def test_a_cut_run_continues_bitwise(engine, name, options):
         pass
     assert torch.equal(second.network.whole_theta(), whole.network.whole_theta())
     assert [s.step for s in second.recorder.snapshots] == [s.step for s in whole.recorder.snapshots]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("label_noise", [{"sigma": 0.1}, {"sigma": 0.2}]),
+        ("momentum", [{"beta": 0.5}, {"beta": 0.9}]),
+        ("weight_decay", [{"strength": 0.1}, {"strength": 0.2, "until": 0.1}]),
+        ("sam", [{"rho": 0.1}, {"rho": 0.2}]),
+    ],
+)
+def test_an_ensemble_over_options_and_seeds_is_each_run_alone(name, options):
+    same = {"schedule": "constant", "eta": 1e-3, "max_steps": 200, "tol": 0, "references": False, "optimizer": name}
+    problem, batches, seeds = gaussian(5, 12, seed=1), [None, 2], [1, 2]
+    together = dln.train_ensemble(problem, 2.7, 0.3, optimizer_options=options, batch_size=batches, seed=seeds, **same)
+    for i, (own, batch, seed) in enumerate(zip(options, batches, seeds, strict=True)):
+        alone = dln.train(problem, 2.7, 0.3, optimizer_options=own, batch_size=batch, seed=seed, **same)
+        assert torch.equal(together.psi[i], alone.psi)
+
+
+def test_ensemble_keys_of_an_optimizer_vary_its_options():
+    config = {"problem": {}, "optimizer": {"name": "label_noise", "sigma": 0.1}, "ensemble": {"sigma": [0.1, 0.3]}}
+    assert [one["optimizer"]["sigma"] for one in member_configs(config)] == [0.1, 0.3]
+    with pytest.raises(
+        dln.InputError, match="ensemble.beta must be left out with optimizer=label_noise, which has no beta"
+    ):
+        member_configs({**config, "ensemble": {"beta": [0.1, 0.3]}})
 
 
 def test_seeds_are_streams_of_their_own():
@@ -234,9 +266,37 @@ def test_any_optimizer_of_torch_takes_the_steps_of_a_bare_loop(name, batch):
             loss()
         optimizer.step(loss if name.startswith("L-BFGS") else None)
     ours = torch_descent(TORCH[name], batch)
+    assert ours.engine._asks_for_loss == name.startswith("L-BFGS")  # the others evaluate the loss once a step
     assert (ours.status, ours.progress.step, ours.engine_name) == ("max_steps", 60, "autograd")
     theta, expected = ours.network.whole_theta(), torch.stack([one.detach() for one in parameters])
     assert float((theta - expected).abs().max() / expected.abs().max()) < 1e-12
+
+
+class Rateless(torch.optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (torch.optim.SparseAdam, r"^optimizer must make its step, got RuntimeError: SparseAdam does not support dense"),
+        (Rateless, r"^optimizer must have a learning rate lr in every group, got Rateless without one$"),
+        (
+            lambda params: torch.optim.Adam(params, lr=-1),
+            "^optimizer must accept its options, got .*Invalid learning rate",
+        ),
+    ],
+)
+def test_an_optimizer_that_cannot_step_is_one_line(make, said):
+    with pytest.raises(dln.InputError, match=said):
+        torch_descent(make)
+
+
+def test_nesterov_without_momentum_is_plain_descent_on_every_engine():
+    for engine in ENGINES:
+        ours = descend("momentum", {"beta": 0.0, "nesterov": True}, engine, steps=50)
+        np.testing.assert_allclose(ours.network.whole_theta().numpy(), loop("sgd", {}, steps=50), rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -280,6 +340,7 @@ def test_an_update_that_returns_something_else_is_one_line(engine, wrong):
         ("adagrad", {}, "optimizer must be one of sgd, momentum"),
         (Halved, {}, r"optimizer must be an object, got the class Halved: pass Halved\(\)"),
         (Halved(), {"beta": 1}, "optimizer_options must be left out with an optimizer of your own"),
+        ("momentum", 3, "optimizer_options must be a mapping of names to values, got 3"),
         (3, {}, "optimizer must be a name, an Update or a callable"),
     ],
 )
