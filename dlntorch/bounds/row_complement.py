@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from dlntorch.numerics.validation import InputError
@@ -13,6 +15,8 @@ __all__ = ["RowComplement"]
 #: Condition number of the scaled rows beyond which they are whitened before they are orthonormalized: a QR of the rows
 #: themselves loses that many times the rounding of the subspace.
 _WELL_CONDITIONED = 16.0
+#: The bases of problems in use: a run's end, its certificate and its threshold ask for the same one.
+_KNOWN: WeakKeyDictionary[Problem, np.ndarray] = WeakKeyDictionary()
 
 
 class RowComplement:
@@ -29,15 +33,23 @@ class RowComplement:
         if not problem.dense:
             raise InputError(f"A must be a dense matrix here, got a {problem.operator!r}; problem.to_dense() has one")
         exact = problem.to("cpu", "float64")
-        space = exact.row_space
-        rows = scaled_rows(exact.A, space.exponents).numpy()
-        if space.rank < problem.m or space.condition > _WELL_CONDITIONED:
-            rows = space.whiten(rows)
+        if exact not in _KNOWN:
+            _KNOWN[exact] = _basis(exact)
         #: An orthonormal basis of range(Aᵀ), shape (n, r).
-        self.basis = np.linalg.qr(rows.T)[0]
+        self.basis = _KNOWN[exact]
 
     def part(self, x: np.ndarray) -> np.ndarray:
         """x minus its projection on range(Aᵀ), shape (n,); twice, so that a small rest has its digits."""
         for _ in range(2):
             x = x - self.basis @ (self.basis.T @ x)
         return x
+
+
+def _basis(exact: Problem) -> np.ndarray:
+    space = exact.row_space
+    rows = scaled_rows(exact.A, space.exponents).numpy()
+    if space.rank < exact.m or space.condition > _WELL_CONDITIONED:
+        rows = space.whiten(rows)
+    basis = np.linalg.qr(rows.T)[0]
+    basis.setflags(write=False)
+    return basis

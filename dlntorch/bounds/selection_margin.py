@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlntorch.bounds.minimax import RoomBelow
 from dlntorch.bounds.row_complement import RowComplement
 from dlntorch.problem import Problem
 
 __all__ = ["Margin", "selection_margin"]
 
-#: HiGHS is asked for this accuracy; the answer is moved inside by the part below, and checked.
+#: A general solver is asked for this accuracy; d stays below what its λ attains by the part below.
 _FEASIBILITY = 1e-10
 _INSIDE = 1e-6
 #: A ϱ closer to 1 is not told from 1.
@@ -38,8 +39,8 @@ def selection_margin(problem: Problem, support: np.ndarray, sign: np.ndarray) ->
         support: S, whose columns are independent.
         sign: σ, shape (|S|,).
 
-    With |S| = rank(A) the λ is fixed and d = min 2(1 − ϱ_i)/(ϱ_i + μ_i); otherwise it is a small linear programme, and what
-    is returned is checked against its constraints.
+    With |S| = rank(A) the λ is fixed and d = min 2(1 − ϱ_i)/(ϱ_i + μ_i); otherwise it is a small linear
+    programme, and d is what its λ attains.
     """
     basis = RowComplement(problem).basis  # (n, r): AᵀΛ for all Λ
     off = np.setdiff1d(np.arange(problem.n), support)
@@ -56,17 +57,17 @@ def selection_margin(problem: Problem, support: np.ndarray, sign: np.ndarray) ->
     influences = (own, np.abs(basis[off] @ inverse).sum(axis=1))
     largest = float(own.max())
     tau, free = basis[off] @ (inverse @ sign), basis[off] @ right[rank:].T
-    moves: np.ndarray | None = np.zeros(0)
-    if free.shape[1]:
-        moves = _programme(tau, free, None)
-        if moves is None:
-            return Margin(None, 1.0, largest, "the dual programme was not solved")
+    room = RoomBelow(tau, free)
+    moves = _move(room, np.ones(off.size), 0.0)  # e = −max |τ + Fz|
+    if moves is None:
+        return Margin(None, 1.0, largest, "the dual programme was not solved")
     rho = float(np.abs(tau + free @ moves).max())
     if not rho < 1 - _UNDECIDED:
         return Margin(None, rho, largest, "no dual vector is below 1 off the support: not unique")
     tried = [(moves, influence) for influence in influences]
     if free.shape[1]:
-        tried += [(_programme(tau, free, influence), influence) for influence in influences]
+        # (1 + d/2)|τ_i + (Fz)_i| + (d/2)μ_i <= 1, over 1 + d/2: |τ_i + (Fz)_i| + e(1 + μ_i) <= 1, e = d/(2 + d).
+        tried += [(_move(room, 1 + influence, 1.0), influence) for influence in influences]
     deltas = [_attained(tau, free, found, influence) for found, influence in tried if found is not None]
     return Margin(max(deltas), rho, largest)
 
@@ -78,21 +79,23 @@ def _attained(tau: np.ndarray, free: np.ndarray, moves: np.ndarray, influence: n
         return float(np.min(2 * (1 - at) / (at + influence))) * (1 - _INSIDE)
 
 
-def _programme(tau: np.ndarray, free: np.ndarray, influence: np.ndarray | None) -> np.ndarray | None:
-    """The move z of min t, |τ + Fz| <= t; with an influence of max d in the form |τ + Fz| + eμ <= 1 − e, e = d/(2 + d)."""
+def _move(room: RoomBelow, costs: np.ndarray, limit: float) -> np.ndarray | None:
+    """The z of max e, |τ_i + (Fz)_i| + c_i e <= b, by a general solver where :class:`RoomBelow` gives up."""
+    k = room.free.shape[1]
+    if k == 0:
+        return np.zeros(0)
+    found = room.move(costs, limit)
+    if found is not None:
+        return found
     from scipy.optimize import linprog
 
-    # (1 + d/2)|τ_i + (Fz)_i| + (d/2)μ_i <= 1, over 1 + d/2: |τ_i + (Fz)_i| + e μ_i <= 1 − e. Linear in (z, e).
-    k = free.shape[1]
-    last = -np.ones(tau.size) if influence is None else 1 + influence
-    rows = np.vstack([np.column_stack([free, last]), np.column_stack([-free, last])])
-    top = 0.0 if influence is None else 1.0
-    found = linprog(
-        np.append(np.zeros(k), 1.0 if influence is None else -1.0),
+    rows = np.vstack([np.column_stack([sign * room.free, costs]) for sign in (1, -1)])
+    general = linprog(
+        np.append(np.zeros(k), -1.0),
         A_ub=rows,
-        b_ub=np.concatenate([top - tau, top + tau]),
-        bounds=[(None, None)] * k + [(0, None)],
+        b_ub=limit - np.concatenate([room.tau, -room.tau]),
+        bounds=(None, None),
         method="highs",
         options={"primal_feasibility_tolerance": _FEASIBILITY, "dual_feasibility_tolerance": _FEASIBILITY},
     )
-    return np.asarray(found.x[:k]) if found.status == 0 else None
+    return np.asarray(general.x[:k]) if general.status == 0 else None

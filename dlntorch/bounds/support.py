@@ -26,7 +26,7 @@ from dlntorch.numerics.trajectory import short_repr
 from dlntorch.numerics.validation import InputError, check_depth
 from dlntorch.problem import Problem
 
-__all__ = ["SupportCertificate", "support_certified"]
+__all__ = ["SupportCertificate", "support_certified", "weighted_minimizer"]
 
 _EPS = float(np.finfo(np.float64).eps)
 #: ‖A_S x − y‖/‖y‖, rows of one size, up to which S is said to interpolate.
@@ -99,6 +99,58 @@ def support_certified(
     return best
 
 
+def weighted_minimizer(
+    problem: Problem, p: float, sides: Tensor, end: Effective, guess: Tensor | None = None
+) -> Tensor | None:
+    """The minimiser of Σ w₊ψ⁺ + w₋ψ⁻, w± = α±_eff^{2−p}, shape (n,), where the run's own dual vector proves it; else None.
+
+    A vertex with a dual vector strictly within its bounds off the vertex's support is the only minimiser.
+
+    Args:
+        problem: (A, y), dense, in float64 on the CPU.
+        p: Depth, > 2.
+        sides: |θ₊| and |θ₋| at the end, shape (2, n).
+        end: Their effective initialization.
+        guess: A support to try beside those that the run suggests, indices: the ℓ1-minimiser's.
+    """
+    if end.initialization is None:
+        return None
+    ends, starts = list(sides.numpy()), [side.numpy() for side in end.initialization.expanded(problem.n)]
+    basis, (columns, y) = RowComplement(problem).basis, _equal_rows(problem)
+    unit = float(min(start.min() for start in starts))
+    high, low = ((start / unit) ** (2 - p) for start in starts)
+    tau, psi = _dual(p, ends, starts), _value(p, ends)
+    candidates = _candidates(p, psi, ends, starts, basis.shape[1])
+    if guess is not None and 0 < guess.numel() <= basis.shape[1]:
+        candidates.insert(0, guess.cpu().numpy())
+    for candidate in candidates:
+        support, x = _interpolating(columns, y, candidate)
+        positive, on = psi[support] > 0, basis[support]
+        if np.any(positive != (x > 0)) or np.linalg.norm(columns[:, support] @ x - y) > _INTERPOLATES * np.linalg.norm(
+            y
+        ):
+            continue
+        left, size, right = np.linalg.svd(on, full_matrices=False)
+        if size[-1] <= 1e-12 * size[0]:
+            continue
+        dual = basis.T @ tau
+        dual = dual + right.T @ ((left.T @ (np.where(x > 0, high[support], -low[support]) - on @ dual)) / size)
+        off, noise = np.setdiff1d(np.arange(psi.size), support), 100 * psi.size * _EPS * float(size[0] / size[-1])
+        at = basis[off] @ dual
+        if np.all(at <= high[off] * (1 - noise)) and np.all(-at <= low[off] * (1 - noise)):
+            found = np.zeros(psi.size)
+            found[support] = x
+            return torch.from_numpy(found)
+    return None
+
+
+def _interpolating(columns: np.ndarray, y: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least-squares x on S, and S itself, less what is 0 there."""
+    x = np.linalg.lstsq(columns[:, support], y, rcond=None)[0]
+    needed = np.abs(x) > _NEEDED * np.abs(x).max()
+    return support[needed], x[needed]
+
+
 def _dual(p: float, sides: list[np.ndarray], starts: list[np.ndarray]) -> np.ndarray:
     """cAᵀs in a unit of its own: s as the effective start has it."""
     if p == 2:
@@ -141,9 +193,7 @@ def _test(
 ) -> SupportCertificate:
     """The three conditions for what of one S interpolates y."""
     columns, y = _equal_rows(problem)
-    x = np.linalg.lstsq(columns[:, support], y, rcond=None)[0]
-    needed = np.abs(x) > _NEEDED * np.abs(x).max()
-    support, x = support[needed], x[needed]
+    support, x = _interpolating(columns, y, support)
     tensor, on = torch.from_numpy(support), basis[support]
     left, size, right = np.linalg.svd(on, full_matrices=False)
     if size[-1] <= 1e-12 * size[0]:

@@ -99,7 +99,8 @@ _LARGEST = 0.3
 #: Smaller ones are no help to anyone: a run would take more than 1/κ steps.
 _SMALLEST = 1e-12
 _PHI = np.linspace(0.02, 0.98, 49)[:, None]
-_BISECTIONS = 32
+#: Accuracy in ln κ of the search for the largest κ.
+_RESOLVED = 1e-9
 #: The c that are tried; the largest is taken whose κ is at least half of what the smallest has.
 _FRACTIONS = 2.0 ** -np.arange(13)
 
@@ -245,15 +246,15 @@ def _solve(
     delta = math.inf if margin.delta is None else margin.delta
     l1 = float(np.abs(psi).sum())
     sizes = _Sizes(p, alpha, l1, start, reach, column, problem.spectral_norm, low, loss, min(delta, 1e6))
-    best = _largest_kappa(sizes, float(_FRACTIONS[-1]))
+    bound = _Bound(sizes)
+    best = bound.largest_kappa(float(_FRACTIONS[-1]))
     if best is None:
         return replace(known, reason=_too_close(margin))
     for c in map(float, _FRACTIONS):
-        if _proved(sizes, c, 0.5 * best):
-            kappa = _largest_kappa(sizes, c)
-            if kappa is None:
-                break
-            return replace(known, kappa=kappa, c=c, path_length=_path_length(sizes, c, kappa))
+        kappa = bound.largest_kappa(c) if bound.proved(c, 0.5 * best) else None
+        if kappa is not None:
+            at = int(np.argmin(bound.values(c, kappa)))  # the φ that proves κ
+            return replace(known, kappa=kappa, c=c, path_length=float(bound.path(c)[at, 0]))
     raise RuntimeError("the smallest c has half of its own kappa")
 
 
@@ -283,52 +284,70 @@ def _data_sizes(problem: Problem, support: np.ndarray, batch: int | None) -> tup
     return math.sqrt(batch) * float(y.min()) / column, column, low, math.inf
 
 
-def _bound(sizes: _Sizes, c: float, kappa: float) -> tuple[np.ndarray, np.ndarray]:
-    """The theorem's left-hand side Q(X·energy + Z) over a grid of φ and θ̄, and the energy over ‖y‖φ/a; (φ, θ̄) each."""
-    p = sizes.p
-    upper, lower = (math.expm1(p * math.log1p(kappa)), -math.expm1(p * math.log1p(-kappa)))
-    q_high, q_low = upper / (p * kappa), lower / (p * kappa)
-    energy = ((1 + sizes.delta) * sizes.l1 + sizes.start) / (1 - c / (2 * p))
-    Q = (p - 1) / (2 * (1 - kappa) ** p)
-    low = (1 - _PHI) * sizes.low  # θ_L^p
-    first = kappa / (_PHI * sizes.reach)
-    common = c / (p * sizes.spectral**2)
-    every = common * sizes.column**2 / low  # θ̄ larger than any θ
-    path = energy / (_PHI * sizes.reach) + 0 * first
-    bound = Q * np.maximum(first, every) * energy
-    if p == 2 or math.isinf(sizes.loss) or c * q_high >= 2:
-        return (np.full_like(bound, np.inf) if c * q_high >= 2 else bound), path
-    # θ̄ from α to θ_L, in logarithms: α^{p−2}θ̄^{−p}θ_L^{2−2p} may be any size.
-    log_low = np.log(low) / p
-    part = np.linspace(0, 1, 41)[None, :]
-    log_bar = math.log(sizes.alpha) + part * (log_low - math.log(sizes.alpha))
-    with np.errstate(over="ignore", under="ignore"):
-        small = common * sizes.column**2 * np.exp((p - 2) * log_bar + (2 - 2 * p) * log_low)
-        late = np.exp((p - 2) * math.log(sizes.alpha) - p * log_bar + (2 - 2 * p) * log_low)
-        late = (p - 2) * common / p * late * _PHI**2 * sizes.loss / (q_low * (1 - 0.5 * c * q_high))
-    split = Q * (np.maximum(first, np.minimum(small, every)) * energy + late)
-    return np.minimum(bound, split.min(axis=1, keepdims=True)), path
+class _Bound:
+    """The theorem's left-hand side Q(X·energy + Z) over a grid of φ and θ̄, as a function of c and κ."""
 
+    def __init__(self, sizes: _Sizes) -> None:
+        self.sizes = sizes
+        p, low = sizes.p, (1 - _PHI) * sizes.low  # θ_L^p
+        common = 1 / (p * sizes.spectral**2)
+        self._every = common * sizes.column**2 / low  # times c: X where θ̄ is larger than any θ
+        self._late: np.ndarray | None = None
+        if p > 2 and not math.isinf(sizes.loss):
+            # θ̄ from α to θ_L, in logarithms: α^{p−2}θ̄^{−p}θ_L^{2−2p} may be any size.
+            log_low, log_alpha = np.log(low) / p, math.log(sizes.alpha)
+            log_bar = log_alpha + np.linspace(0, 1, 41)[None, :] * (log_low - log_alpha)
+            with np.errstate(over="ignore", under="ignore"):
+                small = common * sizes.column**2 * np.exp((p - 2) * log_bar + (2 - 2 * p) * log_low)
+                late = np.exp((p - 2) * log_alpha - p * log_bar + (2 - 2 * p) * log_low)
+                self._late = (p - 2) * common / p * late * _PHI**2 * sizes.loss
+            self._small = np.minimum(small, self._every)
 
-def _proved(sizes: _Sizes, c: float, kappa: float) -> bool:
-    """Whether the theorem holds for κ and c, at some φ and θ̄."""
-    return bool(_bound(sizes, c, kappa)[0].min() < sizes.delta)
+    def energy(self, c: float) -> float:
+        """Lemma 3's bound."""
+        return ((1 + self.sizes.delta) * self.sizes.l1 + self.sizes.start) / (1 - c / (2 * self.sizes.p))
 
+    def path(self, c: float) -> np.ndarray:
+        """The energy over ‖y‖φ/a, for every φ, shape (φ, 1)."""
+        return self.energy(c) / (_PHI * self.sizes.reach)
 
-def _largest_kappa(sizes: _Sizes, c: float) -> float | None:
-    """The largest κ in [1e-12, 0.3] that the theorem holds for; None where there is none."""
-    if _proved(sizes, c, _LARGEST):
-        return _LARGEST
-    if not _proved(sizes, c, _SMALLEST):
-        return None
-    low, high = math.log(_SMALLEST), math.log(_LARGEST)
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if _proved(sizes, c, math.exp(middle)) else (low, middle)
-    return math.exp(low)
+    def values(self, c: float, kappa: float) -> np.ndarray:
+        """The least over θ̄, for every φ, shape (φ, 1); infinite where Lemma 4 needs a smaller c."""
+        p, energy = self.sizes.p, self.energy(c)
+        q_high, q_low = (sign * math.expm1(p * math.log1p(sign * kappa)) / (p * kappa) for sign in (1, -1))
+        if c * q_high >= 2:
+            return np.full_like(self._every, np.inf)
+        Q = (p - 1) / (2 * (1 - kappa) ** p)
+        first = kappa / (_PHI * self.sizes.reach)
+        bound = Q * np.maximum(first, c * self._every) * energy
+        if self._late is None:
+            return bound
+        late = self._late * (c / (q_low * (1 - 0.5 * c * q_high)))
+        split = Q * (np.maximum(first, c * self._small) * energy + late)
+        return np.minimum(bound, split.min(axis=1, keepdims=True))
 
+    def proved(self, c: float, kappa: float) -> bool:
+        """Whether the theorem holds for κ and c, at some φ and θ̄."""
+        return bool(self.values(c, kappa).min() < self.sizes.delta)
 
-def _path_length(sizes: _Sizes, c: float, kappa: float) -> float:
-    """The bound on the path length at the φ that proves κ."""
-    bound, path = _bound(sizes, c, kappa)
-    return float(path[int(np.argmin(bound))][0])
+    def largest_kappa(self, c: float) -> float | None:
+        """The largest κ in [1e-12, 0.3] that the theorem holds for, to 1e-9 of it; None where there is none."""
+        if self.proved(c, _LARGEST):
+            return _LARGEST
+        if not self.proved(c, _SMALLEST):
+            return None
+        from scipy.optimize import brentq
+
+        def excess(log_kappa: float) -> float:
+            """ln of the bound over δ*, which grows with κ and is below 0 where κ is proved."""
+            with np.errstate(divide="ignore"):
+                return float(np.log(self.values(c, math.exp(log_kappa)).min() / self.sizes.delta))
+
+        low, high = math.log(_SMALLEST), math.log(_LARGEST)
+        while math.isinf(excess(high)):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+        found: Any = brentq(excess, low, high, xtol=_RESOLVED)
+        while not self.proved(c, math.exp(found)):
+            found -= _RESOLVED
+        return math.exp(found)

@@ -111,6 +111,13 @@ class Parametrization(ABC):
 
         return CurveMirror(self, start)
 
+    def along(self, theta: Tensor, move: Tensor) -> Tensor | None:
+        """θ (width, n) after ν has moved by ``move`` (n,) along the curve through θ; not a number beyond its end.
+
+        None where that has no closed form, which is the default.
+        """
+        return None
+
     def start_from(self, initialization: Initialization, n: int) -> Tensor:
         """θ at t = 0 for an :class:`Initialization` of two values a coordinate, where the parametrization has them."""
         raise InputError(

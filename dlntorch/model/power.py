@@ -43,6 +43,7 @@ class Power(Parametrization):
 
     width = 2
     positive = True
+    has_pole = True  # θ is infinite at a finite ν
 
     def __new__(cls, p: Any) -> Power:
         return object.__new__(Entropy if cls is Power and p == 2 else cls)
@@ -74,6 +75,9 @@ class Power(Parametrization):
 
     def mirror(self, start: Tensor) -> Mirror:
         return _PowerMirror(self, start)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return _along_a_power(self.p, theta, torch.stack([move, -move]))
 
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
@@ -130,8 +134,13 @@ class Power(Parametrization):
 class Entropy(Power):
     """Depth 2, ψ = θ₊² − θ₋²: its potential is the hyperbolic entropy, and its limit α → 0 the entropy itself."""
 
+    has_pole = False
+
     def mirror(self, start: Tensor) -> Mirror:
         return _EntropyMirror(self, start)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return theta * torch.exp(2 * torch.stack([move, -move]))
 
     def _growth(self, theta: Tensor) -> Tensor:
         return torch.ones_like(theta)
@@ -248,6 +257,11 @@ class Nonnegative(Parametrization):
         """As for :class:`Power`: |θ|^p = θ^p where p is an even integer."""
         return self.p % 2 == 0
 
+    @property
+    def has_pole(self) -> bool:
+        """Whether θ is infinite at a finite ν."""
+        return self.p > 2
+
     def value(self, theta: Tensor) -> Tensor:
         return theta[0] ** self.p
 
@@ -270,6 +284,9 @@ class Nonnegative(Parametrization):
 
     def mirror(self, start: Tensor) -> Mirror:
         return _NonnegativeMirror(self, start)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return theta * torch.exp(2 * move) if self.p == 2 else _along_a_power(self.p, theta, move)
 
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
@@ -330,6 +347,11 @@ class _NonnegativeMirror(Mirror):
 
     def range(self) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(self.origin), torch.full_like(self.origin, torch.inf)
+
+
+def _along_a_power(p: float, theta: Tensor, move: Tensor) -> Tensor:
+    """θ with θ^{2−p} less by p(p − 2) times the move: θ(1 − (p − 2)pθ^{p−2}δν)^{−1/(p−2)}."""
+    return theta * torch.exp(-torch.log1p(-(p - 2) * p * theta ** (p - 2) * move) / (p - 2))
 
 
 def _relative_expm1(x: Tensor, rate: float) -> Tensor:

@@ -83,6 +83,26 @@ class Product(Parametrization):
         balanced = bool((start[:-1] == first).all() and (first > last.abs()).all())
         return _ProductMirror(self, start) if balanced and self.layers in (2, 3, 4) else super().mirror(start)
 
+    def along(self, theta: Tensor, move: Tensor) -> Tensor | None:
+        """The curve of u₁ = … = u_{L−1} = u and u_L = q, |q| < u, for L = 2, 3, 4: s² = u² − q² stays."""
+        u, q = theta[0], theta[-1]
+        if self.layers not in (2, 3, 4) or not bool((theta[:-1] == u).all() and (q.abs() < u).all()):
+            return None
+        s_squared = (u - q) * (u + q)
+        if self.layers == 2:
+            return torch.stack(
+                [u * torch.cosh(move) + q * torch.sinh(move), q * torch.cosh(move) + u * torch.sinh(move)]
+            )
+        if self.layers == 3:  # s tan of an angle that moves by s·move; u is s over its cosine
+            turned = s_squared.sqrt() * move
+            below = torch.cos(turned) - q * torch.sin(turned) / s_squared.sqrt()
+            inside = (below > 0) & (turned.abs() < math.pi)
+            new = torch.where(inside, (q * torch.cos(turned) + s_squared.sqrt() * torch.sin(turned)) / below, torch.nan)
+        else:  # q = s x/√(1 − x²), where x = q/u moves by s²·move
+            x = q / u + s_squared * move
+            new = torch.where(x.abs() < 1, s_squared.sqrt() * x / ((1 - x) * (1 + x)).clamp_min(0).sqrt(), torch.nan)
+        return torch.stack([torch.hypot(new, s_squared.sqrt())] * (self.layers - 1) + [new])
+
     def selector(self, initialization: Initialization | None, n: int) -> Selector | None:
         """That of depth p = L, with a± from how far ν can move: w± = ∫ dq (q² + b²)^{(1−L)/2} from u_L to ±∞.
 

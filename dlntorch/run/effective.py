@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dlntorch.bounds.effective import Effective, effective_initialization
-from dlntorch.bounds.support import SupportCertificate, support_certified
+from dlntorch.bounds.support import SupportCertificate, support_certified, weighted_minimizer
 from dlntorch.bounds.threshold import StepSizeThreshold, step_size_threshold
-from dlntorch.model import Nonnegative, Parametrization, Product
+from dlntorch.model import Nonnegative, Parametrization, Power, Product
 from dlntorch.model.metrics import distance
 from dlntorch.problem import Problem
 from dlntorch.run.open_numbers import depth_and_scale
@@ -53,7 +53,7 @@ def effective_report(problem: Problem, settings: RunSettings, theta: Tensor, ref
         references: What the run is compared with.
     """
     notes = _Notes()
-    p, law = settings.depth_or_law, settings.law
+    law = settings.law
     end = notes.attempt("start", lambda: _end(problem, law, theta, settings.alpha))
     if end is not None:
         notes.say("start", end.reason)
@@ -77,8 +77,8 @@ def effective_report(problem: Problem, settings: RunSettings, theta: Tensor, ref
         for key in ("support_certified", "support_violation", "kappa_threshold"):
             notes.reasons[key] = f"{law!r} has no weighted dual certificate here: only a depth p has"
     if known is not None and settings.references:
-        limit = notes.attempt("distance_to_limit", lambda: _limit(problem, p, known))
-        weighted = notes.attempt("distance_to_weighted", lambda: _weighted(problem, law, known, references))
+        limit = notes.attempt("distance_to_limit", lambda: _limit(problem, law, theta, known))
+        weighted = notes.attempt("distance_to_weighted", lambda: _weighted(problem, law, theta, known, references))
     if settings.references and references.l1 is not None and settings.p is not None:
         threshold = notes.attempt("kappa_threshold", lambda: _threshold(problem, settings, references))
     values["distance_to_limit"] = None if limit is None else float(distance(psi, limit))
@@ -135,23 +135,38 @@ def _numbers(end: Effective | None) -> dict[str, float | bool | None]:
     return dict(zip(keys, numbers, strict=True))
 
 
-def _limit(problem: Problem, p: float | Parametrization, end: Effective) -> Tensor:
+def _limit(problem: Problem, law: Parametrization, theta: Tensor, end: Effective) -> Tensor:
+    """Where the flow from the effective start ends: through θ itself where that curve has a closed form, else from the start."""
+    from dlntorch.limit.near import limit_through
+
+    found = limit_through(problem, law, theta.abs() if law.positive else theta)
+    if found is not None:
+        return found
     from dlntorch.limit.central_path_engines import spare_compilation
     from dlntorch.limit.flow_limit import flow_limit
 
     with spare_compilation():
-        return flow_limit(problem, p, end.initialization).psi
+        return flow_limit(problem, law, end.initialization).psi
 
 
-def _weighted(problem: Problem, law: Parametrization, end: Effective, references: References) -> Tensor | None:
+def _weighted(
+    problem: Problem, law: Parametrization, theta: Tensor, end: Effective, references: References
+) -> Tensor | None:
     """The minimiser of the ℓ1 norm with the run's weights; at p = 2 they are 1, and it is the ℓ1-minimiser."""
     from dlntorch.reference.l1_minimizer import l1_minimizer
 
     one_sided = isinstance(law, Nonnegative)
-    if _is_entropic(law) and not one_sided:
+    if _is_entropic(law):
+        if one_sided:
+            return l1_minimizer(problem, nonnegative=True).psi
         return None if references.l1 is None else references.l1.psi.cpu().double()
+    if isinstance(law, Power):
+        guess = None if references.l1 is None else references.l1.support
+        proved = weighted_minimizer(problem, law.p, theta.abs(), end, guess)
+        if proved is not None:
+            return proved
     weights = end.weights_plus if one_sided else (end.weights_plus, end.weights_minus)
-    return l1_minimizer(problem, weights=None if _is_entropic(law) else weights, nonnegative=one_sided).psi
+    return l1_minimizer(problem, weights=weights, nonnegative=one_sided).psi
 
 
 def _threshold(problem: Problem, settings: RunSettings, references: References) -> StepSizeThreshold:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import dlntorch as dln
-from dlntorch.bounds.support import support_certified
+from dlntorch.bounds.support import support_certified, weighted_minimizer
 from tests.bounds.runs import gaussian
 
 
@@ -74,3 +75,30 @@ def test_rows_of_any_size(scale):
     assert plain.certified
     assert graded.certified
     assert graded.violation == pytest.approx(plain.violation, rel=1e-9)
+
+
+@pytest.mark.parametrize("shaped", [False, True])
+@pytest.mark.parametrize("p", [2.5, 3, 4])
+def test_the_weighted_minimiser_that_a_run_proves_is_the_solver_s(p, shaped):
+    """With the run's weights w± = α±_eff^{2−p}, also where they select another vertex than the plain norm."""
+    proved, other, alpha = 0, 0, 0.1 if p == 4 else 0.02
+    for seed in range(6):
+        A, y = planted(seed) if seed % 2 else gaussian(seed, 5, 12)
+        problem = dln.Problem(A, y)
+        n, rng = problem.n, np.random.default_rng(seed)
+        start = dln.Initialization(*(alpha * np.exp(0.3 * shaped * rng.standard_normal((2, n)))))
+        run = dln.train(problem, p, start, kappa=0.3, tol=1e-6, max_steps=50_000, references=False)
+        end = dln.effective_initialization(problem, p, run.theta_plus, run.theta_minus, start)
+        plain = dln.l1_minimizer(problem)
+        sides = torch.stack([run.theta_plus, run.theta_minus])
+        found = weighted_minimizer(problem, p, sides, end, plain.support)
+        if found is None:
+            continue
+        weights = [(side / float(end.initialization.plus.max())) ** (2 - p) for side in end.initialization.expanded(n)]
+        expected = dln.l1_minimizer(problem, weights=tuple(weights))
+        assert expected.unique is True
+        torch.testing.assert_close(found, expected.psi, rtol=1e-9, atol=1e-10)
+        proved += 1
+        other += not torch.allclose(found, plain.psi, atol=1e-6)
+    assert proved >= 4
+    assert other or not shaped

@@ -8,6 +8,7 @@ from scipy.optimize import linprog
 
 import dlntorch as dln
 from dlntorch.bounds.effective import effective_initialization
+from dlntorch.bounds.minimax import RoomBelow
 from dlntorch.bounds.selection_margin import selection_margin
 from dlntorch.bounds.threshold import step_size_threshold
 from tests.bounds.runs import gaussian, plain_sgd
@@ -102,6 +103,23 @@ def test_the_margin_is_what_linear_programmes_find(seed):
                 w[S] += 1.01 * margin.delta * (sign * b[:, i] * np.sign(W[S]) > 0)
                 wrong.append(np.abs(weighted(A, y, w, w) - W).max() > 1e-6)
         assert any(wrong)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_room_below_bounds_is_what_a_linear_programme_leaves(seed):
+    """max e subject to |τ + Fz| + c e <= b, one programme after the other, against HiGHS."""
+    rng = np.random.default_rng(seed)
+    size, k = int(rng.integers(6, 60)), int(rng.integers(1, 6))
+    tau, free = rng.uniform(-1, 1, size), rng.standard_normal((size, k))
+    if seed == 7:  # rows and values that are equal
+        tau, free = np.round(tau, 1), np.sign(free)
+    room = RoomBelow(tau, free)
+    for costs, limit in ((np.ones(size), 0.0), (1 + rng.random(size), 1.0), (1 + 5 * rng.random(size), 1.0)):
+        z = room.move(costs, limit)
+        rows = np.vstack([np.column_stack([sign * free, costs]) for sign in (1, -1)])
+        goal, right = np.append(np.zeros(k), -1.0), limit - np.concatenate([tau, -tau])
+        best = -linprog(goal, A_ub=rows, b_ub=right, bounds=(None, None), method="highs").fun
+        assert np.min((limit - np.abs(tau + free @ z)) / costs) == pytest.approx(best, rel=1e-9)
 
 
 @pytest.mark.parametrize("p", [2, 2.5, 3, 4])
