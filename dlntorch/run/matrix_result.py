@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,6 @@ from dlntorch.matrix.norms import rank_of
 from dlntorch.matrix.problem import EntriesOperator, MatrixProblem
 from dlntorch.matrix.training import effective_rank
 from dlntorch.numerics.trajectory import Status
-from dlntorch.run.summary import put
 from dlntorch.store.provenance import versions
 from dlntorch.store.reading import read_arrays_of, read_json, read_yaml
 
@@ -118,6 +118,16 @@ def matrix_summary(plan: MatrixPlan, descent: NetworkDescent, history: Mapping[s
     summary["references"] = _references(plan)
     summary["versions"] = versions()
     return summary
+
+
+def put(target: dict[str, Any], key: str, value: Any, reason: str = "") -> None:
+    """Set a finite number, or None with a reason beside it."""
+    number = None if value is None else float(value)
+    if number is not None and math.isfinite(number):
+        target[key] = number
+        return
+    target[key] = None
+    target[f"{key}_reason"] = reason if number is None else f"the value is {number}, which is not a finite number"
 
 
 def _schedule(given: Mapping[str, Any], history: Mapping[str, np.ndarray]) -> dict[str, Any]:
