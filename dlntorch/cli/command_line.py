@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlntorch.cli.arguments import is_sweep, options_first, redirect_resumed_run, take_paths_as_typed
-from dlntorch.cli.drawing import draw_ensemble, draw_run
+from dlntorch.cli.drawing import draw_ensemble, draw_matrix, draw_run
 from dlntorch.cli.help import asks_for_help, train_help
 from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
 from dlntorch.cli.next_steps import print_next_steps
@@ -193,22 +193,30 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     with quiet():
         from dlntorch.run import plan_run
         from dlntorch.run.console import plan_table
+        from dlntorch.run.matrix_plan import is_factorization
         from dlntorch.run.members import is_ensemble
 
         may_start_anew = sweep or config["resume"] == "auto"
         if is_ensemble(settings):
+            if is_factorization(settings):
+                raise InputError("ensemble must be left out with model=factorization: sweep with -m instead")
             if settings["accuracy"] is not None:
                 raise InputError(f"accuracy must be left out with an ensemble, got {settings['accuracy']!r}")
             if settings["trainer"]["shards"] != 1:
                 raise InputError(f"trainer.shards must be 1 with an ensemble, got {settings['trainer']['shards']}")
             outcome = _run_ensemble(settings, folder, sweep, may_start_anew)
             return max(outcome, _compared(settings, config["repeat"], folder)), None
-        settings, planned = _planned(settings, config, folder)
+        if is_factorization(settings):
+            result = _run_matrix(settings, folder, may_start_anew)
+        else:
+            settings, planned = _planned(settings, config, folder)
+            if settings["dry_run"]:
+                plan_table(plan_run(settings), settings)
+            else:
+                result = _run_one(settings, folder, may_start_anew, planned)
         if settings["dry_run"]:
-            plan_table(plan_run(settings), settings)
             drop_if_empty(folder)
             return 0, None
-        result = _run_one(settings, folder, may_start_anew, planned)
         if not sweep:
             print_next_steps(result)
     if result.status is Status.INTERRUPTED and sweep:
@@ -279,6 +287,21 @@ def _run_one(
         )
         result = _resumed_or_anew(run, settings, may_start_anew)
     conclude(result)
+    return result
+
+
+def _run_matrix(settings: dict[str, Any], folder: Path, may_start_anew: bool) -> Any:
+    """A run of a factorization, on a problem of matrices."""
+    from dlntorch.run.matrix_console import announce_matrix, conclude_matrix, matrix_plan_table
+    from dlntorch.run.matrix_plan import plan_matrix
+    from dlntorch.run.matrix_run import run_matrix_experiment
+
+    if settings["dry_run"]:
+        matrix_plan_table(plan_matrix(settings))
+        return None
+    run = partial(run_matrix_experiment, folder=folder, announce=announce_matrix, draw=draw_matrix)
+    result = _resumed_or_anew(run, settings, may_start_anew)
+    conclude_matrix(result)
     return result
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlntorch.cli.messages import print_warning
 
-__all__ = ["draw_ensemble", "draw_run"]
+__all__ = ["draw_ensemble", "draw_matrix", "draw_run"]
 
 
 def draw_run(result: Any) -> Mapping[str, Path]:
@@ -25,6 +25,14 @@ def draw_ensemble(result: Any) -> Mapping[str, Path]:
     from dlntorch.report import write_ensemble_report
 
     return write_ensemble_report(result)
+
+
+def draw_matrix(result: Any) -> Mapping[str, Path]:
+    if not result.config["callbacks"]["figures"] or not _can_draw():
+        return {}
+    from dlntorch.report.matrix import write_matrix_report
+
+    return write_matrix_report(result)
 
 
 def _can_draw() -> bool:

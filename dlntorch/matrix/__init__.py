@@ -1,6 +1,7 @@
 """Other norms: matrices (nuclear norm) and groups (Σ‖ψ_g‖₂), their networks, their minimisers and their flows."""
 
 from dlntorch.matrix.flow import MatrixLimit, group_limit, integrate_matrix_flow, matrix_limit
+from dlntorch.matrix.greedy_path import GreedyPath, greedy_path
 from dlntorch.matrix.groups import GroupMinimizer, GroupNetwork, group_minimizer, train_groups
 from dlntorch.matrix.network import MatrixFactorization
 from dlntorch.matrix.nuclear import NuclearMinimizer, nuclear_minimizer
@@ -8,6 +9,7 @@ from dlntorch.matrix.problem import MatrixProblem
 from dlntorch.matrix.training import MatrixRun, MatrixTrajectory, effective_rank, train_matrix
 
 __all__ = [
+    "GreedyPath",
     "GroupMinimizer",
     "GroupNetwork",
     "MatrixFactorization",
@@ -17,6 +19,7 @@ __all__ = [
     "MatrixTrajectory",
     "NuclearMinimizer",
     "effective_rank",
+    "greedy_path",
     "group_limit",
     "group_minimizer",
     "integrate_matrix_flow",

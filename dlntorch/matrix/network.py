@@ -136,8 +136,11 @@ class MatrixFactorization(nn.Module):
         pairs = itertools.pairwise(layers)
         return torch.stack([torch.linalg.matrix_norm(a @ a.mT - b.mT @ b) for a, b in pairs]).amax(0)
 
-    def extra_repr(self) -> str:
-        return f"shape={self.shape}, kind={self.kind.name}, layers={len(self.layers)}, width={self.width}"
+    def __repr__(self) -> str:
+        return (
+            f"MatrixFactorization(shape={self.shape}, layers={len(self.layers) if self.kind.name == 'product' else 2}, "
+            f"kind={self.kind.name}, width={self.width})"
+        )
 
 
 def _orthogonal(drawn: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from dlntorch.numerics.validation import InputError, check_choice, check_number
 from dlntorch.optim.step_size import StepSize
+from dlntorch.optim.update import Update
 
 if TYPE_CHECKING:
     from dlntorch.matrix.descent import Layered, LayerPoint, Sizes
-    from dlntorch.optim.update import TorchUpdate, Update
+    from dlntorch.optim.update import TorchUpdate
 
 __all__ = ["SCHEDULES", "ConstantRule", "OwnRule", "RelativeRule", "Rule", "make_rule"]
 
@@ -90,6 +91,11 @@ def make_rule(schedule: Any, kappa: Any, c: Any, eta: Any, update: Update | Torc
         return ConstantRule(check_number("eta", eta, above=0))
     if eta is not None:
         raise InputError(f"eta must be left out with schedule={schedule}, got {eta!r}")
+    if isinstance(update, Update) and not update.follows_gradient:
+        raise InputError(
+            f"schedule must be constant, with an eta, or a rule of your own with optimizer={update!r}, whose steps do not "
+            f"follow the gradient, got {schedule}"
+        )
     whole = 1.0 if update is None else update.flow_time
     fraction = check_number("c", c, above=0, at_most=1) / whole
     if schedule == "stable":

@@ -15,7 +15,7 @@ from dlntorch.problem import implicit, paper, real, synthetic
 from dlntorch.problem.problem import Problem
 from dlntorch.problem.readers import load_problem
 
-__all__ = ["GENERATORS", "make_problem"]
+__all__ = ["GENERATORS", "OF_MATRICES", "make_problem"]
 
 GENERATORS: dict[str, Callable[..., Problem]] = {
     "gaussian": synthetic.gaussian,
@@ -33,6 +33,9 @@ GENERATORS: dict[str, Callable[..., Problem]] = {
     "sparse_csr": implicit.sparse_csr,
 }
 """The generators by name; ``file`` stands beside them and reads ``path``."""
+
+#: Names of ``problem=`` that :mod:`dlntorch.matrix.named` makes.
+OF_MATRICES = ("completion", "sensing", "embedded", "two_by_two", "digits_table")
 
 _COMMON = ("name", "path", "dtype", "device")  # make_problem's own, not passed on as a maker's arguments
 
@@ -93,6 +96,8 @@ def _lookup(name: Any) -> Callable[..., Problem]:
         return load_problem
     if isinstance(name, str) and name in GENERATORS:
         return GENERATORS[name]
+    if isinstance(name, str) and name in OF_MATRICES:
+        raise InputError(f"model must be factorization with problem={name}, whose unknown is a matrix")
     known = ", ".join([*GENERATORS, "file"])
     shown = name if isinstance(name, str) else repr(name)
     raise InputError(f"problem.name must be one of {known}, got {' '.join(shown.split())!r}{_nearest(shown, known)}")

@@ -211,12 +211,12 @@ class FinishedRun:
 
     def update(self, key: str) -> Explained:
         """A number that the optimizer's theory predicts."""
-        return explained(self._update.numbers.get(key), self._update.reasons.get(key, ""))
+        return with_reason(self._update.numbers.get(key), self._update.reasons.get(key, ""))
 
     @property
     def prediction(self) -> Explained:
         """The prediction in words."""
-        return explained(self._update.words or None, self._update.reasons.get("predicted_gain_mean", ""))
+        return with_reason(self._update.words or None, self._update.reasons.get("predicted_gain_mean", ""))
 
     def rate(self, name: str) -> Explained:
         """A number of the rate of ‖ψ_α(∞) − W_p‖."""

@@ -24,7 +24,7 @@ from dlntorch.run.settings import RunSettings
 from dlntorch.run.watched import TrainingOptions, WatchedTraining, training_options
 from dlntorch.store.folder import RunFolder
 
-__all__ = ["plan_ensemble", "run_ensemble_experiment", "run_experiment", "run_experiments"]
+__all__ = ["check_loggers", "plan_ensemble", "run_ensemble_experiment", "run_experiment", "run_experiments"]
 
 Config = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ def run_experiment(
         problem = make_problem(**config["problem"])
         settings = RunSettings.from_config(problem, config)
         import_libraries(config["logger"])  # late: a mistake in the settings is reported without waiting for them
-        _check_loggers([config])
+        check_loggers([config])
 
         def networks(states: list[dict[str, Any] | None]) -> Networks:
             (state,) = states
@@ -93,7 +93,7 @@ def run_ensemble_experiment(
     check_choice("ensemble.wandb", asked["wandb"], ("one", "each"))
     threads = None if asked["threads"] == "auto" else check_count("ensemble.threads", asked["threads"])
     options = training_options(config)
-    _check_loggers([config])
+    check_loggers([config])
     with contextlib.closing(RunFolder(folder)) as opened:
         configs, problems = _networks_of(config)
 
@@ -165,7 +165,7 @@ def run_experiments(
 
     def networks(states: list[dict[str, Any] | None]) -> Networks:
         plans = plan_many(configs, problems, True, importing, states)
-        _check_loggers(configs)
+        check_loggers(configs)
         return Networks(plans, block_seconds=options.block_seconds, threads=threads)
 
     with contextlib.ExitStack() as stack:
@@ -184,7 +184,7 @@ def _networks_of(config: Config) -> tuple[list[dict[str, Any]], list[Problem]]:
     return configs, problems
 
 
-def _check_loggers(configs: Sequence[Config]) -> None:
+def check_loggers(configs: Sequence[Config]) -> None:
     """Refuse a logger that cannot be, before anything that an earlier run has left is removed."""
     from dlntorch.trackers.loggers import check_logger  # with Lightning's, which are there by now
 

@@ -128,6 +128,10 @@ class NetworkPlace(Place):
             networks.descents[self.number].load_state_dict(state)
             self.logged = logged_before(self.config["logger"], state.get("logged_step"))
         self.folder.begin(self.config, state is not None, self.planned)
+        self.write_problem(networks)
+
+    def write_problem(self, networks: Networks) -> None:
+        """Write ``problem.npz``."""
         self.folder.write_problem(networks.plans[self.number].problem)
 
     def open_logger(self) -> contextlib.AbstractContextManager[Any]:

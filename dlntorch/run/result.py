@@ -114,8 +114,8 @@ class RunResult:
         return arrays if self.saddles is None else {**arrays, **self.saddles.arrays()}
 
 
-def load_run(folder: str | Path) -> RunResult:
-    """Read a finished run back from its folder.
+def load_run(folder: str | Path) -> Any:
+    """Read a finished run back from its folder: a :class:`RunResult`, or a ``MatrixResult`` of a factorization.
 
     Args:
         folder: A run folder, with ``summary.json``, ``result.npz``, ``problem.npz`` and ``config.yaml``.
@@ -132,6 +132,10 @@ def load_run(folder: str | Path) -> RunResult:
         raise InputError(f"folder must be that of a finished run, got {str(folder)!r}, where {missing[0]} is missing")
     with refuse_damage("a whole run", folder):
         summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
+        if config.get("model", {}).get("name") == "factorization":
+            from dlntorch.run.matrix_result import load_matrix_run
+
+            return load_matrix_run(path)
         check_summary(summary)
         arrays = tensors_of(path / "result.npz")
         stored = path / "problem.npz"

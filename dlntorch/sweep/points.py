@@ -196,8 +196,8 @@ def point_state(folder: Path) -> PointState:
 
 
 def objective(summary: Mapping[str, Any]) -> float | None:
-    """What sweepers minimise: the distance to W_p."""
-    return summary.get("distance_to_selected")
+    """What sweepers minimise: the distance to W_p, of factorizations that to the minimiser of the nuclear norm."""
+    return summary.get("distance_to_nuclear", summary.get("distance_to_selected"))
 
 
 # -- files of a sweep folder ------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import numpy as np
 
 from dlntorch.matrix.network_descent import NetworkDescent
+from dlntorch.matrix.recorder import LayerRecorder
 from dlntorch.numerics.durations import format_seconds
 from dlntorch.numerics.validation import DataWarning, InputError
 from dlntorch.training.descent import Descent
@@ -32,9 +33,9 @@ def _running(module: pl.LightningModule) -> Descent | EnsembleDescent | NetworkD
     return module.descent
 
 
-def _descent(module: pl.LightningModule) -> Descent:
+def _descent(module: pl.LightningModule) -> Descent | NetworkDescent:
     descent = _running(module)
-    if not isinstance(descent, Descent):
+    if isinstance(descent, EnsembleDescent):
         raise TypeError("this callback accompanies one network, got an ensemble")
     return descent
 
@@ -85,11 +86,11 @@ class MetricsCallback(pl.Callback):
         self.seconds = 0.0
         self._measured_step = -1
         self._cost = 0.0  # of the last group, the best guess of the next one's
-        self._recorder: Recorder | None = None
+        self._recorder: Recorder | LayerRecorder | None = None
         self._sender = _Sender()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if _descent(pl_module).network.overrides_psi:
+        if getattr(_descent(pl_module).network, "overrides_psi", False):
             raise InputError(
                 "callbacks must not have MetricsCallback with a network that overrides psi: it measures θ₊^p − θ₋^p, "
                 f"got {type(_descent(pl_module).network).__name__}"
@@ -104,13 +105,13 @@ class MetricsCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.flush(trainer, _descent(pl_module))
 
-    def flush(self, trainer: pl.Trainer, descent: Descent, multiple: int = 1) -> None:
+    def flush(self, trainer: pl.Trainer, descent: Descent | NetworkDescent, multiple: int = 1) -> None:
         """Measure and log the snapshots not measured yet, a multiple of ``multiple`` of them."""
         self._recorder = descent.recorder
-        snapshots = descent.recorder.snapshots
+        snapshots: Sequence[Any] = descent.recorder.snapshots
         if not snapshots or snapshots[-1].step <= self._measured_step:
             return
-        waiting = [s for s in snapshots if s.step > self._measured_step]
+        waiting: list[Any] = [s for s in snapshots if s.step > self._measured_step]
         waiting = waiting[: len(waiting) // multiple * multiple]
         if not waiting:
             return
@@ -244,7 +245,7 @@ class SignalCallback(pl.Callback):
         self.save = save
         self.received: str | None = None
         self._pending: tuple[int, FrameType | None] | None = None
-        self._descent: Descent | EnsembleDescent | None = None
+        self._descent: Descent | EnsembleDescent | NetworkDescent | None = None
         # taken here, before the trainer puts its own in their place
         numbers = [int(getattr(signal, name)) for name in self.SIGNALS if hasattr(signal, name)]
         self._before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
@@ -341,12 +342,9 @@ def make_progress_bar(predicted_steps: float | None = None) -> pl.Callback:
             if self.bar is not None and time.monotonic() - self.shown > 0.2:
                 self.shown = time.monotonic()
                 descent = _running(pl_module)
-                if isinstance(descent, Descent):
-                    self.bar.update(
-                        self.task, completed=descent.progress.step, line=progress_line(descent, predicted_steps)
-                    )
-                else:
-                    self.bar.update(self.task, completed=descent.steps, line=ensemble_line(descent, predicted_steps))
+                of_many = isinstance(descent, EnsembleDescent)
+                line = (ensemble_line if of_many else progress_line)(descent, predicted_steps)  # type: ignore[arg-type]
+                self.bar.update(self.task, completed=descent.steps, line=line)
 
         def stop(self) -> None:
             if self.bar is not None:
@@ -362,18 +360,16 @@ def make_progress_bar(predicted_steps: float | None = None) -> pl.Callback:
     return Bar()
 
 
-def progress_line(descent: Descent, predicted_steps: float | None) -> str:
+def progress_line(descent: Descent | NetworkDescent, predicted_steps: float | None) -> str:
     """Steps, steps/s, t, relative residual, and the time left to the predicted end or to the step budget."""
-    progress = descent.progress
-    speed = progress.step / descent.wall_seconds if descent.wall_seconds > 0 else 0.0
-    scale = float(descent.problem.y.norm()) or 1.0
-    residual = progress.residual / scale
-    line = f"{progress.step:,} steps  {speed:,.0f}/s  t={progress.time:.3g}  residual={residual:.1e}"
+    steps, now = descent.steps, descent.metrics()
+    speed = steps / descent.wall_seconds if descent.wall_seconds > 0 else 0.0
+    line = f"{steps:,} steps  {speed:,.0f}/s  t={now['t']:.3g}  residual={now['residual']:.1e}"
     end, what = predicted_steps, "expected"
-    if end is None or end < progress.step:
-        end, what = float(descent.engine.stopping.max_steps), "at most"
+    if end is None or end < steps:
+        end, what = float(descent.max_steps), "at most"
     if speed > 0 and math.isfinite(end):
-        line += f"  {what} {format_seconds((end - progress.step) / speed)} left"
+        line += f"  {what} {format_seconds((end - steps) / speed)} left"
     return line
 
 

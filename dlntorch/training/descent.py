@@ -109,6 +109,11 @@ class Descent:
         """Steps made."""
         return self.progress.step
 
+    @property
+    def max_steps(self) -> int:
+        """The step budget."""
+        return self.engine.stopping.max_steps
+
     def metrics(self) -> dict[str, float]:
         """How the run stands after the last block, by the names of a run folder's trajectory.
 
