@@ -131,11 +131,12 @@ def weighted_minimizer(
         ):
             continue
         left, size, right = np.linalg.svd(on, full_matrices=False)
-        if size[-1] <= 1e-12 * size[0]:
+        if size.size and size[-1] <= 1e-12 * size[0]:
             continue
+        condition = float(size[0] / size[-1]) if size.size else 1.0  # of y = 0 the support is empty
         dual = basis.T @ tau
         dual = dual + right.T @ ((left.T @ (np.where(x > 0, high[support], -low[support]) - on @ dual)) / size)
-        off, noise = np.setdiff1d(np.arange(psi.size), support), 100 * psi.size * _EPS * float(size[0] / size[-1])
+        off, noise = np.setdiff1d(np.arange(psi.size), support), 100 * psi.size * _EPS * condition
         at = basis[off] @ dual
         if np.all(at <= high[off] * (1 - noise)) and np.all(-at <= low[off] * (1 - noise)):
             found = np.zeros(psi.size)

@@ -40,7 +40,7 @@ from dlntorch.flow.records import (
     Curves,
     D,
     Flow,
-    Found,
+    FlowFound,
     K,
     R,
     Rules,
@@ -77,7 +77,7 @@ def integrate_all(batch, states):
             Curves(curves.kind, curves.k, curves.c[index], curves.start[index]),
             Sides(sides.of[index], sides.psi[index]),
             Rules(batch.rtol, batch.stop_norms[index], batch.max_evaluations),
-            Found(found.t[index], found.psi[index], found.u[index]),
+            FlowFound(found.t[index], found.psi[index], found.u[index]),
             batch.work,
         )
         state = states[index]

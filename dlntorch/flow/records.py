@@ -18,11 +18,11 @@ __all__ = [
     "Batch",
     "Curves",
     "Flow",
-    "Found",
+    "FlowFound",
+    "FlowWork",
     "Method",
     "Rules",
     "Sides",
-    "Work",
     "make_method",
     "make_work",
 ]
@@ -85,7 +85,7 @@ class Rules(NamedTuple):
     max_evaluations: int
 
 
-class Found(NamedTuple):
+class FlowFound(NamedTuple):
     """The outputs: times (k + 1,), ψ (k + 1, n) and u (k + 1, sides, n); one more than were asked for, for a stop."""
 
     t: np.ndarray
@@ -112,7 +112,7 @@ V, DV, CHANGE = range(3)
 B, WEIGHTED = range(2)
 
 
-class Work(NamedTuple):
+class FlowWork(NamedTuple):
     """Scratch, and what a step hands to the next: arrays stacked by shape (fewer arrays compile in a third of the time).
 
     Attributes:
@@ -148,8 +148,8 @@ class Flow(NamedTuple):
     curves: Curves
     sides: Sides
     rules: Rules
-    found: Found
-    work: Work
+    found: FlowFound
+    work: FlowWork
 
 
 class Batch(NamedTuple):
@@ -164,8 +164,8 @@ class Batch(NamedTuple):
     method: Method
     curves: Curves
     sides: Sides
-    found: Found
-    work: Work
+    found: FlowFound
+    work: FlowWork
     rtol: float
     max_evaluations: int
     stop_norms: np.ndarray
@@ -183,10 +183,10 @@ def make_method(tableau: Tableau) -> Method:
     )  # fmt: skip
 
 
-def make_work(m: int, n: int, method: Method) -> Work:
+def make_work(m: int, n: int, method: Method) -> FlowWork:
     """Scratch for a network of m rows and n coordinates."""
     s, modes = method.nodes.size, method.lambdas.shape[1]
     shapes = (
         (5, m), (15, n), (4, m, m), (6, s, m), (3, s, n), (2, n, m), (2, modes, m, m), (2, modes, m), (s, s),
     )  # fmt: skip
-    return Work(*map(np.zeros, shapes))
+    return FlowWork(*map(np.zeros, shapes))
