@@ -58,7 +58,6 @@ POWERS = {
     "bounds/certificate_kernel.py": 2,
     "bounds/effective.py": 2,
     "bounds/support.py": 2,
-    "bounds/theorem.py": 1,
     "bounds/threshold.py": 4,
     "estimators/stopped_flow.py": 1,
     "flow/regularized.py": 4,
@@ -66,7 +65,6 @@ POWERS = {
     "limit/mirror_limit.py": 1,
     "limit/multiprecision.py": 2,
     "limit/multiprecision_starts.py": 4,
-    "reference/ill_posedness.py": 1,
     "reference/rate.py": 1,
     "reference/saddle_transit.py": 2,
     "reference/saddle_walls.py": 7,
@@ -78,10 +76,8 @@ POWERS = {
     "run/summary.py": 1,
     "studies/conditioning.py": 2,
     "studies/figure1.py": 1,
-    "studies/figure3.py": 1,
     "studies/finite_time.py": 1,
     "studies/gha_growth.py": 2,
-    "studies/measure.py": 1,
     "studies/rank.py": 1,
     "studies/rates.py": 2,
     "studies/recovery.py": 2,
@@ -89,7 +85,7 @@ POWERS = {
     "studies/selection.py": 3,
     "studies/sgd.py": 2,
     "studies/shapes.py": 3,
-    "studies/warm_start.py": 2,
+    "studies/warm_start.py": 1,
 }
 
 #: The public names that an executable example shows in use.

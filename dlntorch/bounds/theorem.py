@@ -35,6 +35,7 @@ from typing import Any
 
 import torch
 
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.trajectory import short_repr
 from dlntorch.numerics.validation import InputError, check_alpha, check_depth, check_number
 from dlntorch.problem import Problem
@@ -101,7 +102,9 @@ def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any
             "p, alpha, A and y must leave the theorem's constants in the range of float64, "
             f"got p={p:g}, alpha={alpha:g} and a spectral norm of {full.spectral_norm:g}"
         )
-    log_epsilon = min(math.log(epsilon), p * math.log(alpha), _log_smallest_theta(M, p, alpha) - math.log(2))
+    log_epsilon = min(
+        math.log(epsilon), p * math.log(alpha), depth_law(p).log_least_theta(math.log(M), math.log(alpha)) - math.log(2)
+    )
     if C1 == 0.0:  # y = 0: the flow stands still, and one step of any size is exact
         log_eta = math.log(t) if 0 < t < math.inf else 0.0
     else:
@@ -129,12 +132,3 @@ def _constants(full: Problem, p: float, alpha: float) -> tuple[float, float, flo
     C2 = p * p * norm**2 * (R ** (2 * p - 2) + (alpha + tube) ** (2 * p - 2))
     C2 += p * (p - 1) * R ** (p - 2) * largest_column * (y + math.sqrt(2) * p * norm * R ** (p - 1) * tube)
     return M, C1, C2
-
-
-def _log_smallest_theta(M: float, p: float, alpha: float) -> float:
-    """log of a lower bound of θ on the flow: θ₋^{2−p} = 2α^{2−p} − θ₊^{2−p} < 2α^{2−p}, or θ₋ = α²/θ₊ >= α²/√M at p = 2."""
-    if p == 2:
-        return 2 * math.log(alpha) - max(0.5 * math.log(M), math.log(alpha))
-    by_curve = math.log(alpha) - math.log(2) / (p - 2)
-    # for p near 2 the other form is better: u + v = 2 and u v <= 1 give θ₊θ₋ >= α²
-    return max(by_curve, 2 * math.log(alpha) - max(math.log(M) / p, math.log(alpha)))

@@ -274,7 +274,7 @@ def compiled_loop(cell, width, positive):
         positive: Whether every parameter has to stay positive.
     """
     represent, limits, propose, fill, slope_at, bent = cell
-    hessian_norm, propose_update = _hessian_norm(slope_at, bent), compiled_updates(slope_at, positive)
+    hessian_norm, propose_update = _hessian_norm(slope_at, bent), compiled_updates(slope_at, width, positive)
 
     @kernel
     def run_steps(data, work, numbers, state, chosen, direction, certificate, update):

@@ -81,11 +81,12 @@ def state_tensors(update: Update, numbers: UpdateNumbers) -> dict[str, Tensor]:
 
 
 @cache
-def compiled_updates(slope_at: Any, positive: bool) -> Any:
+def compiled_updates(slope_at: Any, width: int, positive: bool) -> Any:
     """The kernel that proposes an update's θ, for a cell's slopes and parameters that have to stay positive or need not.
 
     Args:
         slope_at: The cell's.
+        width: Parameters of a coordinate.
         positive: Whether every parameter has to stay positive.
     """
 
@@ -104,8 +105,8 @@ def compiled_updates(slope_at: Any, positive: bool) -> Any:
         memory, old = update.memory, update.current[0]
         fresh, infinity = 1 - old, as_bits(kind(math.inf))
         improper = infinity - infinity
-        for j in range(theta.shape[0]):
-            for i in range(g.size):
+        for i in range(g.size):
+            for j in range(width):
                 slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
                 buffer = rate * memory[old, 0, j, i] + slope
                 moved = theta[j, i] - length * (share * buffer + own * slope)
@@ -124,7 +125,7 @@ def compiled_updates(slope_at: Any, positive: bool) -> Any:
         size = kind(eta / (1.0 - update.first ** (count + 1.0)))
         root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
         improper = infinity - infinity
-        for j in range(theta.shape[0]):
+        for j in range(width):
             for i in range(g.size):
                 slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
                 first = beta1 * memory[old, 0, j, i] + (one - beta1) * slope
@@ -140,8 +141,8 @@ def compiled_updates(slope_at: Any, positive: bool) -> Any:
         kind = theta.dtype.type
         length, steep, infinity = kind(eta), kind(numbers.slope), as_bits(kind(math.inf))
         improper = infinity - infinity
-        for j in range(theta.shape[0]):
-            for i in range(g.size):
+        for i in range(g.size):
+            for j in range(width):
                 slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
                 moved = theta[j, i] - length * kind(np.sign(slope))
                 improper |= is_improper(moved, infinity)
@@ -155,8 +156,8 @@ def compiled_updates(slope_at: Any, positive: bool) -> Any:
         length, decay, steep = kind(eta), kind(strength), kind(numbers.slope)
         infinity = as_bits(kind(math.inf))
         improper = infinity - infinity
-        for j in range(theta.shape[0]):
-            for i in range(g.size):
+        for i in range(g.size):
+            for j in range(width):
                 slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
                 moved = theta[j, i] - length * (slope + decay * theta[j, i])
                 improper |= is_improper(moved, infinity)

@@ -182,12 +182,24 @@ def as_parametrization(p: Any, name: str = "p") -> Parametrization:
     """
     if isinstance(p, Parametrization):
         check_count(f"{p.name}.width", getattr(p, "width", None))
+        _check_family(p)
         return p
     if isinstance(p, type) and issubclass(p, Parametrization):
         raise InputError(f"{name} must be an object, got the class {p.__name__}: pass {p.__name__}()")
     from dlntorch.model.power import Power
 
     return Power(check_number(name, p, at_least=2))
+
+
+def _check_family(parametrization: Parametrization) -> None:
+    """Refuse a ψ of a subclass's own under a parent's closed forms, which are those of the parent's ψ."""
+    order = type(parametrization).__mro__
+    own, closed = (next(kind for kind in order if name in vars(kind)) for name in ("value", "mirror"))
+    if closed is not Parametrization and order.index(own) < order.index(closed):
+        raise InputError(
+            f"{own.__name__} must be a subclass of Parametrization to have a value of its own, got one of "
+            f"{closed.__name__}, whose closed forms are those of its own value"
+        )
 
 
 def check_start(parametrization: Parametrization, theta: Any, n: int) -> Tensor:

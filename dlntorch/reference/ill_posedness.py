@@ -32,6 +32,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem import Problem
@@ -92,11 +93,7 @@ class IllPosedness:
         """
         if not self.distance:
             return None
-        if p == 2:
-            return -1 / (2 * self.distance * math.log(10))
-        inverse_k = (p - 2) / p
-        shape = (2**inverse_k - 1) * 1.5**inverse_k
-        return math.log10(self.distance / shape) / (p - 2)
+        return depth_law(p).log10_half_way(self.distance)
 
 
 @with_few_threads

@@ -8,10 +8,10 @@ import numpy as np
 
 from dlntorch.flow.integrate import flow_path
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.model.dual import psi_slope_of_theta, relaxation_time, theta_of_psi
 from dlntorch.numerics.trajectory import short_repr
 from dlntorch.problem import Problem
-from dlntorch.studies.measure import unit_of_time
 
 __all__ = ["Drift", "end_drift", "lost_initialization", "mean_square_gradient"]
 
@@ -85,7 +85,7 @@ def lost_initialization(
     ``slowest`` is the flow's last time constant: after 20 of them nothing is left of the integral.
     """
     A, y = problem.A.numpy(), problem.y.numpy()
-    unit = unit_of_time(p, alpha)
+    unit = depth_law(p).unit_of_time(alpha)
     grid = np.concatenate([[0.0], np.geomspace(1e-4 * unit, 5 * unit + 20 * slowest, times)])
     path = flow_path(problem, p, alpha, grid, rtol=1e-8)
     t, plus, minus = path.t.numpy(), path.theta_plus.numpy(), path.theta_minus.numpy()

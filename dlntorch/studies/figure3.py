@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlntorch.model.depth_law import depth_law
 from dlntorch.model.potentials import H, g, h, h_inverse, q
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, column, numbers, select
@@ -52,7 +53,7 @@ def _checks(p: float, x: np.ndarray, tau: np.ndarray) -> Row:
     ).numpy()
     exact = h(inner, p).numpy()
     far = float(h_inverse(FAR, p))
-    selector = float(np.log(FAR)) if p == 2 else 1 - FAR ** (2 / p - 1)
+    selector = float(depth_law(p).selector_slope(FAR))
     return {
         "q_slope_error": float(np.max(np.abs(slope - tau))),
         "h_integral_error": float(np.max(np.abs(slope_H / (12 * step) - exact) / (1 + np.abs(exact)))),

@@ -9,6 +9,7 @@ import torch
 
 from dlntorch.flow.integrate import integrate_flow
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.model.dual import relaxation_time
 from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
@@ -27,7 +28,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
-from dlntorch.studies.measure import fitted_slope, unit_of_time
+from dlntorch.studies.measure import fitted_slope
 
 __all__ = ["STUDY"]
 
@@ -80,7 +81,7 @@ def compute(point: Point) -> list[Row]:
     alpha = point["power"] ** (1 / p)
     limit = flow_limit(problem, p, alpha)
     scale = float(torch.linalg.vector_norm(limit.psi))
-    slowest, unit = relaxation_time(problem, p, alpha, limit), unit_of_time(p, alpha)
+    slowest, unit = relaxation_time(problem, p, alpha, limit), depth_law(p).unit_of_time(alpha)
     shared = {"relaxation": slowest, "unit": unit, "scale": scale, "uncertainty": float(limit.uncertainty)}
     path = None
     end = 30 * slowest + 3 * unit

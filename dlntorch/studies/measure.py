@@ -1,4 +1,4 @@
-"""What several studies measure with: slopes, norms, the unit of time, and the flow integrated independently of the package."""
+"""What several studies measure with: slopes, norms, and the flow integrated independently of the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from dlntorch.problem import Problem
 
-__all__ = ["distance_to_unique", "fitted_slope", "last_slope", "local_slopes", "norm", "radau_limit", "unit_of_time"]
+__all__ = ["distance_to_unique", "fitted_slope", "last_slope", "local_slopes", "norm", "radau_limit"]
 
 
 def local_slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,11 +36,6 @@ def fitted_slope(x: np.ndarray, y: np.ndarray, at_least: int = 2) -> float | Non
 def norm(vector: torch.Tensor) -> float:
     """‖·‖₂."""
     return float(torch.linalg.vector_norm(vector))
-
-
-def unit_of_time(p: float, alpha: float) -> float:
-    """The time of the jumps: α^{2−p}, at p = 2 log 1/α."""
-    return math.log(1 / alpha) if p == 2 else alpha ** (2 - p)
 
 
 def radau_limit(problem: Problem, p: float, alpha: float, rtol: float = 1e-11) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from scipy.optimize import linprog
 
 from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.model import Initialization
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
@@ -93,8 +94,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     for p in values_of(rows, "p"):
         mine = select(rows, p=p)
         ends = select(mine, power=last)
-        # ln(1/α²) is the large number at p = 2, α^{2−p} otherwise.
-        bound = 5 / np.log(last ** (-2 / p)) if p == 2 else 5 * last ** ((p - 2) / p)
+        bound = 5 * depth_law(p).relative_cost(last ** (1 / p))
         for start in ("old answer", "wrong guess"):
             excess = column(select(ends, start=start), "excess")
             label = f"p = {p:g}, {start}: cost above the linear programme's least, largest, at αᵖ = {last:g}"

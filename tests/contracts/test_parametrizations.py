@@ -217,3 +217,17 @@ def test_what_is_missing_has_a_reason(law):
         assert f"{law.name} has no selector" in missing.reason
     else:
         assert math.isfinite(float(dln.selected_minimizer(problem, law).psi.abs().max()))
+
+
+@pytest.mark.parametrize("parent", [dln.Power, dln.Nonnegative, dln.Product])
+def test_a_value_under_another_s_closed_forms_is_refused_and_not_ignored(parent):
+    class Doubled(parent):
+        def value(self, theta):
+            return 2 * super().value(theta)
+
+        def slope(self, theta):
+            return 2 * super().slope(theta)
+
+    with pytest.raises(dln.InputError, match="^Doubled must be a subclass of Parametrization to have a value") as said:
+        dln.train(planted(parent(3)), Doubled(3), 0.3, max_steps=3, references=False)
+    assert "\n" not in str(said.value)

@@ -1,0 +1,115 @@
+"""What a depth makes of a small start: powers of α at p > 2, logarithms at p = 2; one class for each.
+
+Both are limits of one formula: (α^{2−p} − 1)/(p − 2) → ln 1/α as p → 2. What a quantity of the field is at each depth is asked
+here by its meaning, so that nobody else compares p with 2.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from dlntorch.numerics.validation import check_depth
+
+__all__ = ["DepthLaw", "depth_law"]
+
+
+class DepthLaw(ABC):
+    """The scales of ψ = θ₊^p − θ₋^p and of ψ = θ^p.
+
+    Args:
+        p: Depth.
+    """
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    @abstractmethod
+    def unit_of_time(self, alpha: float) -> float:
+        """The time of the jumps between saddles, in t: α^{2−p}, at p = 2 ln 1/α."""
+
+    @abstractmethod
+    def relative_cost(self, alpha: float) -> float:
+        """What the start is worth beside the ℓ1-norm: α^{p−2}, at p = 2 1/ln(1/α²)."""
+
+    @abstractmethod
+    def selector_slope(self, x: Any) -> Any:
+        """g_p′(x), x > 0, of the function g_p that decides among the ℓ1-minimisers: 1 − x^{2/p−1}, at p = 2 ln x."""
+
+    @abstractmethod
+    def log_least_theta(self, log_largest: float, log_alpha: float) -> float:
+        """ln of a lower bound of θ on the flow from θ± = α where θ^p <= M.
+
+        θ₋^{2−p} = 2α^{2−p} − θ₊^{2−p} < 2α^{2−p}; and θ₋ >= α²/θ₊, with equality at p = 2.
+
+        Args:
+            log_largest: ln M.
+            log_alpha: ln α.
+        """
+
+    @abstractmethod
+    def log10_half_way(self, distance: float) -> float:
+        """log10 of the α at which the limit on A = (1, 1 − δ) is half-way from its answer for δ = 0, where entries are equal.
+
+        They are as 2 : 1 there, at p = 2 as e : 1, to first order in δ:
+
+        δ = α^{p−2}(2^{1/k} − 1)(2/3)^{−1/k} with k = p/(p − 2), at p = 2 δ = 1/ln(1/α²).
+
+        Args:
+            distance: δ > 0.
+        """
+
+
+class _PowerLaw(DepthLaw):
+    """p > 2."""
+
+    def unit_of_time(self, alpha: float) -> float:
+        return alpha ** (2 - self.p)
+
+    def relative_cost(self, alpha: float) -> float:
+        return alpha ** (self.p - 2)
+
+    def selector_slope(self, x: Any) -> Any:
+        return 1 - x ** (2 / self.p - 1)
+
+    def log_least_theta(self, log_largest: float, log_alpha: float) -> float:
+        by_curve = log_alpha - math.log(2) / (self.p - 2)
+        # for p near 2 the other form is better: u + v = 2 and u v <= 1 give θ₊θ₋ >= α²
+        return max(by_curve, 2 * log_alpha - max(log_largest / self.p, log_alpha))
+
+    def log10_half_way(self, distance: float) -> float:
+        inverse_k = (self.p - 2) / self.p
+        shape = (2**inverse_k - 1) * 1.5**inverse_k
+        return math.log10(distance / shape) / (self.p - 2)
+
+
+class _LogarithmicLaw(DepthLaw):
+    """p = 2."""
+
+    def unit_of_time(self, alpha: float) -> float:
+        return math.log(1 / alpha)
+
+    def relative_cost(self, alpha: float) -> float:
+        return 1 / math.log(alpha**-2)
+
+    def selector_slope(self, x: Any) -> Any:
+        return np.log(x)
+
+    def log_least_theta(self, log_largest: float, log_alpha: float) -> float:
+        return 2 * log_alpha - max(0.5 * log_largest, log_alpha)
+
+    def log10_half_way(self, distance: float) -> float:
+        return -1 / (2 * distance * math.log(10))
+
+
+def depth_law(p: Any) -> DepthLaw:
+    """The law of depth p, a finite real number >= 2.
+
+    Raises:
+        InputError: naming p.
+    """
+    depth = check_depth(p)
+    return _LogarithmicLaw(depth) if depth == 2 else _PowerLaw(depth)
