@@ -41,8 +41,7 @@ WIDE = {
     "flow/cell_kernels.py:_change_one_side": 9,
     "flow/cell_kernels.py:move_sides": 9,
     "flow/stage_kernel.py:solve_stages": 25,
-    "limit/central_path_kernels.py:checks": 9,
-    "limit/central_path_kernels.py:small_step": 12,
+    "limit/central_path_judging.py:checks": 9,
     "limit/curve_batched.py:advance": 9,
     "matrix/product_kernel.py:product_steps": 10,
     "model/dual_kernels.py:misfit": 10,
@@ -56,7 +55,6 @@ WIDE = {
 #: Modules of more lines, and their most.
 LONG = {
     "limit/central_path_batched.py": 416,
-    "limit/central_path_kernels.py": 402,
     "problem/problem.py": 494,
     "reference/ill_posedness.py": 407,
 }
