@@ -24,7 +24,7 @@ extensions = [
     "generated_pages",
     "whole_links",
 ]
-exclude_patterns = ["_build", "_extensions", "README.md"]
+exclude_patterns = ["_build", "_extensions", "_templates", "README.md", "generated/summary_keys.md"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_update_mathjax = False
@@ -38,6 +38,7 @@ napoleon_attr_annotations = False
 
 html_theme = "furo"
 html_title = f"dlntorch {version}"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False

@@ -19,6 +19,8 @@ import pytest
 
 import dlntorch as dln
 from dlntorch.engine import CAPABILITIES
+from dlntorch.optim.update import UPDATES
+from dlntorch.trackers.registry import TRACKERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dlntorch"
@@ -35,15 +37,9 @@ WIDE = {
     "engine/kernels.py:run_steps": 10,
     "engine/label_noise_mean.py:_run": 9,
     "engine/triton_kernel.py:_steps": 30,
-    "engine/update_kernels.py:_adam": 10,
-    "engine/update_kernels.py:_momentum": 10,
     "engine/update_kernels.py:propose_update": 9,
-    "flow/cell_kernels.py:_change_one_side": 9,
-    "flow/cell_kernels.py:move_sides": 9,
-    "flow/stage_kernel.py:solve_stages": 25,
     "limit/central_path_judging.py:checks": 9,
     "limit/curve_batched.py:advance": 9,
-    "matrix/product_kernel.py:product_steps": 10,
     "model/dual_kernels.py:misfit": 10,
     "model/dual_kernels.py:theta_at": 9,
     # no kernels: to be narrowed
@@ -59,17 +55,6 @@ LONG = {
     "reference/ill_posedness.py": 407,
 }
 
-#: Comparisons of an engine's name outside ``engine/``. What they ask should be a field of ``Capabilities``.
-ENGINE_NAMES = {
-    "run/background_plan.py": 1,  # before torch is imported: whether the plan is for the compiled CPU loop
-    "run/ensemble.py": 1,  # engine=cuda without a device means the GPU
-    "run/ensemble_console.py": 1,  # several networks at a time
-    "run/settings.py": 2,  # engine=cuda without a device means the GPU; shards are eager
-    "run/single.py": 2,  # engine=cuda without a device means the GPU; autograd through Lightning
-    "sweep/packing.py": 1,  # packs of the compiled CPU loop
-    "training/ensemble.py": 1,  # several networks at a time
-}
-
 #: Comparisons of p with 2 outside ``model/``. The expansions of the rate and of the saddles are those of p = 2.
 POWERS = {
     "bounds/certificate.py": 3,
@@ -79,7 +64,6 @@ POWERS = {
     "bounds/theorem.py": 1,
     "bounds/threshold.py": 4,
     "estimators/stopped_flow.py": 1,
-    "flow/cells.py": 7,
     "flow/integrate.py": 1,
     "flow/regularized.py": 4,
     "flow/routes.py": 1,
@@ -95,7 +79,6 @@ POWERS = {
     "report/study_figures/shapes.py": 1,
     "run/accuracy.py": 3,
     "run/accuracy_parts.py": 2,
-    "run/summary.py": 1,
     "studies/conditioning.py": 2,
     "studies/figure1.py": 1,
     "studies/figure3.py": 1,
@@ -217,16 +200,26 @@ def test_modules_are_short():
     assert set(found) == set(LONG), "a module became short: take it off the list"
 
 
-def test_engines_are_asked_and_not_named():
+#: What is registered by name, and the rooms that may compare these names. What others ask is a field of the registry.
+REGISTRIES = {
+    "engines": (set(CAPABILITIES), ("engine/",)),
+    "loggers": (set(TRACKERS) - {"none"}, ("trackers/",)),
+    "optimizers": (set(UPDATES), ("optim/", "engine/", "studies/")),  # a study may have a word of its own
+}
+
+
+@pytest.mark.parametrize("what", REGISTRIES)
+def test_what_is_registered_is_asked_and_not_named(what):
     """A device's type is no engine's name: ``device.type == "cuda"`` is fine."""
-    found: Counter[str] = Counter()
+    names, rooms = REGISTRIES[what]
+    found = []
     for name in SOURCES:
         for node in comparisons(name):
-            named = {value for value in constants(node) if isinstance(value, str)} & set(CAPABILITIES)
+            named = {value for value in constants(node) if isinstance(value, str)} & names
             device = re.search(r"\b(device|place|found)\.type\b", ast.unparse(node))
-            if named and not device and not name.startswith("engine/"):
-                found[name] += 1
-    only_shrinks(found, ENGINE_NAMES, "comparisons of engines' names")
+            if named and not device and not name.startswith(rooms):
+                found.append(f"{name}:{node.lineno}: {ast.unparse(node)}")
+    assert not found
 
 
 def test_powers_are_the_model_s():

@@ -35,7 +35,14 @@ from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_setti
 from dlntorch.cli.sweep_end import conclude_sweeps
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, NoPlan, check_count, check_flag
-from dlntorch.run.configuration import check_complete, check_keys, choose_own_nouns, choose_problem_file, leave_open
+from dlntorch.run.configuration import (
+    check_complete,
+    check_group_choices,
+    check_keys,
+    choose_own_nouns,
+    choose_problem_file,
+    leave_open,
+)
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
 from dlntorch.store.inputs import absolute_inputs
 from dlntorch.sweep.launcher import IdempotentLauncher, idempotent_launchers, plain_settings, register_resolvers
@@ -66,6 +73,7 @@ def _supervised(task: Callable[..., Any], debug: bool) -> int:
             return 0
         sys.argv[1:] = options_first(sys.argv[1:])
         redirect_resumed_run()
+        check_group_choices(sys.argv[1:])
         choose_problem_file(sys.argv)
         choose_own_nouns(sys.argv)
         leave_open(sys.argv)

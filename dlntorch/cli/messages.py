@@ -80,7 +80,7 @@ def hydra_message(error: Exception) -> str:
     if unknown:
         key = unknown.group(1) or unknown.group(2)
         return unknown_key(key, known_keys(), study_keys(), "python -m dlntorch")
-    option = re.search(r"Could not find '([\w/]+?)/([^'/]+)'", text)
+    option = re.search(r"Could not (?:find|load) '([\w/]+?)/([^'/]+)'", text)
     if option and option.group(1) in ("hydra/launcher", "hydra/sweeper"):
         group, name = option.groups()
         if name in PLUGINS:
@@ -90,4 +90,9 @@ def hydra_message(error: Exception) -> str:
         group, name = option.groups()
         options = group_options(group)
         return f"{group} must be one of {', '.join(options)}, got {name!r}{nearest(name, options)}"
+    merged = re.search(r"Error merging override \+*([^=]+)=(.*)", text)
+    if merged:
+        key, value = merged.groups()
+        inner = [name for name in known_keys() if name.startswith(f"{key}.")]
+        return f"{key} must be given key by key{f', such as {inner[0]}=…' if inner else ''}, got {value}"
     return text

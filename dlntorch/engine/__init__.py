@@ -13,7 +13,7 @@ import torch
 
 from dlntorch.engine.base import Engine, Progress, RecordingEngine, Stopping
 from dlntorch.engine.batches import RowBatches
-from dlntorch.engine.capabilities import CAPABILITIES, Needs, capable, needs_of, refusal
+from dlntorch.engine.capabilities import CAPABILITIES, Needs, capable, needs_of, own_device, refusal
 from dlntorch.numerics.validation import InputError, check_choice
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Stopping",
     "engine_class",
     "needs_of",
+    "own_device",
     "resolve_engine",
 ]
 

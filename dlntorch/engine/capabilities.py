@@ -6,12 +6,13 @@ An engine that runs something new says so here; ``engine=auto`` takes the first 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.optim.step_size import Schedule
 from dlntorch.optim.update import SGD, UPDATES, TorchUpdate, Update
 
-__all__ = ["CAPABILITIES", "Capabilities", "Needs", "capable", "needs_of", "refusal"]
+__all__ = ["CAPABILITIES", "Capabilities", "Needs", "capable", "needs_of", "own_device", "refusal"]
 
 #: Updates that change every coordinate by itself: one compiled loop makes them.
 COORDINATEWISE = frozenset({"SGD", "Momentum", "WeightDecay", "LabelNoise", "Adam", "Sign"})
@@ -54,6 +55,8 @@ class Capabilities:
         own_step_sizes: Whether it runs a user's :class:`~dlntorch.optim.step_size.StepSize`.
         operators: Whether A may be an operator.
         adaptive_blocks: Whether its blocks of steps may grow, since a step costs less than coming back for it.
+        compiled: Whether its loop is machine code that holds no interpreter lock: networks run at the same time.
+        over_processes: The engine that makes its steps with the columns of A spread over processes; empty for none.
     """
 
     devices: tuple[str, ...]
@@ -65,6 +68,8 @@ class Capabilities:
     own_step_sizes: bool = False
     operators: bool = False
     adaptive_blocks: bool = True
+    compiled: bool = False
+    over_processes: str = ""
 
     def lacks(self, need: Needs) -> str:
         """The first thing that a run needs and the engine does not have, in words; empty for none."""
@@ -90,10 +95,15 @@ class Capabilities:
 
 #: In the order in which ``engine=auto`` tries them.
 CAPABILITIES: dict[str, Capabilities] = {
-    "fused": Capabilities(("cpu",), updates=COORDINATEWISE),
+    "fused": Capabilities(("cpu",), updates=COORDINATEWISE, compiled=True),
     "cuda": Capabilities(("cuda",), parametrizations=True, own_updates=True, own_step_sizes=True),
     "eager": Capabilities(
-        ("cpu", "cuda"), parametrizations=True, own_updates=True, own_step_sizes=True, operators=True
+        ("cpu", "cuda"),
+        parametrizations=True,
+        own_updates=True,
+        own_step_sizes=True,
+        operators=True,
+        over_processes="sharded",
     ),
     "autograd": Capabilities(
         ("cpu", "cuda"),
@@ -109,6 +119,12 @@ CAPABILITIES: dict[str, Capabilities] = {
 }
 #: Engines that a user may name.
 NAMED = ("fused", "eager", "autograd", "cuda")
+
+
+def own_device(engine: Any) -> str | None:
+    """The kind of device that an engine runs on where that is not the CPU, and so means by itself; None for others."""
+    devices = CAPABILITIES[engine].devices if engine in NAMED else ()
+    return devices[0] if len(devices) == 1 and devices[0] != "cpu" else None
 
 
 def needs_of(

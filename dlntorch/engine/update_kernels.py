@@ -86,33 +86,37 @@ def _improper(x, infinity):
     return (bits - 1) | (infinity - 1 - bits)
 
 
-@kernel
-def _momentum(theta, growth, g, p, eta, beta, ahead, old, fresh, new):
-    """b = βb + ∇L from ``old`` to ``fresh``, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
+@kernel(forceinline=True)
+def _momentum(theta, growth, g, p, eta, update, new):
+    """b = βb + ∇L, and θ − ηb, or θ − η(∇L + βb) where the step looks ahead."""
     kind = theta.dtype.type
-    length, rate, steep = kind(eta), kind(beta), kind(p)
-    own, share = (kind(1.0), rate) if ahead else (kind(0.0), kind(1.0))
+    length, rate, steep = kind(eta), kind(update.first), kind(p)
+    own, share = (kind(1.0), rate) if update.kind == NESTEROV else (kind(0.0), kind(1.0))
+    memory, old = update.memory, update.current[0]
+    fresh = 1 - old
     infinity = as_bits(kind(math.inf))
     improper = infinity - infinity
     for i in range(g.size):
         change = steep * g[i]
         down = change * (theta[0, i] * growth[0, i])
         up = change * (theta[1, i] * growth[1, i])
-        left, right = rate * old[0, i] - down, rate * old[1, i] + up
+        left, right = rate * memory[old, 0, 0, i] - down, rate * memory[old, 0, 1, i] + up
         plus = theta[0, i] - length * (share * left - own * down)
         minus = theta[1, i] - length * (share * right + own * up)
         improper |= _improper(plus, infinity) | _improper(minus, infinity)
-        fresh[0, i] = left
-        fresh[1, i] = right
+        memory[fresh, 0, 0, i] = left
+        memory[fresh, 0, 1, i] = right
         new[0, i] = plus
         new[1, i] = minus
     return improper >= 0
 
 
-@kernel
-def _adam(theta, growth, g, p, eta, count, update, old, next_, new):
+@kernel(forceinline=True)
+def _adam(theta, growth, g, p, eta, count, update, new):
     """m and v, and θ − η m̂/(√v̂ + ε)."""
     kind = theta.dtype.type
+    memory, old = update.memory, update.current[0]
+    fresh = 1 - old
     one, beta1, beta2, small = kind(1.0), kind(update.first), kind(update.second), kind(update.epsilon)
     size = kind(eta / (1.0 - update.first ** (count + 1.0)))
     root = kind(math.sqrt(1.0 - update.second ** (count + 1.0)))
@@ -123,47 +127,50 @@ def _adam(theta, growth, g, p, eta, count, update, old, next_, new):
         for i in range(g.size):
             x = theta[side, i]
             slope = factor * g[i] * (x * growth[side, i])
-            first = beta1 * old[0, side, i] + (one - beta1) * slope
-            second = beta2 * old[1, side, i] + (one - beta2) * slope * slope
-            next_[0, side, i], next_[1, side, i] = first, second
+            first = beta1 * memory[old, 0, side, i] + (one - beta1) * slope
+            second = beta2 * memory[old, 1, side, i] + (one - beta2) * slope * slope
+            memory[fresh, 0, side, i], memory[fresh, 1, side, i] = first, second
             new[side, i] = x - size * (first / (kind(math.sqrt(second)) / root + small))
             improper |= _improper(new[side, i], infinity)
     return improper >= 0
 
 
-@kernel
+@kernel(forceinline=True)
 def _sign(theta, growth, g, p, eta, new):
     """θ − η sign(∇L)."""
     kind = theta.dtype.type
-    length = kind(eta)
+    length, steep = kind(eta), kind(p)
     infinity = as_bits(kind(math.inf))
     improper = infinity - infinity
-    for side in range(2):
-        factor = kind(-p) if side == 0 else kind(p)
-        for i in range(g.size):
-            x = theta[side, i]
-            new[side, i] = x - length * kind(np.sign(factor * g[i] * (x * growth[side, i])))
-            improper |= _improper(new[side, i], infinity)
+    for i in range(g.size):
+        change = steep * g[i]
+        plus = theta[0, i] + length * kind(np.sign(change * (theta[0, i] * growth[0, i])))
+        minus = theta[1, i] - length * kind(np.sign(change * (theta[1, i] * growth[1, i])))
+        improper |= _improper(plus, infinity) | _improper(minus, infinity)
+        new[0, i] = plus
+        new[1, i] = minus
     return improper >= 0
 
 
-@kernel
+@kernel(forceinline=True)
 def _decayed(theta, growth, g, p, eta, strength, new):
     """θ − η(∇L + λθ)."""
     kind = theta.dtype.type
-    length, decay = kind(eta), kind(strength)
+    length, decay, steep = kind(eta), kind(strength), kind(p)
     infinity = as_bits(kind(math.inf))
     improper = infinity - infinity
-    for side in range(2):
-        factor = kind(-p) if side == 0 else kind(p)
-        for i in range(g.size):
-            x = theta[side, i]
-            new[side, i] = x - length * (factor * g[i] * (x * growth[side, i]) + decay * x)
-            improper |= _improper(new[side, i], infinity)
+    for i in range(g.size):
+        change = steep * g[i]
+        left, right = theta[0, i], theta[1, i]
+        plus = left - length * (decay * left - change * (left * growth[0, i]))
+        minus = right - length * (change * (right * growth[1, i]) + decay * right)
+        improper |= _improper(plus, infinity) | _improper(minus, infinity)
+        new[0, i] = plus
+        new[1, i] = minus
     return improper >= 0
 
 
-@kernel
+@kernel(forceinline=True)
 def propose_update(theta, growth, g, p, eta, time, count, update, new):
     """The proposed θ into ``new``; whether every entry of it is positive and finite.
 
@@ -178,19 +185,17 @@ def propose_update(theta, growth, g, p, eta, time, count, update, new):
         update: An :class:`UpdateNumbers`.
         new: (2, n), replaced.
     """
-    old, fresh = update.memory[update.current[0]], update.memory[1 - update.current[0]]
     if update.kind == MOMENTUM or update.kind == NESTEROV:
-        ahead = update.kind == NESTEROV
-        return _momentum(theta, growth, g, p, eta, update.first, ahead, old[0], fresh[0], new)
+        return _momentum(theta, growth, g, p, eta, update, new)
     if update.kind == ADAM:
-        return _adam(theta, growth, g, p, eta, count, update, old, fresh, new)
+        return _adam(theta, growth, g, p, eta, count, update, new)
     if update.kind == SIGN:
         return _sign(theta, growth, g, p, eta, new)
     decays = update.kind == DECAY and time < update.second
     return _decayed(theta, growth, g, p, eta, update.first if decays else 0.0, new)
 
 
-@kernel
+@kernel(forceinline=True)
 def accept_update(update):
     """Take over what the step that was just made remembers."""
     update.current[0] = 1 - update.current[0]

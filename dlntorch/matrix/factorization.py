@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dlntorch.matrix.sizes import LayerSizes, spectral_bound
+from dlntorch.matrix.sizes import LayerSizes
 
 __all__ = ["KINDS", "Difference", "Kind", "Positive", "ProductOfLayers", "make_kind"]
 
@@ -38,12 +38,8 @@ class Kind(ABC):
         """−∂L/∂U_j, the direction in which the flow moves each layer; of layers that were given to :meth:`value` last."""
 
     def sizes(self, layers: Sequence[Tensor]) -> LayerSizes:
-        """Bounds of the spectral norms of the layers, to be told where they move."""
-        return LayerSizes(layers)
-
-    def dual_norm(self, G: Tensor) -> Tensor:
-        """An upper bound of ‖G‖₂, shape (B,)."""
-        return spectral_bound(0.5 * (G + G.mT) if self.symmetric else G)
+        """Bounds of the spectral norms of the layers, to be told where they move, and of G."""
+        return LayerSizes(layers, self.symmetric)
 
     @abstractmethod
     def curvature(self, sizes: Tensor, operator: float, G_norm: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,16 +12,25 @@ import torch
 
 from dlntorch.matrix.factorization import ProductOfLayers
 from dlntorch.matrix.problem import EntriesOperator
-from dlntorch.matrix.product_kernel import CONVERGED, GOING, MAX_TIME, NO_STEP, WILD, product_steps
+from dlntorch.matrix.product_kernel import (
+    CONVERGED,
+    GOING,
+    MAX_TIME,
+    NO_STEP,
+    WILD,
+    Layers,
+    Observed,
+    product_steps,
+)
 from dlntorch.numerics.compiling import compiles
 from dlntorch.numerics.trajectory import Status
 
 __all__ = ["FusedProduct", "applies"]
 
-#: Steps a call, so that budgets of time and Ctrl-C are seen.
-CHUNK = 256
+#: Steps of the first call; later ones last about a block, so that budgets of time and Ctrl-C are seen.
+FIRST_CHUNK = 16
 #: Larger layers spend their time in products anyway.
-LARGEST_SIDE = 300
+LARGEST_SIDE = 2000
 _STATUS = {CONVERGED: Status.CONVERGED, MAX_TIME: Status.MAX_TIME, WILD: Status.DIVERGED, NO_STEP: Status.FAILED}
 
 
@@ -43,18 +53,21 @@ class FusedProduct:
 
     def __init__(self, run: Any, rule: Any) -> None:
         self.run = run
-        self.rows = np.array([layer.shape[1] for layer in run.layers])
-        self.columns = np.array([layer.shape[2] for layer in run.layers])
-        self.places = run.data.operator.places.numpy()
-        self.y = run.data.y.numpy()
-        self.bounds = np.zeros((run.layers[0].shape[0], 4, self.rows.size))
+        rows = np.array([layer.shape[1] for layer in run.layers])
+        columns = np.array([layer.shape[2] for layer in run.layers])
+        self.layers = Layers(np.concatenate([[0], np.cumsum(rows * columns)]), rows, columns)
+        self.where = _observed(run.problem, run.scale)
+        B = run.layers[0].shape[0]
+        self.bounds, self.reference = np.zeros((B, 4, rows.size)), np.zeros((B, self.where.places.size))
         self.numbers = rule.numbers()
+        self.chunk = FIRST_CHUNK
         self.threads = min(run.layers[0].shape[0], len(os.sched_getaffinity(0)))
 
-    def __call__(self, rule: Any) -> None:
-        """Go on to the next record, or for a chunk of steps."""
-        run = self.run
-        steps = min(max(run.next_record - run.step, 1), CHUNK, run.budget.max_steps - run.step)
+    def advance(self, at_most: int) -> None:
+        """Go on for so many steps at most, not beyond the next record, and for about a block's time."""
+        run, began = self.run, time.perf_counter()
+        room = max(run.recorder.next_step - run.step, 1)
+        steps = min(room, self.chunk, at_most, run.budget.max_steps - run.step)
         active = [int(b) for b in torch.nonzero(run.active).flatten()]
         flat = torch.cat([layer.flatten(1) for layer in run.layers], dim=1).numpy()
         work = [(b, flat[b], steps) for b in active]
@@ -63,25 +76,41 @@ class FusedProduct:
                 done = list(pool.map(self._one, work))
         else:
             done = [self._one(item) for item in work]
-        parts = torch.from_numpy(flat).split([int(r * c) for r, c in zip(self.rows, self.columns, strict=True)], dim=1)
+        parts = torch.from_numpy(flat).split(np.diff(self.layers.begins).tolist(), dim=1)
         run.layers = [part.reshape(layer.shape).clone() for part, layer in zip(parts, run.layers, strict=True)]
         run.before = run.layers
+        before = run.step
         run.step += max((taken for taken, _, _ in done), default=0)
-        for b, (taken, state, stands) in zip(active, done, strict=True):
+        self._adapt(run.step - before, time.perf_counter() - began)
+        for b, (taken, (run.time[b], run.eta[b]), stands) in zip(active, done, strict=True):
             run.taken[b] += taken
-            run.time[b] = state
             if stands != GOING:
                 which = torch.zeros_like(run.active)
                 which[b] = True
                 reason = "the step size must be finite and > 0" if stands == NO_STEP else ""
                 run.end(which, _STATUS[stands], reason)
 
-    def _one(self, item: tuple[int, np.ndarray, int]) -> tuple[int, float, int]:
+    def _adapt(self, steps: int, seconds: float) -> None:
+        """Let a call last about a block; θ does not depend on it."""
+        if steps > 0:
+            self.chunk = max(1, min(2 * self.chunk, int(steps * self.run.block_seconds / max(seconds, 1e-9))))
+
+    def _one(self, item: tuple[int, np.ndarray, int]) -> tuple[int, tuple[float, float], int]:
         b, theta, steps = item
         run = self.run
-        state = np.array([float(run.time[b]), 0.0])
+        state = np.array([float(run.time[b]), float(run.eta[b])])
         numbers = np.array([*self.numbers, run.budget.tol, run.budget.max_time, float(run.first[b])])
-        taken, stands = product_steps(
-            theta, self.rows, self.columns, self.places, self.y, run.scale, numbers, state, self.bounds[b], steps
-        )
-        return int(taken), float(state[0]), int(stands)
+        kept = (state, self.bounds[b], self.reference[b])
+        taken, stands = product_steps(theta, self.layers, self.where, numbers, *kept, steps)
+        return int(taken), (float(state[0]), float(state[1])), int(stands)
+
+
+def _observed(data: Any, scale: float) -> Observed:
+    places = data.operator.places.numpy()
+    order = np.argsort(places, kind="stable")
+    places = places[order]
+    rows, columns = np.divmod(places, data.shape[1])
+    down = np.argsort(columns, kind="stable")
+    row_begins = np.searchsorted(rows, np.arange(data.shape[0] + 1))
+    column_begins = np.searchsorted(columns[down], np.arange(data.shape[1] + 1))
+    return Observed(places, data.y.numpy()[order], scale, columns, row_begins, down, rows[down], column_begins)

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from dlntorch.matrix.descent import Budget, LayerPoint, descend
 from dlntorch.matrix.minimizer import find
+from dlntorch.matrix.network_descent import NetworkDescent
 from dlntorch.matrix.norms import GroupNorm
 from dlntorch.matrix.rows import orthonormal
-from dlntorch.matrix.training import MatrixRun, check_budget, collect, make_rule
+from dlntorch.matrix.rules import Rule, make_rule
+from dlntorch.matrix.training import MatrixRun, check_budget, collect
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import InputError, check_count, check_number, check_unmasked
+from dlntorch.numerics.validation import InputError, check_count, check_unmasked
 from dlntorch.optim.step_size import StepSize
-from dlntorch.optim.update import make_update
+from dlntorch.optim.update import TorchUpdate, Update, make_update
 from dlntorch.problem import Problem
 
 __all__ = ["GroupMinimizer", "GroupNetwork", "group_minimizer", "group_numbers", "train_groups"]
@@ -172,9 +174,10 @@ class GroupNetwork(nn.Module):
         self.u = nn.Parameter(values[..., None].expand(*self.batch, self.groups).clone())
         self.v = nn.Parameter(torch.zeros(*self.batch, self.n, dtype=torch.float64))
 
-    def forward(self) -> Tensor:
-        """ψ, shape (n,) or (B, n)."""
-        return self.u[..., self._numbers] * self.v
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """ψ, shape (n,) or (B, n); for rows x, shape (k, n), the predictions ⟨x, ψ⟩, shape (k,) or (B, k)."""
+        psi = self.u[..., self._numbers] * self.v
+        return psi if rows is None else psi @ rows.mT
 
     @property
     def _numbers(self) -> Tensor:
@@ -203,9 +206,6 @@ class _Groups:
     def sizes(self, layers: list[Tensor]) -> _GroupSizes:
         return _GroupSizes(self, layers)
 
-    def dual_norm(self, G: Tensor) -> Tensor:
-        return self.norms(G).amax(1)
-
     def curvature(self, sizes: Tensor, operator: float, G_norm: Tensor) -> Tensor:
         """‖A‖² max_g(u_g² + ‖v_g‖²) + max_g ‖G_g‖."""
         return operator**2 * sizes[0].square() + G_norm
@@ -225,12 +225,25 @@ class _GroupSizes:
     def moved(self, lengths: Tensor, layers: list[Tensor]) -> None:
         self.upper = self.lower = torch.hypot(layers[0], self._groups.norms(layers[1])).amax(1)[None]
 
+    def dual_norm(self, G: Tensor) -> Tensor:
+        """max_g ‖G_g‖₂."""
+        return self._groups.norms(G).amax(1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sizes of the layers at hand."""
+        return {"upper": self.upper.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from saved sizes."""
+        self.upper = self.lower = state["upper"].clone()
+
 
 class _Vector:
     """A vector problem as the descent wants it."""
 
     def __init__(self, problem: Problem) -> None:
         self.y, self.spectral_norm, self._problem = problem.y, problem.spectral_norm, problem
+        self.device, self.dtype = problem.device, problem.dtype
 
     def residual(self, X: Tensor) -> Tensor:
         return self._problem.residual(X)
@@ -268,17 +281,19 @@ def train_groups(
     Raises:
         InputError: naming the argument.
     """
-    data, groups, parts = network_parts(problem, network)
-    budget: Budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
-    rule = make_rule(schedule, check_number("kappa", kappa, above=0, at_most=0.3), c, eta)
-    single = not network.batch
-    layers = [w[None] if single else w for w in parts]
     update = make_update(optimizer, optimizer_options)
-    done = descend(groups, layers, data, rule, update, budget, groups.norms, True)
-    with torch.no_grad():
-        for parameter, layer in zip((network.u, network.v), done.layers, strict=True):
-            parameter.copy_(layer[0] if single else layer)
-    return collect(done, single)
+    rule = make_rule(schedule, kappa, c, eta, update)
+    budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
+    return collect(descend(group_descent(problem, network, rule, update, budget)), not network.batch)
+
+
+def group_descent(
+    problem: Problem, network: GroupNetwork, rule: Rule, update: Update | TorchUpdate, budget: Budget
+) -> NetworkDescent:
+    """The descent of :func:`train_groups`, for a trainer or a loop of one's own."""
+    data, groups, _ = network_parts(problem, network)
+    how = {"rule": rule, "update": update, "budget": budget, "describe": groups.norms, "keep": True}
+    return NetworkDescent(network, groups, data, problem, **how)
 
 
 def network_parts(problem: Problem, network: GroupNetwork) -> tuple[_Vector, _Groups, list[Tensor]]:

@@ -116,9 +116,10 @@ class MatrixFactorization(nn.Module):
             values.append((scale * unit.expand(*self.batch, h, w)).clone())
         return values
 
-    def forward(self) -> Tensor:
-        """X, shape (d1, d2), or (B, d1, d2); it can be differentiated."""
-        return self.kind.value(list(self.layers))
+    def forward(self, measurements: Tensor | None = None) -> Tensor:
+        """X, shape (d1, d2), or (B, d1, d2); of A_j, shape (k, d1, d2), the predictions ⟨A_j, X⟩, shape (k,) or (B, k)."""
+        X = self.kind.value(list(self.layers))
+        return X if measurements is None else X.flatten(-2) @ measurements.flatten(-2).mT
 
     @property
     def X(self) -> Tensor:

@@ -159,6 +159,16 @@ class MatrixProblem:
         return self.flat.n
 
     @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.flat.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the tensors."""
+        return self.flat.dtype
+
+    @property
     def dense(self) -> bool:
         """Whether the measurements are matrices in memory."""
         return self.flat.dense

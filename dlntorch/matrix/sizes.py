@@ -7,18 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["LayerSizes", "spectral_bound", "spectral_bounds"]
+__all__ = ["LayerSizes", "spectral_bounds"]
 
-#: The bounds of a layer are renewed where its drift is more than this share of it.
+#: A bound is renewed where its matrix has drifted by more than this share of it.
 LARGEST_DRIFT = 0.05
-
-
-def spectral_bound(M: Tensor) -> Tensor:
-    """An upper bound of ‖M‖₂ within a factor rank^{1/4}: (tr (MᵀM)²)^{1/4}, shape (B,)."""
-    size = M.abs().amax((-2, -1)).clamp_min(1e-300)
-    scaled = M / size[:, None, None]
-    gram = scaled.mT @ scaled if M.shape[-2] >= M.shape[-1] else scaled @ scaled.mT
-    return size * torch.linalg.vector_norm(gram, dim=(-2, -1)).sqrt()
 
 
 def spectral_bounds(M: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,14 +32,21 @@ def spectral_bounds(M: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class LayerSizes:
-    """Bounds of ‖U_j‖₂ along a descent: those of a reference point, widened by how far the layers have moved since.
+    """Bounds of ‖U_j‖₂ and of ‖G‖₂ along a descent: those of a reference point, widened by how far it has been left since.
+
+    Args:
+        layers: Where the descent starts.
+        symmetric: Whether only the symmetric part of G counts.
 
     Attributes:
         upper, lower: Shape (N, B).
     """
 
-    def __init__(self, layers: Sequence[Tensor]) -> None:
+    def __init__(self, layers: Sequence[Tensor], symmetric: bool = False) -> None:
         N, B = len(layers), layers[0].shape[0]
+        self._symmetric = symmetric
+        self._G = layers[0].new_zeros(0)
+        self._G_upper = layers[0].new_zeros(B)
         self._upper, self._lower, self._drift = layers[0].new_zeros(3, N, B)
         self._allowed = layers[0].new_zeros(B)
         self._renew(torch.ones(B, dtype=torch.bool, device=layers[0].device), layers)
@@ -69,3 +68,28 @@ class LayerSizes:
             self._renew(far, layers)
         else:
             self.upper, self.lower = self._upper + self._drift, self._lower - self._drift
+
+    def dual_norm(self, G: Tensor) -> Tensor:
+        """An upper bound of ‖G‖₂, shape (B,)."""
+        if not self._G.numel():
+            self._G = torch.zeros_like(G)
+        drift = torch.linalg.vector_norm(G - self._G, dim=(-2, -1))
+        far = ~(drift <= LARGEST_DRIFT * self._G_upper)
+        if bool(far.any()):
+            self._G = torch.where(far[:, None, None], G, self._G)
+            counts = 0.5 * (G + G.mT) if self._symmetric else G
+            self._G_upper = torch.where(far, spectral_bounds(counts)[0], self._G_upper)
+            drift = torch.where(far, 0.0, drift)
+        return self._G_upper + drift
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All bounds and what they belong to."""
+        return {name: getattr(self, name).clone() for name in _SAVED}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from saved bounds."""
+        for name in _SAVED:
+            setattr(self, name, state[name].clone())
+
+
+_SAVED = ("_upper", "_lower", "_drift", "_allowed", "upper", "lower", "_G", "_G_upper")

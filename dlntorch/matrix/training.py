@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlntorch.matrix.descent import Budget, ConstantRule, Descended, LayerPoint, RelativeRule, Rule, descend
+from dlntorch.matrix.descent import Budget, Descended, LayerPoint, descend
 from dlntorch.matrix.network import MatrixFactorization
+from dlntorch.matrix.network_descent import NetworkDescent
 from dlntorch.matrix.nuclear import check_matrix_problem
 from dlntorch.matrix.problem import MatrixProblem
+from dlntorch.matrix.rules import Rule, make_rule
 from dlntorch.numerics.threads import numeric_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import InputError, check_choice, check_count, check_number
+from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.optim.step_size import StepSize
-from dlntorch.optim.update import make_update
+from dlntorch.optim.update import TorchUpdate, Update, make_update
 
-__all__ = ["MatrixRun", "MatrixTrajectory", "check_budget", "effective_rank", "make_rule", "train_matrix"]
+__all__ = [
+    "MatrixRun",
+    "MatrixTrajectory",
+    "check_budget",
+    "effective_rank",
+    "matrix_descent",
+    "matrix_threads",
+    "train_matrix",
+]
 
-SCHEDULES = ("relative", "constant")
 #: X is recorded along the run where it has at most so many entries, batch included.
 KEEP_ENTRIES = 20_000
 #: Up to so large a matrix one thread is as fast as more.
@@ -124,7 +134,7 @@ def train_matrix(
     Args:
         problem: The measurements.
         network: Where it starts; afterwards it holds the trained layers.
-        schedule: ``relative``, ``constant`` (with ``eta``), or a callable
+        schedule: ``relative``, ``stable`` (η = c/Λ), ``constant`` (with ``eta``), or a callable
             :class:`~dlntorch.matrix.descent.LayerPoint` -> η.
         kappa: Largest relative change of a layer in one step, in (0, 0.3].
         c: Fraction of the stability bound, in (0, 1].
@@ -147,36 +157,51 @@ def train_matrix(
     """
     check_network(problem, network)
     budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
-    rule = make_rule(schedule, kappa, c, eta)
     update = make_update(optimizer, optimizer_options)
-    single = not network.batch
-    layers = [u.detach()[None] if single else u.detach() for u in network.layers]
+    rule = make_rule(schedule, kappa, c, eta, update)
     keep = keep_matrices if keep_matrices is not None else math.prod((*network.batch, *network.shape)) <= KEEP_ENTRIES
-    with numeric_threads(1 if max(*network.shape, network.width) <= ONE_THREAD_SIDE else "auto", None):
-        done = descend(network.kind, layers, problem, rule, update, budget, torch.linalg.svdvals, keep)
-    with torch.no_grad():
-        for parameter, layer in zip(network.layers, done.layers, strict=True):
-            parameter.copy_(layer[0] if single else layer)
-    return collect(done, single)
+    descent = matrix_descent(problem, network, rule, update, budget, keep=keep)
+    with matrix_threads(network):
+        return collect(descend(descent), not network.batch)
+
+
+def matrix_descent(
+    problem: MatrixProblem,
+    network: MatrixFactorization,
+    rule: Rule,
+    update: Update | TorchUpdate,
+    budget: Budget,
+    *,
+    describe: Callable[[Tensor], Tensor] = torch.linalg.svdvals,
+    keep: bool = False,
+) -> NetworkDescent:
+    """The descent of :func:`train_matrix`, for a trainer or a loop of one's own; arguments as they are there, checked."""
+    check_network(problem, network)
+    how = {"rule": rule, "update": update, "budget": budget, "describe": describe, "keep": keep}
+    return NetworkDescent(network, network.kind, problem, problem.flat, **how)
+
+
+def matrix_threads(network: MatrixFactorization) -> AbstractContextManager[Any]:
+    """As many threads as pay for its products, as a context."""
+    return numeric_threads(1 if max(*network.shape, network.width) <= ONE_THREAD_SIDE else "auto", None)
 
 
 def collect(done: Descended, single: bool) -> MatrixRun:
     """The result of a descent, without the batch where there was none."""
     of = (lambda value: value[0]) if single else (lambda value: value)
-    along = (lambda values: torch.stack(values)[:, 0]) if single else torch.stack
-    records = done.records
-    values = along(records.values)
+    along = (lambda name: done.recorder.column(name)[:, 0]) if single else done.recorder.column
+    values = along("values")
     trajectory = MatrixTrajectory(
-        t=along(records.time).cpu(),
-        step=torch.tensor(records.step),
-        loss=along(records.loss).cpu(),
+        t=along("time").cpu(),
+        step=done.recorder.column("step"),
+        loss=along("loss").cpu(),
         singular_values=values,
         effective_rank=effective_rank(values),
-        X=along(records.X) if records.X else None,
+        X=None if done.recorder.snapshots[-1].X is None else along("X"),
         status=of(done.status),
         reason=of(done.reasons),
     )
-    last = records.values[-1]
+    last = done.recorder.snapshots[-1].values
     return MatrixRun(
         X=of(done.X),
         layers=tuple(of(layer) for layer in done.layers),
@@ -222,20 +247,3 @@ def check_budget(tol: Any, max_steps: Any, max_time: Any, max_wall_seconds: Any)
     if seconds != math.inf:
         seconds = check_number("max_wall_seconds", max_wall_seconds, above=0)
     return Budget(check_number("tol", tol, at_least=0), check_count("max_steps", max_steps), longest, seconds)
-
-
-def make_rule(schedule: Any, kappa: Any, c: Any, eta: Any) -> Rule:
-    """The step rule that the arguments of :func:`train_matrix` mean."""
-    if isinstance(schedule, StepSize) or (callable(schedule) and not isinstance(schedule, str)):
-        own: Any = schedule.eta if isinstance(schedule, StepSize) else schedule
-        return lambda point, network, sizes, operator: torch.as_tensor(own(point), dtype=point.time.dtype).expand(
-            point.time.shape
-        )
-    check_choice("schedule", schedule, SCHEDULES)
-    if schedule == "constant":
-        if eta is None:
-            raise InputError("eta must be given with schedule=constant, got None")
-        return ConstantRule(check_number("eta", eta, above=0))
-    if eta is not None:
-        raise InputError(f"eta must be left out with schedule=relative, got {eta!r}")
-    return RelativeRule(check_number("kappa", kappa, above=0, at_most=0.3), check_number("c", c, above=0, at_most=1))

@@ -38,8 +38,9 @@ MAX_BYTES = 2**31
 _CHUNK = 2**24  # bytes read at a time, so that reading A takes no second A
 _REQUIRED = ("A", "y")
 _KEYS = ("A", "y", "truth")
-#: What the .npz of a run folder has besides: the problem's name, in UTF-8, and the precision that its data had.
-KEPT_KEYS = ("dlntorch_name", "dlntorch_precision")
+#: What the .npz of a run folder has besides: the problem's name, in UTF-8, the precision that its data had, and the noise
+#: of a planted problem where it is known.
+KEPT_KEYS = ("dlntorch_name", "dlntorch_precision", "dlntorch_noise")
 _NUMBER_KINDS = "fiub"
 
 

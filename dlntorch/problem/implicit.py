@@ -11,10 +11,10 @@ import math
 import numpy as np
 import torch
 
-from dlntorch.numerics.validation import InputError, check_count, check_number
+from dlntorch.numerics.validation import InputError, check_count
 from dlntorch.problem.operators import Operator, PartialCosine, PartialFourier, SparseOperator
 from dlntorch.problem.problem import Problem
-from dlntorch.problem.synthetic import planted_values
+from dlntorch.problem.synthetic import planted, planted_values
 
 __all__ = ["partial_cosine", "partial_fourier", "sparse_csr"]
 
@@ -106,10 +106,8 @@ def sparse_csr(
 
 def _planted(A: Operator, nonzeros: int, noise: float, rng: np.random.Generator, name: str) -> Problem:
     """y = A·truth + noise·N(0, I) with a sparse truth."""
-    m, n = A.shape
+    n = A.shape[1]
     nonzeros = check_count("nonzeros", nonzeros, at_most=n)
-    noise = check_number("noise", noise, at_least=0, at_most=1e100)
     truth = np.zeros(n)
     truth[np.sort(rng.choice(n, nonzeros, replace=False))] = planted_values(rng, nonzeros)
-    y = A.matvec(torch.from_numpy(truth)).numpy() + noise * rng.standard_normal(m)
-    return Problem(A, y, name=name, truth=truth)
+    return planted(A, A.matvec(torch.from_numpy(truth)).numpy(), truth, noise, rng, name)

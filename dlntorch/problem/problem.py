@@ -84,6 +84,7 @@ class Problem:
 
     Attributes:
         source: What was read from which file, in one line; empty where the problem was not read from one.
+        noise: Standard deviation of the noise that a planted problem has on each entry of y; None where it is not known.
 
     Example:
         >>> problem = Problem([[1.0, 0.5]], [1.0])
@@ -92,6 +93,7 @@ class Problem:
     """
 
     source: str = ""
+    noise: float | None = None
 
     def __init__(
         self,
@@ -286,7 +288,7 @@ class Problem:
             warnings.simplefilter("ignore", DataWarning)
             kind, place = dtype or self.dtype, device or self.device
             other = Problem(A, y, name=name, truth=self.truth, dtype=kind, device=place, copy=False)
-        other.precision = max(self.precision, precision(kind))
+        other.precision, other.noise = max(self.precision, precision(kind)), self.noise
         return other
 
     # -- the one loss ---------------------------------------------------------------------------------------------
@@ -452,11 +454,8 @@ def _rounded(name: str, number: Fraction) -> float:
     try:
         return float(number)
     except OverflowError:
-        raise InputError(f"{name} must be within the range of float64, got about 10^{_decimal_size(number)}") from None
-
-
-def _decimal_size(number: Fraction) -> int:
-    return round((number.numerator.bit_length() - number.denominator.bit_length()) * 0.30103)
+        digits = round((number.numerator.bit_length() - number.denominator.bit_length()) * 0.30103)
+        raise InputError(f"{name} must be within the range of float64, got about 10^{digits}") from None
 
 
 def _blocks(A: Tensor) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ library comes out as an :class:`~dlntorch.numerics.validation.InputError`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 import warnings
@@ -120,8 +121,8 @@ def load_problem(
                 arrays["A"] = operator_from_arrays(found)
         title = _title(file, found) if name is None else name
         problem = Problem(**arrays, name=title, dtype=dtype, device=device, copy=False)
-        if "dlntorch_precision" in found:
-            problem.precision = max(problem.precision, _kept_precision(found["dlntorch_precision"]))
+        problem.precision = max(problem.precision, _kept_number(found, "dlntorch_precision", 0.1, 0.0) or 0.0)
+        problem.noise = _kept_number(found, "dlntorch_noise", math.inf, None)
     except OptionError:
         raise
     except (FileProblem, InputError) as error:
@@ -144,16 +145,25 @@ def load_problem(
 
 
 def identifying_arrays(problem: Problem) -> dict[str, np.ndarray]:
-    """What a .npz needs beside A and y to give back the problem of that name, and of data of that precision."""
+    """What a .npz needs beside A and y to give back the problem of that name, its truth, noise and precision."""
     name = np.frombuffer(problem.name.encode("utf-8", "replace"), dtype=np.uint8)
-    return dict(zip(formats.KEPT_KEYS, (name, np.float64(problem.precision)), strict=True))  # type: ignore[arg-type]
+    kept = {"dlntorch_name": name, "dlntorch_precision": np.array(problem.precision)}
+    return kept | _planted_arrays(problem)
 
 
-def _kept_precision(stored: np.ndarray) -> float:
-    """The precision that a run folder's copy says its data had: that of some floating point type."""
-    value = float(stored) if stored.ndim == 0 else float("nan")
-    if not 0 <= value < 0.1:
-        raise FileProblem("dlntorch_precision must be one number between 0 and 0.1")
+def _planted_arrays(problem: Problem) -> dict[str, np.ndarray]:
+    """The truth and the noise of a planted problem, where they are known."""
+    found = {} if problem.truth is None else {"truth": problem.truth.cpu().numpy()}
+    return found if problem.noise is None else found | {"dlntorch_noise": np.array(problem.noise)}
+
+
+def _kept_number(found: Mapping[str, Any], key: str, below: float, default: float | None) -> float | None:
+    """A number >= 0 that a run folder's copy keeps of its problem, such as the precision that its data had."""
+    if key not in found:
+        return default
+    value = float(found[key]) if found[key].ndim == 0 else float("nan")
+    if not 0 <= value < below:
+        raise FileProblem(f"{key} must be one number between 0 and {below:g}")
     return value
 
 
@@ -190,9 +200,7 @@ def save_problem(problem: Problem, path: str | os.PathLike[str]) -> Path:
     file = _as_path(path)
     if file.suffix.lower() != ".npz":
         raise InputError(f"path must end in .npz, got {str(file)!r}")
-    stored = {**problem.operator.arrays(), "y": problem.y.cpu().numpy()}
-    if problem.truth is not None:
-        stored["truth"] = problem.truth.cpu().numpy()
+    stored = {**problem.operator.arrays(), "y": problem.y.cpu().numpy(), **_planted_arrays(problem)}
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem[:80]}-", suffix=".tmp")

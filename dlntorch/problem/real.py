@@ -12,6 +12,7 @@ import numpy as np
 
 from dlntorch.numerics.validation import InputError, check_count, check_unmasked
 from dlntorch.problem.problem import Problem
+from dlntorch.problem.synthetic import planted
 
 __all__ = ["diabetes", "digit_image", "digits", "digits_images"]
 
@@ -70,19 +71,20 @@ def diabetes(m: int = 120, degree: int = 3, seed: int = 1) -> Problem:
     return Problem(A / spread, y / y.std(), name="diabetes")
 
 
-def digits(index: int = 0, m: int = 40, nonzeros: int | None = 10, seed: int = 0) -> Problem:
+def digits(index: int = 0, m: int = 40, nonzeros: int | None = 10, noise: float = 0.0, seed: int = 0) -> Problem:
     """A handwritten digit, sparse in a cosine basis, from few random measurements of its pixels.
 
     The 8×8 image x (pixels scaled to [0, 1]) is x = Ψc with Ψ (64, 64) the orthonormal inverse cosine transform
     (DCT-II in both directions, rows first). ``truth`` is c with all but its ``nonzeros`` largest moduli set to 0 (10 of
-    64 hold 93 % of the energy of image 0); ``nonzeros=None`` keeps all of c. The measurements are y = G Ψ truth with G
-    (m, 64) independent N(0, 1/m), and A = GΨ. The measured image is thus exactly sparse, and the ℓ1-minimiser is the
-    truth at the default; all of c is not sparse, and 40 measurements do not determine it.
+    64 hold 93 % of the energy of image 0); ``nonzeros=None`` keeps all of c. The measurements are y = G Ψ truth +
+    noise·N(0, I) with G (m, 64) independent N(0, 1/m), and A = GΨ. The measured image is thus exactly sparse, and the
+    ℓ1-minimiser is the truth at the default; all of c is not sparse, and 40 measurements do not determine it.
 
     Args:
         index: Which of the 1797 images, 0 … 1796 (0 is a "0").
         m: Measurements, 1 … 64; fewer than 64 are under-determined.
         nonzeros: Coefficients kept, 1 … 64, or None for all.
+        noise: Standard deviation of the noise on each entry of y, >= 0.
         seed: Seed of G, >= 0.
 
     Raises:
@@ -101,7 +103,7 @@ def digits(index: int = 0, m: int = 40, nonzeros: int | None = 10, seed: int = 0
     truth = np.asarray(dctn(image, norm="ortho")).ravel()
     truth[np.argsort(-np.abs(truth), kind="stable")[keep:]] = 0.0
     A = rng.standard_normal((m, pixels)) / np.sqrt(m) @ _cosine_basis()
-    return Problem(A, A @ truth, name="digits", truth=truth)
+    return planted(A, A @ truth, truth, noise, rng, "digits")
 
 
 def digits_images() -> np.ndarray:

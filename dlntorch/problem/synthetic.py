@@ -7,13 +7,14 @@ problem bit for bit on one platform. Columns have norm about one.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem.problem import Problem
 
-__all__ = ["gaussian", "ill_conditioned", "planted_values", "rank_deficient", "sparse"]
+__all__ = ["gaussian", "ill_conditioned", "planted", "planted_values", "rank_deficient", "sparse"]
 
 _MOST_ENTRIES = 2**29  # of A: 4 GiB in float64
 
@@ -78,13 +79,11 @@ def sparse(m: int = 50, n: int = 200, nonzeros: int = 6, noise: float = 0.0, see
     """
     m, n = _check_shape(m, n)
     nonzeros = check_count("nonzeros", nonzeros, at_most=n)
-    noise = check_number("noise", noise, at_least=0, at_most=1e100)
     rng = np.random.default_rng(check_count("seed", seed, at_least=0))
     A = _gaussian_matrix(rng, m, n)
     truth = np.zeros(n)
     truth[np.sort(rng.choice(n, nonzeros, replace=False))] = planted_values(rng, nonzeros)
-    y = A @ truth + noise * rng.standard_normal(m)
-    return Problem(A, y, name="sparse", truth=truth, copy=False)
+    return planted(A, A @ truth, truth, noise, rng, "sparse")
 
 
 def rank_deficient(m: int = 10, n: int = 30, rank: int = 6, inconsistent: float = 0.0, seed: int = 13) -> Problem:
@@ -125,6 +124,7 @@ def ill_conditioned(
     nonzeros: int = 10,
     condition: float = 100.0,
     support_condition: float = 1.0,
+    noise: float = 0.0,
     seed: int = 0,
 ) -> Problem:
     """A planted problem whose null-space condition is a dial: 1/(1 − ϱ) = ``condition`` exactly, up to rounding.
@@ -150,6 +150,7 @@ def ill_conditioned(
         nonzeros: k = |S|, 2 … m. With k = m (the default) the tail of the flow is exponential.
         condition: 1/(1 − ϱ), 1 … 1e8.
         support_condition: cond₂(A_S), 1 … 1e6.
+        noise: Standard deviation of the noise on each entry of y, >= 0.
         seed: Seed of the generator, >= 0.
 
     Raises:
@@ -181,7 +182,18 @@ def ill_conditioned(
     A[:, S] = (U * s) @ V.T
     truth = np.zeros(n)
     truth[S] = x
-    return Problem(A, A[:, S] @ x, name="ill_conditioned", truth=truth)
+    return planted(A, A[:, S] @ x, truth, noise, rng, "ill_conditioned")
+
+
+def planted(
+    A: Any, signal: np.ndarray, truth: np.ndarray, noise: float, rng: np.random.Generator, name: str
+) -> Problem:
+    """The problem y = ``signal`` + noise·N(0, I), ``signal`` = A·truth, which knows its noise."""
+    noise = check_number("noise", noise, at_least=0, at_most=1e100)
+    y = signal + noise * rng.standard_normal(len(signal))
+    problem = Problem(A, y, name=name, truth=truth, copy=False)
+    problem.noise = noise
+    return problem
 
 
 def planted_values(rng: np.random.Generator, count: int) -> np.ndarray:

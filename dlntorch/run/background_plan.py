@@ -3,7 +3,7 @@
 Imports keep one core busy for seconds; so do the references, the prediction and, on a machine's first run, compiling the
 engine's loop. On two cores the two take as long as the longer one. The second process writes nothing but compiled code
 into numba's cache, and prints nothing but that it compiles; what it finds is what
-:func:`~dlntorch.run.single.plan_run` finds here, to the bit. Where it cannot help (one core, a large problem, a GPU)
+:func:`~dlntorch.run.planning.plan_run` finds here, to the bit. Where it cannot help (one core, a large problem, a GPU)
 or fails, the plan is made here.
 """
 
@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlntorch.engine import CAPABILITIES
 from dlntorch.numerics.threads import numeric_threads
+from dlntorch.optim.step_size import KINDS
 from dlntorch.problem import Problem, make_problem
-from dlntorch.run.open_numbers import new_descent
-from dlntorch.run.single import LARGE_ENTRIES, Plan, plan_run
+from dlntorch.run.planning import LARGE_ENTRIES, Plan, plan_run
 
 __all__ = ["PlanAhead", "main"]
 
@@ -39,7 +40,7 @@ class PlanAhead:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> PlanAhead:
-        if _pays(self._config):
+        if _saves_time(self._config):
             with tempfile.TemporaryFile() as question:
                 question.write(pickle.dumps(self._config))
                 question.seek(0)
@@ -80,13 +81,15 @@ def _has_standard_error() -> bool:
         return False
 
 
-def _pays(config: Mapping[str, Any]) -> bool:
+def _saves_time(config: Mapping[str, Any]) -> bool:
     if "lightning.pytorch" in sys.modules:
         return False
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    on_cpu = str(config["device"]) in ("auto", "cpu") and config["engine"]["name"] in ("auto", "fused")
+    engine = CAPABILITIES.get(config["engine"]["name"])  # none for auto
+    on_cpu = str(config["device"]) in ("auto", "cpu") and (engine is None or engine.compiled)
     # the coarse pass of schedule=certified is a run of its own, and shards have processes of theirs
-    alone = config["schedule"]["name"] != "certified" and config["trainer"]["shards"] == 1
+    schedule = KINDS.get(config["schedule"]["name"])  # none for a step size of the user's
+    alone = (schedule is None or not schedule.certifies) and config["trainer"]["shards"] == 1
     return cores > 1 and on_cpu and alone and _is_small(config["problem"])
 
 
@@ -116,6 +119,6 @@ def main() -> None:
         problem = make_problem(**config["problem"])
         with numeric_threads(config["trainer"]["threads"], problem):
             plan = plan_run(config, problem)
-            new_descent(problem, plan.settings).advance()  # compiles the loop
+            plan.new_descent().advance()  # compiles the loop
         out.write(pickle.dumps(plan))
     os._exit(0)  # as in command_line.leave

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from dlntorch.numerics.validation import InputError
 __all__ = [
     "OPEN_KEYS",
     "check_complete",
+    "check_group_choices",
     "check_keys",
     "choose_own_nouns",
     "choose_problem_file",
@@ -38,6 +40,7 @@ _SINCE_0_2: dict[str, Any] = {
     "optimizer": {"name": "sgd"},
     "alpha_minus": None,
     "accuracy": None,
+    "early_stopping": False,
 }
 #: Keys that accuracy=… chooses where they are null: the command line makes them so where it does not name them.
 OPEN_KEYS = ("p", "alpha", "schedule.kappa", "tol", "max_steps", "max_time")
@@ -107,6 +110,18 @@ def choose_own_nouns(arguments: list[str]) -> None:
                 arguments[i] = f"++{argument}"
 
 
+def check_group_choices(arguments: Sequence[str]) -> None:
+    """Refuse a number or a truth value where a group's choice belongs: Hydra reads it before any message of ours."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group = key.lstrip("+")
+        options = group_options(group) if "." not in group and (config_directory() / group).is_dir() else ()
+        for choice in value.strip("[]").split(",") if options and value[:1] != "{" else ():
+            with contextlib.suppress(yaml.YAMLError):
+                if isinstance(yaml.safe_load(choice), bool | int | float):
+                    raise InputError(f"{group} must be one of {', '.join(options)}, got {choice}")
+
+
 def choose_problem_file(arguments: list[str]) -> None:
     """Append ``problem=file`` to the command line's ``arguments`` where a key of that group alone is set."""
     keys = {argument.partition("=")[0] for argument in arguments}
@@ -130,8 +145,9 @@ def leave_open(arguments: list[str]) -> None:
         told.update(f"schedule.{key}" for key in content.get("schedule") or {})
         if any("/schedule" in key for entry in content.get("defaults", ()) if isinstance(entry, dict) for key in entry):
             told.add("schedule.kappa")
-    if given.get("schedule", "relative") != "relative" or "schedule._target_" in given:
-        told.add("schedule.kappa")  # there may be none
+    file = config_directory() / "schedule" / f"{given.get('schedule')}.yaml"
+    if "schedule._target_" in given or (file.is_file() and "kappa" not in _keys_of(file)):
+        told.add("schedule.kappa")  # there is none
     arguments.extend(f"{key}=null" for key in OPEN_KEYS if key not in told)
 
 

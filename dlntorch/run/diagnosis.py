@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
+from dlntorch.run.summary import PARTS_OF_ERROR
 
-__all__ = ["advice", "nearest_to_truth", "signatures", "time_to_come_within"]
+__all__ = ["advice", "signatures", "time_to_come_within"]
 
 #: A singular-value ratio, or 1 − ϱ, beyond which a problem is called ill-conditioned.
 ILL_CONDITIONED = 1e6
@@ -25,8 +25,6 @@ ILL_CONDITIONED = 1e6
 DECADES = 16
 #: A difference of two distances, relative to the vectors they are between, that is not rounding.
 DISTINCT = 1e-8
-#: A run has passed its nearest point to the truth where that is nearer than its end by more than this share.
-PASSED = 0.05
 #: Steps are not advised to be smaller than this many times at once.
 MOST_TIMES = 1000
 
@@ -58,7 +56,7 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
     scale = float(torch.linalg.vector_norm(problem.y)) / problem.spectral_norm
     if size <= 1e-13 * max(scale, 1.0):
         return "nothing would help: what is left of the error is rounding"
-    others = max(budget[k] for k in ("discretization", "finite_time", "initialization") if k != dominant)
+    others = max(budget[k] for k in PARTS_OF_ERROR if k != dominant)
     if dominant == "discretization":
         cause = f"; {budget['cause']}" if budget["cause"] else ""
         if settings.batch_size is not None:
@@ -85,33 +83,6 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
     elif exponent is not None:
         gain = f"; it falls like alpha^{exponent:.3g}, so {smaller} would help"
     return f"the initialization: the flow's limit is {size:.2g} from W_p{gain}"
-
-
-def nearest_to_truth(
-    history: Mapping[str, np.ndarray], limit: float | None
-) -> tuple[dict[str, float | bool] | None, str]:
-    """Where a run was nearest to the planted signal: t, distance, whether it has passed that point; and advice if it has.
-
-    With noise in y the end of a long run fits the noise: the best run is then a shorter one.
-
-    Args:
-        history: The measured columns of the run; without a truth among them there is None.
-        limit: How far from the truth the flow's limit is, where that is known: a run that would come nearer yet has passed
-            nothing.
-    """
-    t, values = history.get("t"), history.get("distance_to_truth")
-    if t is None or values is None or not np.isfinite(values).any():
-        return None, ""
-    best = int(np.nanargmin(np.where(np.isfinite(values), values, np.nan)))
-    near, end, time = float(values[best]), float(values[-1]), float(t[best])
-    passed = bool(near < (1 - PASSED) * (end if limit is None else min(end, limit)))
-    report: dict[str, float | bool] = {"time": time, "distance": near, "passed": passed}
-    if not passed:
-        return report, ""
-    return report, (
-        f"longer than is best for the planted signal: at t = {time:.3g} the run was {near:.2g} from it, and at its end it "
-        f"is {end:.2g}; a longer run would not help, max_time={time:.3g} would"
-    )
 
 
 def signatures(problem: Problem, settings: RunSettings, status: Status, references: References) -> list[str]:

@@ -6,17 +6,24 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlntorch.engine import CAPABILITIES
 from dlntorch.numerics.validation import DataWarning, check_count
 from dlntorch.run.console import announce_sources, shown
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
 from dlntorch.run.members import KEYS
-from dlntorch.run.single import Plan
+from dlntorch.run.planning import Plan
+from dlntorch.run.quantities import in_ascii
 from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
+from dlntorch.run.summary import PARTS_OF_ERROR, networks_heads
 from dlntorch.run.terminal_table import print_numbers, terminal
 from dlntorch.training.ensemble import available_cores
 
 __all__ = ["announce_ensemble", "conclude_ensemble", "ensemble_plan_table"]
 
+#: Columns of the closing table; networks.csv has all.
+CLOSING = (
+    "p", "alpha", "seed", "status", "steps", "residual", "distance_to_selected", *PARTS_OF_ERROR, "predicted_initialization"
+)  # fmt: skip
 #: More networks than these are shown by their first and last ones; the files have all.
 SHOWN_NETWORKS = 40
 
@@ -33,7 +40,11 @@ def announce_ensemble(plans: Sequence[Plan]) -> None:
             min(count or 0.0, plan.settings.stopping.max_steps) for count, plan in zip(steps, plans, strict=True)
         )
         expected = f"; expected {total:.2g} steps in all"
-    announce_sources(plan.problem for plan in plans)
+    notes = [plan.note for plan in plans if plan.note]
+    if notes:
+        print(f"{len(notes)} of {len(plans)} networks are {notes[0]}", flush=True)
+    else:
+        announce_sources(plan.problem for plan in plans)
     print(
         f"{len(plans)} networks on {', '.join(list(names)[:3])}: m={first.m} n={first.n}, {network}, "
         f"schedule={settings.schedule.name} engine={settings.engine}{expected}",
@@ -74,7 +85,7 @@ def ensemble_plan_table(plans: Sequence[Plan], config: Mapping[str, Any]) -> Non
     speed = measure_speed(plans[0], config["trainer"]["threads"])
     wanted = config["ensemble"]["threads"]
     at_once = available_cores() if wanted == "auto" else check_count("ensemble.threads", wanted)
-    at_once = min(at_once, len(plans)) if plans[0].settings.engine == "fused" else 1
+    at_once = min(at_once, len(plans)) if CAPABILITIES[plans[0].settings.engine].compiled else 1
     if speed.steps_per_second is not None:
         rate = (
             f"{speed.steps_per_second:.2g} steps per second, of {speed.steps:,} made now, {at_once} networks at a time"
@@ -93,11 +104,7 @@ def conclude_ensemble(result: EnsembleResult) -> None:
     """The closing table: a row for each network with its status, residual, distance and error budget."""
     summary = result.summary
     title = f"{summary['status']}: {summary['reason']}; {summary['steps']:,} steps in {summary['wall_seconds']:.2f} s"
-    heads = {
-        "network": "network", "p": "p", "alpha": "alpha", "seed": "seed", "status": "status", "steps": "steps",
-        "residual": "residual", "distance_to_selected": "to W_p", "discretization": "discretization",
-        "finite_time": "finite time", "initialization": "initialization", "predicted_initialization": "C alpha^p",
-    }  # fmt: skip
+    heads = {"network": "network", **{key: in_ascii(head) for key, head in networks_heads().items() if key in CLOSING}}
     rows = network_rows(result.networks)
     for key in ("p", "alpha", "seed"):
         if len({row[key] for row in rows}) == 1:

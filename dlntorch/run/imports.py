@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from dlntorch.trackers.registry import tracker
 from dlntorch.trackers.wandb_mode import prepared_wandb_mode
 
 __all__ = ["import_libraries"]
@@ -29,9 +30,10 @@ def import_libraries(logger: Mapping[str, Any]) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        if logger["name"] == "wandb" and prepared_wandb_mode(logger["offline"]) != "disabled":
+        slow = tracker(logger).slow_import
+        if slow and prepared_wandb_mode(logger["offline"]) != "disabled":
             with contextlib.suppress(ImportError):  # not there, or rearranged: wandb.init says so, or imports it itself
-                importlib.import_module("wandb.sdk.launch.inputs.internal")
+                importlib.import_module(slow)
         if "lightning" not in sys.modules:
             importlib.import_module("dlntorch.training.callbacks")
             gc.freeze()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dlntorch.engine import Needs, Stopping, resolve_engine
+from dlntorch.engine import CAPABILITIES, Needs, Stopping, own_device, resolve_engine
 from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
 from dlntorch.numerics.validation import (
     InputError,
@@ -20,7 +20,7 @@ from dlntorch.numerics.validation import (
     check_flag,
     check_number,
 )
-from dlntorch.optim.step_size import OWN_RATE, Schedule, make_schedule
+from dlntorch.optim.step_size import DEFAULT, OWN_RATE, Schedule, make_schedule
 from dlntorch.optim.update import SGD, Momentum, TorchUpdate, Update, make_update
 from dlntorch.problem.operators.shard import can_be_split
 from dlntorch.problem.problem import Problem, norm
@@ -52,6 +52,7 @@ class RunSettings:
         certificate: Whether the discretization certificate is accumulated along the run.
         shards: Processes that the columns of A are spread over.
         update: Which way a step goes.
+        early_stopping: Whether the best point of a run on a planted problem is compared with the lasso's.
     """
 
     law: Parametrization
@@ -68,6 +69,7 @@ class RunSettings:
     certificate: bool
     shards: int = 1
     update: Update | TorchUpdate = field(default_factory=SGD)
+    early_stopping: bool = False
 
     @property
     def p(self) -> float | None:
@@ -118,6 +120,7 @@ class RunSettings:
         shards: Any = 1,
         optimizer: Any = "sgd",
         optimizer_options: Any = None,
+        early_stopping: Any = False,
     ) -> RunSettings:
         """Check every argument against its rule; raises :class:`InputError` with one line."""
         law, start, update = as_parametrization(p), _checked_start(alpha), make_update(optimizer, optimizer_options)
@@ -127,35 +130,34 @@ class RunSettings:
             if schedule == OWN_RATE and isinstance(update, TorchUpdate)
             else make_schedule(schedule, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=over)
         )
-        if isinstance(update, Momentum) and chosen.name == "relative":
+        if isinstance(update, Momentum) and chosen.kappa is not None:
             # a gradient's whole effect is 1/(1 − β) times its first step: κ and c are of the whole
             share = 1 - update.beta
-            chosen = chosen.with_steps(kappa=share * (chosen.kappa or 0.0), c=share * chosen.c)
+            chosen = chosen.with_steps(kappa=share * chosen.kappa, c=share * chosen.c)
         _check_start(law, start, problem.n)
-        place = check_device(device if device not in (None, "auto") else "cuda" if engine == "cuda" else None)
+        place = check_device(device if device not in (None, "auto") else own_device(engine))
         kind = check_dtype(dtype)
         size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
-        wants_certificate = (
-            chosen.name == "certified" if certificate is None else check_flag("certificate", certificate)
-        )
-        if chosen.name in ("certified", "theorem") and size is not None:
+        kind_of = chosen.kind
+        wants_certificate = kind_of.certifies if certificate is None else check_flag("certificate", certificate)
+        if (kind_of.certifies or kind_of.for_horizon) and size is not None:
             raise InputError(f"batch_size must be left out with schedule={chosen.name}, got {size}")
         if wants_certificate and size is not None:
             raise InputError(
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
             )
-        needs_plain = wants_certificate or chosen.name in ("certified", "theorem", "selecting")
+        needs_plain = wants_certificate or kind_of.proves
         if needs_plain and (type(update) is not SGD or law.depth is None or not isinstance(start, float)):
             what = f"optimizer={update!r}" if type(update) is not SGD else f"p={law!r} and alpha={start!r}"
             raise InputError(
-                f"certificate must be false, and schedule not {chosen.name if chosen.name != 'relative' else 'certified'}, "
+                f"certificate must be false, and schedule not {chosen.name if kind_of.proves else 'certified'}, "
                 f"but for plain SGD at a depth p from one number alpha, which they speak of, got {what}"
             )
         if wants_certificate and not problem.dense:
             raise InputError(
                 f"certificate must be false, and schedule not certified, where A is not dense, got a {problem.operator!r}"
             )
-        if chosen.name == "certified" and not wants_certificate:
+        if kind_of.certifies and not wants_certificate:
             raise InputError("certificate must be true with schedule=certified, got False")
         _check_range(problem, kind)
         if (parts := check_count("trainer.shards", shards)) > 1:
@@ -169,7 +171,7 @@ class RunSettings:
             max_steps=check_count("max_steps", DEFAULT_MAX_STEPS if max_steps is None else max_steps, at_least=0),
             max_time=_optional("max_time", max_time),
         )
-        if chosen.name == "theorem" and math.isinf(stopping.max_time):
+        if kind_of.for_horizon and math.isinf(stopping.max_time):
             raise InputError("max_time must be given with schedule=theorem (its bound is over a horizon), got None")
         return RunSettings(
             law=law,
@@ -191,6 +193,7 @@ class RunSettings:
             certificate=wants_certificate,
             shards=parts,
             update=update,
+            early_stopping=_checked_stopping(problem, early_stopping),
         )
 
     @staticmethod
@@ -201,7 +204,7 @@ class RunSettings:
         optimizer, options = optimizer_of(config["optimizer"])
         root = (
             "batch_size", "max_steps", "max_time", "max_wall_seconds", "tol", "seed", "device", "dtype",
-            "references", "certificate",
+            "references", "certificate", "early_stopping",
         )  # fmt: skip
         return RunSettings.checked(
             problem,
@@ -229,6 +232,13 @@ def _checked_start(alpha: Any) -> float | Initialization:
     return check_alpha(alpha)
 
 
+def _checked_stopping(problem: Problem, early_stopping: Any) -> bool:
+    """Whether the lasso's best point is asked for, which needs a truth to be near to."""
+    if check_flag("early_stopping", early_stopping) and problem.truth is None:
+        raise InputError("early_stopping must be false where the problem has no planted truth, got True")
+    return bool(early_stopping)
+
+
 def _check_start(law: Parametrization, start: float | Initialization, n: int) -> None:
     """Refuse a start that the parametrization does not have, and a parametrization whose slope is not its derivative."""
     theta = law.start_from(start, n) if isinstance(start, Initialization) else law.start(start, n)
@@ -238,7 +248,7 @@ def _check_start(law: Parametrization, start: float | Initialization, n: int) ->
 
 def _schedule_of(update: Update | TorchUpdate, schedule: Any, kappa: Any, c: Any) -> Any:
     """The schedule of an update other than SGD: torch's optimizers keep their own rate unless another is asked for."""
-    if schedule != "relative":
+    if schedule != DEFAULT:
         return schedule
     if isinstance(update, TorchUpdate):
         for key, value in (("kappa", kappa), ("c", c)):
@@ -270,11 +280,12 @@ def _check_range(problem: Problem, dtype: torch.dtype) -> None:
 
 
 def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: bool) -> str:
-    """The engine of a column-sharded run, ``eager``; refuses what cannot be spread over processes."""
+    """The engine of a column-sharded run; refuses what cannot be spread over processes."""
     if shards > problem.n:
         raise InputError(f"trainer.shards must be at most the number of columns, {problem.n}, got {shards}")
-    if engine not in ("auto", "eager"):
-        raise InputError(f"engine must be auto or eager with trainer.shards={shards}, got {engine!r}")
+    able = [name for name, engine_can in CAPABILITIES.items() if engine_can.over_processes]
+    if engine not in ("auto", *able):
+        raise InputError(f"engine must be auto or {' or '.join(able)} with trainer.shards={shards}, got {engine!r}")
     if certificate:
         raise InputError(
             f"certificate must be false (and schedule not certified) with trainer.shards={shards}, got True"
@@ -283,7 +294,7 @@ def _engine_of_shards(problem: Problem, shards: int, engine: Any, certificate: b
         raise InputError(
             f"trainer.shards must be 1 with an A whose columns cannot be had apart, got a {problem.operator!r}"
         )
-    return "eager"
+    return able[0]
 
 
 def _optional(name: str, value: Any) -> float:

@@ -13,7 +13,7 @@ from dlntorch.numerics.durations import format_seconds
 from dlntorch.numerics.threads import numeric_threads
 from dlntorch.numerics.trajectory import Status
 from dlntorch.run.open_numbers import new_descent
-from dlntorch.run.single import Plan
+from dlntorch.run.planning import Plan
 
 __all__ = ["Speed", "budget_notes", "expected_seconds", "expected_steps", "measure_speed"]
 

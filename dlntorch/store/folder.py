@@ -199,8 +199,6 @@ class RunFolder:
         """
         exact = problem.to("cpu", "float64")
         arrays = {**exact.operator.arrays(), "y": exact.y.numpy(), **identifying_arrays(exact)}
-        if exact.truth is not None:
-            arrays["truth"] = exact.truth.numpy()
         self.write_arrays("problem.npz", arrays)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:

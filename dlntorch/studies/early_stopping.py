@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 
 from dlntorch.flow.integrate import integrate_flow
 from dlntorch.model import as_parametrization
 from dlntorch.problem import Problem
+from dlntorch.reference.lasso import lasso_path
 from dlntorch.reference.saddle_walls import law_of
 from dlntorch.reference.saddles import saddle_path
 from dlntorch.run import train
 
-__all__ = ["Target", "best_of_lasso", "best_of_path", "best_of_saddles", "lasso_available", "oracle_error"]
+__all__ = ["Target", "best_of_lasso", "best_of_path", "best_of_saddles", "oracle_error"]
 
 #: Points of a path in rescaled time, up to so many times the end of the plateau that is predicted to be the best.
 TIMES, BEYOND = 1000, 1.5
@@ -23,23 +23,10 @@ TIMES, BEYOND = 1000, 1.5
 PLATEAUS = 200
 
 
-def lasso_available() -> bool:
-    """Whether scikit-learn, which computes the path of the lasso, is installed."""
-    return find_spec("sklearn") is not None
-
-
-def best_of_lasso(problem: Problem, truth: np.ndarray) -> float:
-    """min over λ of ‖ψ_λ − truth‖₂ for ψ_λ = argmin ½‖Aψ − y‖₂² + λ‖ψ‖₁: the path is piecewise linear, and exact."""
-    from sklearn.linear_model import lars_path
-
-    nodes = lars_path(problem.A.numpy(), problem.y.numpy(), method="lasso")[2].T
-    best = float(np.linalg.norm(nodes - truth, axis=1).min())
-    for start, step in zip(nodes[:-1], np.diff(nodes, axis=0), strict=True):
-        length = float(step @ step)
-        if length > 0:
-            share = float(np.clip((truth - start) @ step / length, 0.0, 1.0))
-            best = min(best, float(np.linalg.norm(start + share * step - truth)))
-    return best
+def best_of_lasso(problem: Problem, truth: np.ndarray) -> float | None:
+    """min over λ of ‖ψ_λ − truth‖₂ for ψ_λ = argmin ½‖Aψ − y‖₂² + λ‖ψ‖₁; None where the path is lost."""
+    path = lasso_path(problem)
+    return None if path.reason else path.nearest(truth)[0]
 
 
 @dataclass(frozen=True)

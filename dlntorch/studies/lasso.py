@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -25,7 +26,6 @@ from dlntorch.studies.base import (
     select,
     values_of,
 )
-from dlntorch.studies.early_stopping import lasso_available
 
 __all__ = ["STUDY"]
 
@@ -50,7 +50,9 @@ def points(settings: Settings) -> list[Point]:
     first = check_count("study.seed", settings["seed"], at_least=0)
     shown = {**data, "times": check_count("study.times", settings["times"], at_least=100, at_most=100_000)}
     found: list[Point] = [{"kind": "flow", "p": p, "power": power, "seed": first, **shown} for p, power in pairs]
-    found += [{"kind": "path", "seed": seed, **data, "lasso": lasso_available()} for seed in range(seeds)]
+    found += [
+        {"kind": "path", "seed": seed, **data, "lasso": find_spec("sklearn") is not None} for seed in range(seeds)
+    ]
     return found
 
 

@@ -34,7 +34,6 @@ from dlntorch.studies.early_stopping import (
     best_of_lasso,
     best_of_path,
     best_of_saddles,
-    lasso_available,
     oracle_error,
 )
 
@@ -96,7 +95,7 @@ def _noise_points(settings: Settings) -> list[Point]:
     methods = ";".join(f"{p!r},{power!r}" for p, power in pairs)
     count = check_count("study.noise_trials", settings["noise_trials"], at_most=10_000)
     return [
-        {"kind": "noise", **shape, "noise": level, "seed": seed, "methods": methods, "lasso": lasso_available()}
+        {"kind": "noise", **shape, "noise": level, "seed": seed, "methods": methods}
         for level in levels
         for seed in range(count)
     ]
@@ -166,7 +165,7 @@ def _noisy(point: Point) -> list[Row]:
     target = best_of_saddles(problem, truth)
     rows: list[Row] = [
         {"method": "oracle", "error": oracle_error(problem, truth), "stopped": None},
-        {"method": "lasso", "error": best_of_lasso(problem, truth) if point["lasso"] else None, "stopped": None},
+        {"method": "lasso", "error": best_of_lasso(problem, truth), "stopped": None},
         {"method": "saddles", "error": target.error, "stopped": target.error},
     ]
     methods = _methods(point)

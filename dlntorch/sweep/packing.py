@@ -1,6 +1,6 @@
 """Points of a sweep packed into batched runs: the networks of one shape trained side by side, on all cores.
 
-What each point leaves in its folder is what it leaves alone (:func:`~dlntorch.run.side_by_side.run_ensemble`); packing
+What each point leaves in its folder is what it leaves alone (:func:`~dlntorch.run.from_config.run_experiments`); packing
 saves the references that points share and trains on several cores.
 """
 
@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dlntorch.engine import CAPABILITIES
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, make_problem
 from dlntorch.run.configuration import check_keys
+from dlntorch.run.from_config import run_experiments
 from dlntorch.run.members import is_ensemble
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
-from dlntorch.run.side_by_side import run_ensemble
-from dlntorch.run.single import training_options
+from dlntorch.run.watched import training_options
 
 __all__ = ["packs", "run_pack"]
 
@@ -68,7 +69,7 @@ def _shape(config: Mapping[str, Any]) -> tuple[int, int] | None:
         settings = RunSettings.from_config(problem, config)
     except (InputError, KeyError, TypeError):
         return None
-    return (problem.m, problem.n) if settings.engine == "fused" else None
+    return (problem.m, problem.n) if CAPABILITIES[settings.engine].compiled else None
 
 
 def run_pack(
@@ -81,5 +82,5 @@ def run_pack(
         {**config, "resume": str(folder) if (folder / "checkpoints" / "last.ckpt").is_file() else None}
         for config, folder in zip(configs, folders, strict=True)
     ]
-    results = run_ensemble(resumed, folders, draw=draw)
+    results = run_experiments(resumed, folders, draw=draw)
     return all(result.status is not Status.INTERRUPTED for result in results)

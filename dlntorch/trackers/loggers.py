@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 
 from dlntorch.numerics.validation import DataWarning, InputError, check_choice, check_number
 from dlntorch.store.folder import atomic_write
+from dlntorch.trackers.registry import TRACKERS, tracker
 from dlntorch.trackers.wandb_mode import prepared_wandb_mode, wandb_mode
 
 __all__ = [
@@ -31,12 +32,10 @@ __all__ = [
 TAGGED = ("problem", "model", "optimizer", "schedule")
 LONGEST_TAG, LONGEST_NAME = 64, 128
 
-LOGGERS = ("wandb", "csv", "tensorboard", "none")
-
 
 def check_logger(config: Mapping[str, Any]) -> None:
     """Refuse a group ``logger`` that no logger can be made of; for runs whose loggers are opened after training only."""
-    name = check_choice("logger", config["name"], LOGGERS)
+    name = check_choice("logger", config["name"], tuple(TRACKERS))
     if name == "tensorboard" and find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
         raise InputError("logger=tensorboard must have tensorboard installed: pip install tensorboard")
     if name != "wandb":
@@ -214,7 +213,7 @@ class _StepAndTimeLogger(Logger):
 
 def logged_before(config: Mapping[str, Any], step: Any) -> int:
     """The last step that a resumed run's logger has already, from the one that its checkpoint names; −1 for none."""
-    return -1 if step is None or config["name"] == "csv" else int(step)  # csv starts its file anew
+    return int(step) if step is not None and tracker(config).continues else -1
 
 
 def log_history(logger: Any, history: Mapping[str, np.ndarray], after: int = -1) -> None:
@@ -234,7 +233,7 @@ def finish_logger(
     history: Mapping[str, np.ndarray] | None = None,
     tables: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
-    """Send what a finished run adds (summary, figures, tables of its path and error budget), and close the logger.
+    """Send what a finished run adds (summary, figures, a table of its path, others), and close the logger.
 
     A logger that fails here costs a warning only: all of this is in the run folder.
 
@@ -249,7 +248,8 @@ def finish_logger(
     try:
         if isinstance(logger, _StepAndTimeLogger):
             logger.run.summary.update(dict(summary))
-            extra = _images(figures) | ({} if history is None else _tables(summary, history)) | dict(tables())
+            path = {} if history is None else {"trajectory": _trajectory_table(history)}
+            extra = _images(figures) | path | dict(tables())
             if extra:
                 # a W&B run that is resumed offline would count on from step 0
                 last = {"step": summary["steps"]} | ({"t": summary["time"]} if "time" in summary else {})
@@ -269,12 +269,8 @@ def _images(figures: Mapping[str, Path]) -> dict[str, Any]:
     return {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
 
 
-def _tables(summary: Mapping[str, Any], history: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _trajectory_table(history: Mapping[str, np.ndarray]) -> Any:
     import wandb
 
     rows = [list(row) for row in zip(*(values.tolist() for values in history.values()), strict=True)]
-    budget = [[part, summary["budget"][part]] for part in ("discretization", "finite_time", "initialization")]
-    return {
-        "trajectory": wandb.Table(columns=[*history], data=rows),
-        "budget_table": wandb.Table(columns=["part", "error"], data=budget),
-    }
+    return wandb.Table(columns=[*history], data=rows)

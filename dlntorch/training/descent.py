@@ -81,11 +81,11 @@ class Descent:
         self.problem = problem.reduced() if batches is None and update.sigma == 0 else problem
         self._given = problem
         self.engine_name = resolve_engine(engine, problem.device, problem.dense, needs_of(network, update, schedule))
-        running = self.engine_name if shards == 1 else "sharded"
+        running = self.engine_name if shards == 1 else CAPABILITIES[self.engine_name].over_processes
         self.engine = engine_class(running)(
             network, self.problem, schedule, stopping, batches, certificate, update, seed
         )
-        self._adaptive = CAPABILITIES[running].adaptive_blocks
+        self.capabilities = CAPABILITIES[running]
         self.recorder = Recorder()
         self.status: Status | None = None
         self.max_wall_seconds = max_wall_seconds
@@ -192,7 +192,7 @@ class Descent:
 
     def _adapt(self, steps: int, seconds: float) -> None:
         """Choose the next block so that it lasts about ``block_seconds``; θ does not depend on the choice."""
-        if not self._adaptive:
+        if not self.capabilities.adaptive_blocks:
             return
         if steps == self._block and seconds < self.block_seconds:
             growth = 10.0 if seconds <= 0 else min(10.0, self.block_seconds / seconds)

@@ -47,8 +47,8 @@ class EnsembleDescent:
     """Runs many descents to their ends: ``while ensemble.advance() is None: pass``.
 
     Threads take running networks in turn, a time slice each, so that all of them progress and a wall-clock budget or
-    an interruption finds them equally far. Engines other than ``fused`` hold the interpreter and use one thread; those of
-    ``cuda`` are run in batches (:class:`_Batch`).
+    an interruption finds them equally far. Engines that are not
+    compiled hold the interpreter and use one thread; those of ``cuda`` are run in batches (:class:`_Batch`).
 
     Args:
         descents: The runs, at least one; nothing need be common to them.
@@ -74,7 +74,7 @@ class EnsembleDescent:
         self.network = nn.ModuleList(descent.network for descent in descents)
         self.problem = descents[0].problem
         wanted = check_count("ensemble.threads", available_cores() if threads is None else threads)
-        self.threads = wanted if all(d.engine_name == "fused" for d in descents) else 1
+        self.threads = wanted if all(d.capabilities.compiled for d in descents) else 1
         self.max_wall_seconds = max_wall_seconds
         self.block_seconds = LONGER_BLOCKS * block_seconds
         self.wall_seconds = self.wall_before = 0.0

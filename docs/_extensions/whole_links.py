@@ -1,6 +1,7 @@
 """The site is whole: every link within it leads somewhere, and nothing is loaded from elsewhere; else the build fails.
 
-What scrolls sideways can be reached with the keyboard.
+A screen reader finds its way: headings have a level, sidebars a name, columns a title, and what scrolls sideways can be
+reached with the keyboard.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ class _Page(HTMLParser):
             self.loaded.append(str(found[_LOADED[tag]]))
 
 
+def unspoken(text: str) -> list[str]:
+    """What of a page a screen reader could not say, one line each."""
+    rules = {
+        "a heading without its level": r'role="heading"(?![^>]*aria-level)',
+        "a sidebar without a name": r"<aside(?![^>]*aria-label)",
+        "a column without a title": r"<th[^>]*>\s*(<p>\s*</p>)?\s*</th>",
+    }
+    found = [wrong for wrong, pattern in rules.items() if re.search(pattern, text)]
+    return found if "<h1" in text else [*found, "no first heading"]
+
+
 def faults(site: Path) -> list[str]:
     """What is wrong with the pages below ``site``, one line each."""
     pages = {file: _Page(file.read_text(encoding="utf-8")) for file in sorted(site.rglob("*.html"))}
@@ -61,7 +73,10 @@ def faults(site: Path) -> list[str]:
 
 def _check(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.name == "html":
-        wrong = faults(Path(app.outdir).resolve())
+        site = Path(app.outdir).resolve()
+        wrong = faults(site)
+        for file in sorted(site.rglob("*.html")):
+            wrong += [f"{file.relative_to(site)} has {fault}" for fault in unspoken(file.read_text(encoding="utf-8"))]
         if wrong:
             raise ExtensionError("\n".join(wrong))
 

@@ -30,6 +30,7 @@ from dlntorch.bounds.certificate import Certificate
 from dlntorch.engine import Engine, RowBatches, Stopping, engine_class
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.optim.step_size import make_schedule
+from dlntorch.optim.update import make_update
 from dlntorch.problem import Problem
 from dlntorch.studies.benchmark import blas_floors
 from dlntorch.training.descent import Descent
@@ -39,7 +40,14 @@ from tests.engine.bare_loop import bare_loop
 from tests.problems import gaussian
 
 RELATIVE = make_schedule("relative")
-PARTS = ("engines", "scaling", "asks", "ensemble", "memory", "compile")
+PARTS = ("engines", "updates", "scaling", "asks", "ensemble", "memory", "compile")
+#: Updates whose fused steps are compared with those of plain SGD, by name, options and the share of its speed asked for.
+UPDATES: dict[str, tuple[str, dict[str, Any], float]] = {
+    "momentum": ("momentum", {"beta": 0.9}, 0.8),
+    "Nesterov": ("momentum", {"beta": 0.9, "nesterov": True}, 0.8),
+    "weight decay": ("weight_decay", {"strength": 1e-6}, 0.8),
+    "label noise": ("label_noise", {"sigma": 1e-6}, 0.8),
+}
 ENSEMBLE, MEMBER = 64, (10, 30)
 #: What time is taken by; ``--cpu`` replaces it.
 _clock = time.perf_counter
@@ -69,6 +77,18 @@ def engine_of(
     engine = engine_class(kind)(network, data, RELATIVE, stopping, batches, proof)
     engine.advance(3)
     return engine
+
+
+def update_loops(problem: Problem, p: float, count: int) -> dict[str, tuple[Callable[[int], Any], int]]:
+    """``count`` fused steps of plain SGD and of :data:`UPDATES`, all at one constant step, which costs least beside them."""
+    loops = {}
+    for name, (kind, options, _) in {"SGD": ("sgd", {}, 1.0), **UPDATES}.items():
+        network, schedule = DiagonalLinearNetwork(problem.n, p, 0.1), make_schedule("constant", eta=1e-7)
+        stopping = Stopping(tol=0, max_steps=10**12)
+        engine = engine_class("fused")(network, problem, schedule, stopping, update=make_update(kind, options))
+        engine.advance(3)
+        loops[name] = (engine.advance, count)
+    return loops
 
 
 def counted_floors(problem: Problem, count: int) -> dict[str, tuple[Callable[[int], Any], int]]:
@@ -146,6 +166,19 @@ def engines(rounds: int, seconds: float) -> None:
         floor = floor_of(times)
         rows = [(name, 1 / t, t / floor) for name, t in times.items()]
         show(f"{m}×{n}, p = 3, relative schedule", rows, ("engine", "steps/s", "time / BLAS floor"))
+
+
+def updates(rounds: int, seconds: float) -> list[tuple[str, str, str, str]]:
+    """Speed of fused updates over that of fused SGD; short loops and many rounds, since a step takes 0.2 µs."""
+    rows = []
+    for m, n in ((10, 30), (50, 200)):
+        for p in (2, 2.7, 3):
+            loops = update_loops(problem_of(m, n), p, steps_for(problem_of(m, n), seconds / 20))
+            times = best(loops, 20 * rounds)
+            for name, (_, _, asked) in UPDATES.items():
+                what = f"fused {name}, speed / fused SGD, {m}×{n}, p = {p:g}"
+                rows.append(verdict(what, asked, times["SGD"] / times[name], True))
+    return rows
 
 
 def scaling(rounds: int, seconds: float) -> None:
@@ -294,6 +327,8 @@ def main() -> None:
     with threadpool_limits(limits=1):
         if "engines" in parts:
             engines(given.rounds, seconds)
+        if "updates" in parts:
+            rows += updates(given.rounds, seconds)
         if "scaling" in parts:
             scaling(given.rounds, seconds)
         if "asks" in parts:

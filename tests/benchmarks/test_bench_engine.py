@@ -13,7 +13,7 @@ from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.optim.step_size import make_schedule
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
-from tests.benchmarks.engine_table import MEMBER, counted_floors, engine_loops, problem_of
+from tests.benchmarks.engine_table import MEMBER, UPDATES, counted_floors, engine_loops, problem_of, update_loops
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +41,14 @@ LOOPS = (
 def test_steps(benchmark, shape: tuple[int, int], name: str) -> None:
     with threadpool_limits(limits=1):
         loop, count = engine_loops(problem_of(*shape), SECONDS)[name]
+        benchmark.extra_info["steps"] = count
+        benchmark(loop, count)
+
+
+@pytest.mark.parametrize("name", ["SGD", *UPDATES])
+def test_fused_updates(benchmark, name: str) -> None:
+    with threadpool_limits(limits=1):
+        loop, count = update_loops(problem_of(*MEMBER), 2, 10_000)[name]
         benchmark.extra_info["steps"] = count
         benchmark(loop, count)
 

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import dlntorch as dln
-from dlntorch.trackers.loggers import LOGGERS, check_logger, finish_logger, log_history, make_logger, open_logger
+from dlntorch.trackers.loggers import check_logger, finish_logger, log_history, make_logger, open_logger
+from dlntorch.trackers.registry import TRACKERS
 from tests.test_architecture import ROOT
 
 HISTORY = {"step": np.array([0.0, 10.0, 20.0]), "t": np.array([0.0, 0.1, 0.2]), "residual": np.array([1.0, 0.5, 0.1])}
@@ -38,7 +39,7 @@ def quiet(monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("name", LOGGERS)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_a_run_s_numbers_are_sent_and_it_closes(name, tmp_path, recwarn):
     config = group(name)
     check_logger(config)
@@ -51,12 +52,12 @@ def test_a_run_s_numbers_are_sent_and_it_closes(name, tmp_path, recwarn):
     assert bool(written) == (name != "none")
 
 
-@pytest.mark.parametrize("name", LOGGERS)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_an_error_inside_leaves_nothing_open_and_is_not_hidden(name, tmp_path):
     with pytest.raises(ZeroDivisionError), open_logger(group(name), tmp_path, {"p": 3}):
         raise ZeroDivisionError
 
 
 def test_an_unknown_name_is_one_line():
-    with pytest.raises(dln.InputError, match="^logger must be one of " + ", ".join(LOGGERS)):
+    with pytest.raises(dln.InputError, match="^logger must be one of " + ", ".join(TRACKERS)):
         check_logger(group("none") | {"name": "mlflow"})

@@ -27,6 +27,7 @@ from dlntorch.run.configuration import (
     known_keys,
     study_keys,
 )
+from dlntorch.run.summary import PARTS
 from dlntorch.studies.catalogue import study_names, study_settings
 from dlntorch.sweep.launcher import register_resolvers
 
@@ -212,7 +213,7 @@ def rows_of(page: str, heading: str) -> dict[str, list[str]]:
 def flat(summary: dict) -> set[str]:
     found = set()
     for key, value in summary.items():
-        if key in ("budget", "effective", "predicted", "schedule", "references"):
+        if key in PARTS:
             found |= {f"{key}.{inner}" for inner in value}
         else:
             found.add(key)
@@ -227,7 +228,15 @@ def test_every_key_of_a_summary_and_every_file_of_a_folder_is_explained(tmp_path
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         config = OmegaConf.to_container(compose("train", words), resolve=True)
     run = run_experiment(config, tmp_path / "run")
-    assert flat(run.summary) | flat(certified) == set(rows_of("run/folder.md", "## `summary.json`"))
+    sys.path.insert(0, str(DOCS / "_extensions"))
+    summary_keys = import_module("generated_pages").summary_keys
+    listed = {line.split("`")[1] for line in summary_keys().splitlines()[2:]}
+    assert "generated/summary_keys.md" in (DOCS / "run/folder.md").read_text()
+    assert (
+        {key for key in listed if not key.startswith(("plan", "nearest_to_truth."))}
+        <= flat(run.summary) | flat(certified)
+        <= listed
+    )
     told = rows_of("run/folder.md", "# The run folder")
     written = {str(file.relative_to(tmp_path / "run")) for file in (tmp_path / "run").rglob("*") if file.is_file()}
     drawn = {"figures/*.png", "report.html", "wandb/"}  # by the command, and by the logger
@@ -298,3 +307,19 @@ def test_broken_links_are_found(tmp_path, monkeypatch):
     assert faults(tmp_path) == ["b.html loads https://example.org/x.js"]
     (tmp_path / "b.html").write_text('<a href="a.html#gone">x</a><img src="no.png">')
     assert len(faults(tmp_path)) == 3
+
+
+def test_what_a_screen_reader_cannot_say_is_found(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "_extensions"))
+    from whole_links import unspoken
+
+    sound = (
+        '<h1>a</h1><aside aria-label="b"></aside><p role="heading" aria-level="2">c</p><th class="head"><p>d</p></th>'
+    )
+    assert unspoken(sound) == []
+    assert unspoken('<p role="heading">a</p><aside class="b"></aside><th class="head"><p></p></th>') == [
+        "a heading without its level",
+        "a sidebar without a name",
+        "a column without a title",
+        "no first heading",
+    ]

@@ -32,7 +32,7 @@ from dlntorch.run import run_experiment
 from dlntorch.run.configuration import check_complete, check_keys, config_directory
 from dlntorch.run.members import is_ensemble
 from dlntorch.run.settings import RunSettings
-from dlntorch.run.single import training_options
+from dlntorch.run.watched import training_options
 from dlntorch.store.folder import RunFolder
 
 __all__ = ["REFUSED", "TARGETS", "attempt", "prepare"]

@@ -68,8 +68,7 @@ def test_a_call_that_ends_with_an_exception_leaves_the_caller_s_settings(name, t
         monkeypatch.setattr(type(bad), method, broken, raising=False)
     monkeypatch.setattr("dlntorch.reference.basis_pursuit._check_shapes", broken)
     monkeypatch.setattr("dlntorch.reference.l1_minimizer.StandardForm.of", broken)
-    monkeypatch.setattr("dlntorch.run.single.new_descent", broken)
-    monkeypatch.setattr("dlntorch.run.ensemble.train_together", broken)
+    monkeypatch.setattr("dlntorch.run.planning.new_descent", broken)
     monkeypatch.setattr("dlntorch.flow.integrate.flow_path", broken)
     with pytest.raises(RuntimeError, match="from inside"):
         CALLS[name](bad)

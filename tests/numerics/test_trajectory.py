@@ -47,7 +47,7 @@ def test_the_repr_of_every_result_is_one_short_line(results: list) -> None:
     [
         "limit.central_path.PathPoint", "bounds.certificate.Enclosure", "flow.integrate.FlowPath",
         "limit.flow_limit.FlowLimit", "limit.multiprecision.MultiprecisionLimit", "bounds.theorem.TheoremBound",
-        "engine.base.Snapshot", "run.references.References", "run.single.Plan",
+        "engine.base.Snapshot", "run.references.References", "run.planning.Plan",
         "reference.basis_pursuit.BasisPursuitResult", "reference.faces.Face", "reference.l1_minimizer.Certificate",
         "reference.l1_minimizer.L1Minimizer", "reference.rate.Rate", "reference.selection.SelectedMinimizer",
         "studies.drift.Drift", "studies.runner.StudyResult", "reference.saddles.SaddlePath",

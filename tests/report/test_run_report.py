@@ -19,8 +19,8 @@ from dlntorch.problem import Problem
 from dlntorch.report import write_run_report
 from dlntorch.report.data import RunData, coincide
 from dlntorch.report.figures import RUN_FIGURES
+from dlntorch.run.from_python import train
 from dlntorch.run.result import RunResult, load_run
-from dlntorch.run.single import train
 from dlntorch.store.folder import RunFolder
 from tests.problems import paper_random
 from tests.report.cases import REFERENCE_COLUMNS, made_up_run

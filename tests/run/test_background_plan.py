@@ -17,7 +17,7 @@ from dlntorch.problem import make_problem
 from dlntorch.run import background_plan as ahead
 from dlntorch.run.background_plan import PlanAhead
 from dlntorch.run.configuration import config_directory
-from dlntorch.run.single import plan_run
+from dlntorch.run.planning import plan_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,11 +82,11 @@ def test_where_it_cannot_help_it_is_not_started(before_lightning, overrides):
 
 def test_it_is_not_started_once_lightning_is_there_or_on_one_core(before_lightning, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    assert not ahead._pays(configuration())
+    assert not ahead._saves_time(configuration())
     monkeypatch.undo()
     import lightning.pytorch  # noqa: F401
 
-    assert not ahead._pays(configuration())
+    assert not ahead._saves_time(configuration())
 
 
 @pytest.mark.slow

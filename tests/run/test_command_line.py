@@ -101,6 +101,15 @@ MISTAKES = [
     (["dry_run=no"], "dry_run must be true or false, got 'no'"),
     (["callbacks.figures=no"], "callbacks.figures must be true or false, got 'no'"),
     (["problem.path=5"], "path must be"),
+    (["ensemble=[1,2]"], "ensemble must be given key by key, such as ensemble.alpha=…, got [1,2]"),
+    (["hydra.run=5"], "hydra.run must be given key by key, got 5"),
+    (
+        ["schedule=[a]"],
+        "schedule must be one of certified, constant, own, relative, selecting, stable, theorem, got 'a'",
+    ),
+    (["callbacks=false"], "callbacks must be one of default, got false"),
+    (["-m", "engine=1,2"], "engine must be one of auto, autograd, cuda, eager, fused, got 1"),
+    (["+engine=3"], "engine must be one of auto, autograd, cuda, eager, fused, got 3"),
     (["problem.path=[a.npy,b.npy]"], "path must be"),
 ]
 

@@ -104,26 +104,3 @@ def test_the_theorem_runs_on_a_tiny_horizon_and_refuses_a_real_one():
     assert float(torch.linalg.vector_norm(error)) <= 0.1
     with pytest.raises(dln.InputError, match=r"max_steps must be at least 10\^.*schedule=certified"):
         dln.train(gaussian(5, 12, 0), 3, 0.1, schedule="theorem", max_time=10.0)
-
-
-def test_a_run_that_passed_its_nearest_point_to_a_noisy_truth_is_not_told_to_go_on():
-    problem = make_problem("sparse", noise=0.1)
-    run = dln.train(problem, 3, 1e-2, max_steps=100_000)
-    found = run.summary["nearest_to_truth"]
-    path = torch.linalg.vector_norm(run.trajectory.psi - problem.truth, dim=1)
-    best = int(path.argmin())
-    assert found["distance"] == pytest.approx(float(path[best]), rel=1e-12)
-    assert found["time"] == float(run.trajectory.t[best])
-    assert found["passed"]
-    assert found["distance"] < 0.95 * run.summary["distance_to_truth"]
-    assert "a longer run would not help" in run.summary["advice"]
-    shorter = dln.train(problem, 3, 1e-2, max_time=found["time"])
-    assert shorter.summary["distance_to_truth"] == pytest.approx(found["distance"], rel=0.02)
-    assert not shorter.summary["nearest_to_truth"]["passed"]
-    assert "would not help" not in shorter.summary["advice"]
-
-
-def test_a_run_towards_an_exact_truth_goes_on():
-    run = dln.train(make_problem("sparse"), 3, 1e-2, max_steps=20_000)
-    assert not run.summary["nearest_to_truth"]["passed"]
-    assert "nearest_to_truth" not in dln.train(line(), 3, 1e-1).summary

@@ -18,8 +18,7 @@ import dlntorch as dln
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import make_problem
 from dlntorch.report.ensemble import ENSEMBLE_FIGURES
-from dlntorch.run import ensemble as ensemble_module
-from dlntorch.run import single as run_module
+from dlntorch.run import lifecycle, places, planning
 from dlntorch.run.members import zipped
 from dlntorch.trackers import loggers
 from dlntorch.training.ensemble import EnsembleDescent
@@ -270,14 +269,14 @@ def test_a_csv_logger_for_each_network(command) -> None:
 
 
 def test_a_certified_ensemble_cut_in_its_second_pass_resumes_bitwise(command, monkeypatch, tmp_path: Path) -> None:
-    chosen = run_module.chosen_schedule
+    chosen = planning.chosen_schedule
 
     def coarse(problem, settings):
         """Steps three times too long, so that the first pass misses ε."""
         schedule = chosen(problem, settings)
         return schedule.with_steps(kappa=3 * (schedule.kappa or 0.0), c=min(1.0, 3 * schedule.c))
 
-    monkeypatch.setattr(run_module, "chosen_schedule", coarse)
+    monkeypatch.setattr(planning, "chosen_schedule", coarse)
     asked = ["ensemble.alpha=[0.1,0.12]", "schedule=certified", "schedule.epsilon=2e-3", "references=false", *SMALL]
     whole = command(*asked, folder=tmp_path / "whole")
     assert whole.status == 0, whole.err
@@ -295,7 +294,7 @@ def test_a_certified_ensemble_cut_in_its_second_pass_resumes_bitwise(command, mo
 @pytest.mark.parametrize(("name", "requeued"), [("SIGUSR1", 1), ("SIGTERM", 0)])
 def test_sigusr1_requeues_the_job_once_all_is_written(command, monkeypatch, name: str, requeued: int) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(ensemble_module, "requeue_slurm_job", lambda: asked.append("requeued"))
+    monkeypatch.setattr(lifecycle, "requeue_slurm_job", lambda: asked.append("requeued"))
     hit(monkeypatch, getattr(signal, name))
     done = command("ensemble.alpha=[0.1,0.12]", "tol=0", *SMALL)
     assert done.status == 3
@@ -304,13 +303,13 @@ def test_sigusr1_requeues_the_job_once_all_is_written(command, monkeypatch, name
 
 
 def test_a_signal_while_results_are_written_waits(command, monkeypatch) -> None:
-    write = ensemble_module.write_ensemble
+    write = places.write_ensemble
 
     def hit_first(*arguments) -> None:
         signal.raise_signal(signal.SIGINT)
         write(*arguments)
 
-    monkeypatch.setattr(ensemble_module, "write_ensemble", hit_first)
+    monkeypatch.setattr(places, "write_ensemble", hit_first)
     done = command("ensemble.alpha=[0.1,0.12]", "max_steps=20", *SMALL)
     assert done.status == 3
     assert len(dln.load_ensemble(done.folder)) == 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dlntorch as dln
-from dlntorch.run import single as run_module
+from dlntorch.run import planning
 from dlntorch.training.descent import Descent
 
 #: minutes in all; the single run's tests cover the same ground in seconds
@@ -25,19 +25,19 @@ TIMINGS = {"wall_seconds", "logging_seconds"}
 @pytest.fixture
 def too_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """A coarse pass that predicts steps three times too long, so that the first pass misses ε."""
-    chosen = run_module.chosen_schedule
+    chosen = planning.chosen_schedule
 
     def coarse(problem: Any, settings: Any) -> Any:
         schedule = chosen(problem, settings)
         return schedule.with_steps(kappa=3 * schedule.kappa, c=min(1.0, 3 * schedule.c))
 
-    monkeypatch.setattr(run_module, "chosen_schedule", coarse)
+    monkeypatch.setattr(planning, "chosen_schedule", coarse)
 
 
 def interrupted_at(monkeypatch: pytest.MonkeyPatch, passes: int, step: int) -> None:
     """Ask the ``passes``-th descent of the next run to end from ``step`` on, as a signal would."""
     made: list[Descent] = []
-    new_descent, advance = run_module.new_descent, Descent.advance
+    new_descent, advance = planning.new_descent, Descent.advance
 
     def counted(*arguments: Any) -> Descent:
         made.append(new_descent(*arguments))
@@ -49,7 +49,7 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch, passes: int, step: int) -> N
             descent.interrupt()
         return advance(descent)
 
-    monkeypatch.setattr(run_module, "new_descent", counted)
+    monkeypatch.setattr(planning, "new_descent", counted)
     monkeypatch.setattr(Descent, "advance", watched)
 
 

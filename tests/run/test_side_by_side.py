@@ -17,9 +17,7 @@ from omegaconf import OmegaConf
 
 import dlntorch as dln
 from dlntorch.numerics.validation import DataWarning, InputError
-from dlntorch.run import run_ensemble, run_experiment
-from dlntorch.run import side_by_side as together_module
-from dlntorch.run import single as run_module
+from dlntorch.run import lifecycle, planning, run_experiment, run_experiments
 from dlntorch.run.configuration import config_directory
 from dlntorch.sweep import packing
 from dlntorch.trackers import loggers
@@ -66,7 +64,7 @@ def test_packed_runs_leave_what_they_leave_alone(tmp_path: Path) -> None:
         configuration("engine=eager", "max_steps=300", "logger=csv"),
         configuration("schedule=certified", "schedule.epsilon=0.1", "alpha=0.1"),
     ]
-    together = run_ensemble(configs, [tmp_path / str(i) for i in range(len(configs))], threads=2)
+    together = run_experiments(configs, [tmp_path / str(i) for i in range(len(configs))], threads=2)
     for i, config in enumerate(configs):
         alone, packed = run_experiment(config, tmp_path / f"alone{i}"), together[i]
         for name in ("theta_plus", "theta_minus", "psi"):
@@ -86,36 +84,33 @@ def test_a_packed_run_resumes_alone_and_an_alone_run_resumes_packed(tmp_path: Pa
     whole = configuration("alpha=1e-2")
     short = configuration("alpha=1e-2", "max_steps=1000")
     expected = run_experiment(whole, tmp_path / "whole")
-    run_ensemble([short, short], [tmp_path / "a", tmp_path / "b"])
+    run_experiments([short, short], [tmp_path / "a", tmp_path / "b"])
     alone = run_experiment({**whole, "resume": str(tmp_path / "a")}, tmp_path / "a")
-    (packed,) = run_ensemble([{**whole, "resume": str(tmp_path / "b")}], [tmp_path / "b"])
+    (packed,) = run_experiments([{**whole, "resume": str(tmp_path / "b")}], [tmp_path / "b"])
     for result in (alone, packed):
         assert torch.equal(result.theta_plus, expected.theta_plus)
         assert torch.equal(result.trajectory.psi, expected.trajectory.psi)
         assert result.summary["steps"] == expected.summary["steps"]
 
 
-def test_without_folders_nothing_is_written_and_no_runs_give_no_results() -> None:
-    (result,) = run_ensemble([configuration("max_steps=10")])
-    assert result.folder is None
-    assert result.config["max_steps"] == 10
-    assert run_ensemble([]) == []
+def test_no_runs_give_no_results() -> None:
+    assert run_experiments([], []) == []
 
 
 def test_mistakes_are_named_before_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="p must be a finite real number >= 2, got 1"):
-        run_ensemble([configuration(), configuration("p=1")])
+        run_experiments([configuration(), configuration("p=1")], [tmp_path / "a", tmp_path / "b"])
     with pytest.raises(InputError, match="folders must be one for each of the 1 configurations, got 2"):
-        run_ensemble([configuration()], [tmp_path / "a", tmp_path / "b"])
+        run_experiments([configuration()], [tmp_path / "a", tmp_path / "b"])
     with pytest.raises(InputError, match="threads must be an integer >= 1, got 0"):
-        run_ensemble([configuration("max_steps=10")], threads=0)
+        run_experiments([configuration("max_steps=10")], [tmp_path / "a"], threads=0)
 
 
 def test_a_thinned_record_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recorder.__init__, "__defaults__", (40, 10_000))
     config = configuration("alpha=1e-2", "callbacks.logging_share=1", "trainer.block_seconds=1e-4")
     alone = run_experiment(config, tmp_path / "alone")
-    (packed,) = run_ensemble([config], [tmp_path / "packed"])
+    (packed,) = run_experiments([config], [tmp_path / "packed"])
     for result, name in ((alone, "alone"), (packed, "packed")):
         history = dln.load_run(tmp_path / name).history
         assert result.trajectory.step is not None
@@ -130,13 +125,13 @@ def test_a_thinned_record_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def too_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """A coarse pass that predicts steps three times too long, so that the first pass misses ε."""
-    chosen = run_module.chosen_schedule
+    chosen = planning.chosen_schedule
 
     def coarse(problem: Any, settings: Any) -> Any:
         schedule = chosen(problem, settings)
         return schedule.with_steps(kappa=3 * (schedule.kappa or 0.0), c=min(1.0, 3 * schedule.c))
 
-    monkeypatch.setattr(run_module, "chosen_schedule", coarse)
+    monkeypatch.setattr(planning, "chosen_schedule", coarse)
 
 
 CERTIFIED = (
@@ -156,10 +151,10 @@ def test_a_certified_run_cut_in_its_second_pass_goes_on_packed_and_alone(tmp_pat
     names = ("packed", "alone")
     with pytest.MonkeyPatch.context() as patch:
         hit(patch, signal.SIGTERM, passes=2)
-        cut = run_ensemble([config, config], [tmp_path / name for name in names])
+        cut = run_experiments([config, config], [tmp_path / name for name in names])
     assert [result.status for result in cut] == ["interrupted"] * 2
     resumed = [{**config, "resume": str(tmp_path / name)} for name in names]
-    (packed,) = run_ensemble(resumed[:1], [tmp_path / "packed"])
+    (packed,) = run_experiments(resumed[:1], [tmp_path / "packed"])
     alone = run_experiment(resumed[1], tmp_path / "alone")
     for result in (packed, alone):
         assert torch.equal(result.theta_plus, expected.theta_plus)
@@ -171,10 +166,10 @@ def test_the_theorem_goes_on_alone_and_not_over_another_horizon(tmp_path: Path) 
     np.savez(file, A=np.array([[0.3, 0.1]]), y=np.array([0.05]))
     config = configuration(f"problem.path={file}", "p=2", "alpha=0.5", "schedule=theorem", "schedule.epsilon=0.1")
     config |= {"problem": {**config["problem"], "m": None, "n": None}, "max_time": 0.5, "max_wall_seconds": 1e-9}
-    run_ensemble([config], [tmp_path / "run"])
+    run_experiments([config], [tmp_path / "run"])
     resumed = {**config, "resume": str(tmp_path / "run"), "max_wall_seconds": 100}
     with pytest.raises(InputError, match="max_time must be left as it was when schedule=theorem is resumed"):
-        run_ensemble([{**resumed, "max_time": 0.6}], [tmp_path / "run"])
+        run_experiments([{**resumed, "max_time": 0.6}], [tmp_path / "run"])
     assert run_experiment(resumed, tmp_path / "run").status == "max_time"
 
 
@@ -185,9 +180,9 @@ def test_sigusr1_requeues_the_job_once(
     asked: list[bool] = []
     folders = [tmp_path / "a", tmp_path / "b"]
     requeue = lambda: asked.append(all((folder / "summary.json").is_file() for folder in folders))  # noqa: E731
-    monkeypatch.setattr(together_module, "requeue_slurm_job", requeue)
+    monkeypatch.setattr(lifecycle, "requeue_slurm_job", requeue)
     hit(monkeypatch, getattr(signal, name))
-    run_ensemble([configuration("tol=0"), configuration("tol=0", "alpha=1e-2")], folders)
+    run_experiments([configuration("tol=0"), configuration("tol=0", "alpha=1e-2")], folders)
     assert asked == [True] * requeued
 
 
@@ -200,7 +195,7 @@ def test_a_signal_while_results_are_written_waits(tmp_path: Path) -> None:
         return {}
 
     with pytest.raises(KeyboardInterrupt):
-        run_ensemble([configuration("max_steps=10")] * 2, folders, draw=draw)
+        run_experiments([configuration("max_steps=10")] * 2, folders, draw=draw)
     assert all((folder / "summary.json").is_file() for folder in folders)
 
 
@@ -213,7 +208,7 @@ def test_a_logger_that_cannot_be_is_refused_before_training(tmp_path: Path, monk
     monkeypatch.setattr(EnsembleDescent, "advance", None)
     configs = [configuration("logger=none"), configuration("logger=wandb", "logger.offline=false")]
     with pytest.raises(InputError, match="logger.offline must be auto or true where no W&B API key is"):
-        run_ensemble(configs, [tmp_path / "a", tmp_path / "b"])
+        run_experiments(configs, [tmp_path / "a", tmp_path / "b"])
 
 
 class Kept(Logger):
@@ -246,7 +241,7 @@ def test_every_result_is_written_where_a_logger_fails(tmp_path: Path, monkeypatc
     monkeypatch.setattr(loggers, "make_logger", broken)
     folders = [tmp_path / str(i) for i in range(3)]
     with pytest.warns(DataWarning, match="logger=csv failed and is left out for 3 of 3 runs: no server") as seen:
-        run_ensemble([configuration("max_steps=10", "logger=csv")] * 3, folders)
+        run_experiments([configuration("max_steps=10", "logger=csv")] * 3, folders)
     assert len(seen) == 1
     assert all((folder / "summary.json").is_file() for folder in folders)
 
@@ -261,8 +256,8 @@ def test_a_resumed_pack_goes_on_with_its_loggers(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(loggers, "make_logger", make)
     short, whole = (configuration(f"max_steps={k}", "logger=wandb", "logger.offline=true") for k in (50, 200))
     folders = [tmp_path / "packed", tmp_path / "alone"]
-    run_ensemble([short] * 2, folders)
-    (packed,) = run_ensemble([{**whole, "resume": str(folders[0])}], folders[:1])
+    run_experiments([short] * 2, folders)
+    (packed,) = run_experiments([{**whole, "resume": str(folders[0])}], folders[:1])
     run_experiment({**whole, "resume": str(folders[1])}, folders[1])
     assert [logger.resumed for logger in kept] == [False, False, True, True]
     for first, then in ((kept[0], kept[2]), (kept[1], kept[3])):
@@ -276,4 +271,4 @@ def test_a_point_with_a_mistake_about_its_training_is_left_alone(mistake: str, t
     good = configuration("alpha=1e-2")
     assert packing.packs([good, good, configuration(mistake)]) == [[0, 1]]
     with pytest.raises(InputError, match=mistake.partition("=")[0]):
-        run_ensemble([good, configuration(mistake)], [tmp_path / "a", tmp_path / "b"])
+        run_experiments([good, configuration(mistake)], [tmp_path / "a", tmp_path / "b"])

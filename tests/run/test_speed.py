@@ -9,9 +9,9 @@ import pytest
 from dlntorch.numerics.durations import format_seconds
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import make_problem
+from dlntorch.run.planning import Plan
 from dlntorch.run.references import compute_references
 from dlntorch.run.settings import RunSettings
-from dlntorch.run.single import Plan
 from dlntorch.run.speed import Speed, budget_notes, expected_seconds, measure_speed
 from dlntorch.training.prediction import Prediction
 

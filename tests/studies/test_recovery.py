@@ -100,8 +100,7 @@ def test_orthogonal_columns_stop_at_the_oracle():
         best, stopped = best_of_path(problem, truth, 3.0, 1e-3, target, kappa)
         assert best == pytest.approx(target.error, rel=accuracy)
         assert stopped == pytest.approx(target.error, rel=accuracy)
-    if recovery.lasso_available():
-        assert best_of_lasso(problem, truth) > 1.1 * target.error
+    assert best_of_lasso(problem, truth) > 1.1 * target.error
 
 
 def test_the_flow_is_stopped_where_it_is_best(result):

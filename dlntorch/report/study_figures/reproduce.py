@@ -115,6 +115,43 @@ def _pesme(rows: Rows) -> Chart:
     )
 
 
+def _azulay(rows: Rows) -> Chart:
+    plain = [row for row in rows if row["gap"] != "mixed"]
+    panels = []
+    for key, words in (("error", "population error"), ("l1_excess", "excess of the ℓ₁ norm")):
+        scales = values_of(plain, "alpha")
+        series = [
+            _median(select(plain, alpha=alpha), "root_k", key, f"α = {alpha:g}", k) for k, alpha in enumerate(scales)
+        ]
+        panels.append(Panel(words, "√k = 4α(1 + s²)/(1 − s²)", words, tuple(series)))
+    return Chart(
+        "reproduce_azulay2021",
+        "Azulay et al. 2021: shape and scale by their one number k",
+        "Ends of the flow, medians over seeds. Curves of different α lie on each other where k is all that matters.",
+        tuple(panels),
+    )
+
+
+def _andriushchenko(rows: Rows) -> Chart:
+    panels = []
+    for seeds, words in (("first", "the paper’s data"), ("others", "fresh data, medians")):
+        mine = [row for row in rows if (row["seed"] == 0) == (seeds == "first")]
+        radii = sorted({row["rho"] for row in mine if row["rho"] > 0})
+        plain = _median(select(mine, method="GD"), "rho", "test_loss", "GD", 0).y
+        series = [Series("GD", radii, list(plain) * len(radii), 0)] if plain else []
+        series += [
+            _median(select(mine, method=method), "rho", "test_loss", method, k + 1)
+            for k, method in enumerate(("n-SAM", "1-SAM"))
+        ]
+        panels.append(Panel(words, "ρ", "test loss", tuple(series)))
+    return Chart(
+        "reproduce_andriushchenko2022",
+        "Andriushchenko and Flammarion 2022: SAM by batch and by row",
+        "Test losses after the published number of steps. Runs that diverged are left out.",
+        tuple(panels),
+    )
+
+
 _DRAWN: dict[str, Callable[[Rows], Chart]] = {
     "even2023": _even,
     "haochen2021": _haochen,
@@ -122,4 +159,6 @@ _DRAWN: dict[str, Callable[[Rows], Chart]] = {
     "papazov2024": _papazov,
     "pesme2021": _pesme,
     "fojtik2025": _fojtik,
+    "azulay2021": _azulay,
+    "andriushchenko2022": _andriushchenko,
 }

@@ -8,7 +8,16 @@ from types import ModuleType
 __all__ = ["PAPERS", "paper_module"]
 
 #: In the order in which they are listed and run; each has a module here and a block of settings in conf/study/reproduce.yaml.
-PAPERS = ("even2023", "haochen2021", "woodworth2020", "papazov2024", "pesme2021", "fojtik2025")
+PAPERS = (
+    "even2023",
+    "haochen2021",
+    "woodworth2020",
+    "papazov2024",
+    "pesme2021",
+    "fojtik2025",
+    "azulay2021",
+    "andriushchenko2022",
+)
 
 
 def paper_module(name: str) -> ModuleType:

@@ -6,12 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model import Initialization
+from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
-from dlntorch.studies.base import Row
+from dlntorch.studies.base import Claim, Row, at_most
 
-__all__ = ["block", "descents", "largest", "median", "planted", "sizes", "truth_of"]
+__all__ = [
+    "block",
+    "descents",
+    "explained",
+    "from_limit",
+    "largest",
+    "median",
+    "planted",
+    "seeds_of",
+    "sizes",
+    "truth_of",
+]
 
 
 def planted(m: int, n: int, nonzeros: int, seed: int) -> Problem:
@@ -55,10 +70,32 @@ def descents(settings: dict[str, Any], paper: str) -> dict[str, Any]:
     }
 
 
+def from_limit(problem: Problem, psi: Tensor, start: Initialization) -> float | None:
+    """‖ψ − flow limit of the start‖₂ for the run's own Aψ, of which the identity speaks; None where there is no limit.
+
+    A start below the smallest float64, which a run that swings without end comes to, has none.
+    """
+    limit = flow_limit(Problem(problem.A, problem.A @ psi), 2, start)
+    return float((psi - limit.psi).norm()) if limit.status is Status.CONVERGED else None
+
+
+def explained(paper: str, rows: Sequence[Row]) -> Claim:
+    """The identity of the effective initialization over all runs; the bound is the house's, no paper's."""
+    known = sum(row.get("explained") is not None for row in rows)
+    text = f"{paper}: ‖ψ − limit(α_eff)‖, largest of {known} runs (of {len(rows)}; bound ours)"
+    return at_most(text, largest(rows, "explained"), 1e-8)
+
+
 def median(rows: Sequence[Row], key: str) -> float | None:
     """Of the rows that have the number."""
     values = [row[key] for row in rows if row.get(key) is not None]
     return float(np.median(values)) if values else None
+
+
+def seeds_of(settings: dict[str, Any], paper: str) -> range:
+    """Seeds of the problems: ``seeds`` of them from ``seed`` on."""
+    first = check_count(f"study.{paper}.seed", settings["seed"], at_least=0)
+    return range(first, first + check_count(f"study.{paper}.seeds", settings["seeds"], at_least=1))
 
 
 def largest(rows: Sequence[Row], key: str) -> float | None:

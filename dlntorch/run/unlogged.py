@@ -1,10 +1,10 @@
-"""The loggers of runs that are trained together: one W&B run with tables for an ensemble, or one logger for each network."""
+"""Loggers that hear of runs after training: one for each network, or one W&B run with tables for an ensemble."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,28 @@ import numpy as np
 
 from dlntorch.numerics.validation import DataWarning
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
-from dlntorch.run.members import KEYS, member_configs
+from dlntorch.run.members import KEYS
+from dlntorch.run.quantities import quantities
 from dlntorch.run.result import RunResult
-from dlntorch.store.folder import RunFolder
+from dlntorch.run.summary import PARTS_OF_ERROR, Budget
 from dlntorch.trackers import loggers
+from dlntorch.trackers.registry import tracker
 
-__all__ = ["ToLog", "close_loggers", "log_each", "open_logger"]
+__all__ = [
+    "Unlogged",
+    "budget_tables",
+    "finish_ensemble_logger",
+    "log_each",
+    "open_ensemble_logger",
+    "unlogged_networks",
+]
 
 #: Rows that a W&B table is shown with; longer paths are thinned.
 TABLE_ROWS = 10_000
 
 
 @dataclass
-class ToLog:
+class Unlogged:
     """A finished run that its own logger has yet to hear of.
 
     Attributes:
@@ -49,7 +58,7 @@ class ToLog:
     tables: bool = True
 
 
-def log_each(runs: Sequence[ToLog]) -> list[int]:
+def log_each(runs: Sequence[Unlogged]) -> list[int]:
     """Log finished runs, each through its own logger; returns the last step that each logger has now.
 
     A kind of logger that raises is left out from then on, with one warning: what is logged is in the run folders too, and
@@ -59,7 +68,7 @@ def log_each(runs: Sequence[ToLog]) -> list[int]:
     logged = [run.logged for run in runs]
     for i, run in enumerate(runs):
         name = run.logger["name"]
-        if name == "none" or name in broken:
+        if not tracker(run.logger).logs or name in broken:
             continue
         try:
             with loggers.open_logger(run.logger, run.folder, run.config, run.resumed) as logger:
@@ -72,70 +81,72 @@ def log_each(runs: Sequence[ToLog]) -> list[int]:
             continue
         logged[i] = int(run.result.history["step"][-1])
         code = 3 if run.result.status.ended_badly else 0
-        loggers.finish_logger(logger, run.result.summary, run.figures, code, run.result.history if run.tables else None)
+        history, tables = (run.result.history, budget_tables(run.result.summary)) if run.tables else (None, dict)
+        loggers.finish_logger(logger, run.result.summary, run.figures, code, history, tables)
     return logged
 
 
+def budget_tables(summary: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Makes W&B's table of the error budget, each part with its unit and meaning."""
+
+    def make() -> dict[str, Any]:
+        import wandb
+
+        known, budget = dict(quantities(Budget)), summary["budget"]
+        rows = [[part, budget[part], known[part].unit, known[part].words] for part in PARTS_OF_ERROR]
+        return {"budget_table": wandb.Table(columns=["part", "error", "unit", "meaning"], data=rows)}
+
+    return make
+
+
 def _is_one(config: Mapping[str, Any]) -> bool:
-    return config["logger"]["name"] == "wandb" and config["ensemble"]["wandb"] == "one"
+    return tracker(config["logger"]).holds_ensembles and config["ensemble"]["wandb"] == "one"
 
 
-def open_logger(
-    config: Mapping[str, Any], place: RunFolder, resumed: bool = False
+def open_ensemble_logger(
+    config: Mapping[str, Any], folder: Path, resumed: bool = False
 ) -> contextlib.AbstractContextManager[Any]:
-    """The logger that follows the whole ensemble while it trains (one W&B run), or None; closed when an error leaves it."""
+    """The logger that follows a whole ensemble while it trains (one W&B run), or None; closed when an error leaves it."""
     if not _is_one(config):
         return contextlib.nullcontext()
-    return loggers.open_logger(config["logger"], place.path, config, resumed)
+    return loggers.open_logger(config["logger"], folder, config, resumed)
 
 
-def close_loggers(
-    logger: Any,
+def finish_ensemble_logger(logger: Any, result: EnsembleResult, figures: Mapping[str, Path]) -> None:
+    """Send what a finished ensemble adds to its one logger, the tables ``networks`` and ``trajectory``, and close it."""
+    flat = {key: value for key, value in result.summary.items() if key != "networks"}
+    tables = lambda: {"networks": _networks_table(result), "trajectory": _trajectory_table(result)}  # noqa: E731
+    loggers.finish_logger(logger, flat, figures, 3 if result.status.ended_badly else 0, tables=tables)
+
+
+def unlogged_networks(
     result: EnsembleResult,
-    figures: Mapping[str, Path],
+    configs: Sequence[Mapping[str, Any]],
     resumed: bool = False,
-    logged: Sequence[int | None] | None = None,
-) -> list[int] | None:
-    """Send what a finished ensemble adds, and close its loggers.
-
-    With one W&B run: the tables ``networks`` and ``trajectory``, the summary and the figures. Else every network gets a
-    logger of its own, with its recorded steps and its summary.
+    logged: Sequence[int] | None = None,
+) -> list[Unlogged]:
+    """The networks of an ensemble, each with a logger of its own; none where one logger has followed them all.
 
     Args:
-        logger: What :func:`open_logger` opened.
-        result: The ensemble.
-        figures: Its figures by name.
+        result: The ensemble, with its folder.
+        configs: The configuration of each network.
         resumed: Whether it goes on from a checkpoint.
         logged: The last steps that the networks' own loggers have, from the checkpoint.
-
-    Returns:
-        The last steps that the networks' own loggers have now; None without such loggers.
     """
-    config = result.config
-    if _is_one(config):
-        flat = {key: value for key, value in result.summary.items() if key != "networks"}
-        tables = lambda: {"networks": _networks_table(result), "trajectory": _trajectory_table(result)}  # noqa: E731
-        loggers.finish_logger(logger, flat, figures, 3 if result.status.ended_badly else 0, tables=tables)
-        return None
-    if config["logger"]["name"] == "none":
-        return None
-    if result.folder is None:
-        raise RuntimeError("an ensemble with loggers has a folder")
+    config, folder = result.config, result.folder
+    if folder is None or _is_one(config) or not tracker(config["logger"]).logs:
+        return []
     before = [loggers.logged_before(config["logger"], step) for step in logged or [None] * len(result)]
-    places = [result.folder / "networks" / str(i) for i in range(len(result))]
-    members = member_configs(config)
-    return log_each(
-        [
-            ToLog(network, _named(result, i), places[i], members[i], {}, resumed, before[i], tables=False)
-            for i, network in enumerate(result)
-        ]
-    )
+    return [
+        Unlogged(network, _named(result, i), folder / "networks" / str(i), configs[i], {}, resumed, before[i], False)
+        for i, network in enumerate(result)
+    ]
 
 
 def _named(result: EnsembleResult, i: int) -> dict[str, Any]:
     """The logger's configuration for one network: W&B runs of an ensemble are a group."""
     config = dict(result.config["logger"])
-    if config["name"] == "wandb" and result.folder is not None:
+    if tracker(config).holds_ensembles and result.folder is not None:
         name = config["run_name"] or result.folder.name
         config["group"] = config["group"] or name
         config["run_name"] = f"{name}-{i} {_varied(result, i)}".rstrip()
