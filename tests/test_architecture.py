@@ -47,7 +47,6 @@ WIDE = {
 #: Modules of more lines, and their most.
 LONG = {
     "limit/central_path_batched.py": 416,
-    "limit/central_path_kernels.py": 402,
     "problem/problem.py": 494,
     "reference/ill_posedness.py": 407,
 }

@@ -48,9 +48,9 @@ class FlowLimit:
         residual: ‖Aψ − y‖₂/‖y‖₂ of the reduced full-rank pair, shape (k,); 0 where y = 0.
         dual_residual: Distance of kτ (τ at p = 2) from range(Aᵀ) in the largest entry, relative to its largest entry,
             shape (k,); k = p/(p − 2).
-        uncertainty: Largest error of a coordinate that one rounding in every entry of A and y causes, relative to
-            max(|ψ_i|, min(2α^p, ‖ψ‖_∞)), shape (k,): first-order analysis. Above 1e-3 the status is
-            ``below_input_precision``.
+        uncertainty: Largest error of a coordinate that one rounding in every entry of A and y causes (in A, of the largest
+            entry of the column), relative to max(|ψ_i|, min(2α^p, ‖ψ‖_∞)), shape (k,): first-order analysis; at least a
+            rounding of ln α^p, as which α^p is carried. Above 1e-3 the status is ``below_input_precision``.
         status: ``converged``, ``below_input_precision`` or ``failed``; a tuple of them for a sequence of α.
         reason: One line, empty for a plain ``converged``; a tuple for a sequence of α.
         steps: Linear systems solved, in all.

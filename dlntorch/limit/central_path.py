@@ -120,13 +120,14 @@ class CentralPath:
         self.A = np.ascontiguousarray(A * scale[:, None])
         self.y = y * scale
         self.transposed = np.ascontiguousarray(self.A.T)
+        self.largest = np.max(np.abs(self.A), axis=0)
         n = A.shape[1]
         self.offset = np.zeros(n) if log_offset is None else np.asarray(log_offset, dtype=np.float64)
         self.equal = EqualColumns.of(A, log_offset) if equal is None else equal
         self._mended = 0
         small = n * A.shape[0] ** 2 <= _SMALL
         self.kernels = Kernels(loops=n * A.shape[0] * (A.shape[0] if small else 4))
-        self._step = self._small_step if small and not self.equal.some else self._large_step
+        self._steps = self._small_steps if small and not self.equal.some else self._large_steps
         self._solver = self._small_solver if small else self._large_solver
         basis, R = self._factors
         minimum_norm = basis @ np.linalg.solve(R.T, self.y)
@@ -178,10 +179,14 @@ class CentralPath:
 
     def _point(self, steps: int, converged: bool, change: float) -> PathPoint:
         _, residual, distance, dual_residual, _ = self._checks()
-        first_order = self._uncertainty(distance)
+        first_order = max(self._uncertainty(distance), self._rounding_of_logarithms())
         uncertainty = min(1.0, max(first_order, change if change > _TIGHT else 0.0))
         tau, gap = self.kernels.dual_variables(self.b, self.k_inverse)
         return PathPoint(self.psi.copy(), tau, gap, self.log_a, residual, dual_residual, uncertainty, steps, converged)
+
+    def _rounding_of_logarithms(self) -> float:
+        """Relative error of a_i, which is carried as its logarithm and multiplies what has no size of its own."""
+        return 0.5 * _EPS * float(np.max(np.abs(self.log_a + self.offset)))
 
     def _checks(self) -> tuple[float, float, np.ndarray, float, float]:
         basis = self._factors[0]
@@ -194,11 +199,14 @@ class CentralPath:
         return row_sorted_factors(self.transposed)
 
     def _terms(self, t: np.ndarray) -> np.ndarray:
-        """W|A|ᵀ|λ| with t − t₀ = WAᵀλ, (n,): t_i is known to a rounding of its terms, which may be far larger than it."""
+        """W_i max_j |A_ji| ‖λ‖₁ with t − t₀ = WAᵀλ, (n,): the size of the terms of t_i, which may be far larger than it.
+
+        As graded solvers see them: what they round in a row of Aᵀ is relative to its largest entry (Cox and Higham, 1998).
+        """
         Q, R = self._factors
         weights = self.share**2
         lam = np.linalg.solve(R, Q.T @ (t / weights))
-        return weights * (np.abs(self.transposed) @ np.abs(lam))
+        return weights * self.largest * np.sum(np.abs(lam))
 
     # -- one level ------------------------------------------------------------------------------------------------
 
@@ -226,18 +234,17 @@ class CentralPath:
         old, new = self.log_a + self.offset, goal + self.offset
         self.log_a = goal
         best, idle, used, self._mended = math.inf, 0, 0, 0
-        for used in range(1, _NEWTON_STEPS + 1):
-            change, at_floor = self._step(old, new, dl)
+        while used < _NEWTON_STEPS:
+            change, at_floor, (best, idle, used) = self._steps(old, new, dl, tolerance, (best, idle, used))
             if not math.isfinite(change):
                 break
-            if dl == 0:
-                if change <= tolerance and (tolerance == _LOOSE or self._settled()):
-                    return True, change, used
-                # Where all terms of an equation tend to 0 its residual stays at their size, however small they are.
-                idle = 0 if _EPS < change < 0.25 * best else idle + 1
-                best = min(best, change)
-                if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
-                    return True, _PATIENCE * change, used  # rounding keeps it from settling
+            if change <= tolerance and (tolerance == _LOOSE or self._settled()):
+                return True, change, used
+            # Where all terms of an equation tend to 0 its residual stays at their size, however small they are.
+            idle = 0 if _EPS < change < 0.25 * best else idle + 1
+            best = min(best, change)
+            if change < _NOISE and idle >= (1 if at_floor else _PATIENCE):
+                return True, _PATIENCE * change, used  # rounding keeps it from settling
             dl, old = 0.0, new
         return False, math.inf, used
 
@@ -258,27 +265,28 @@ class CentralPath:
             return False
         return ratio <= 4
 
-    def _small_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
-        change, floor = self.kernels.small_step(
-            self.A,
-            self.transposed,
-            self.y,
-            self.share,
-            self.psi,
-            self.b,
-            self.e,
-            old,
-            new,
-            dl,
-            self.k_inverse,
-            self.bound,
-        )
-        return change, bool(floor)
+    def _system(self) -> tuple[np.ndarray, ...]:
+        return self.A, self.transposed, self.y, self.share
 
-    def _large_step(self, old: np.ndarray, new: np.ndarray, dl: float) -> tuple[float, bool]:
+    def _small_steps(
+        self, old: np.ndarray, new: np.ndarray, dl: float, tolerance: float, progress: tuple
+    ) -> tuple[float, bool, tuple]:
+        """Steps up to one that may be Newton's last; see :func:`~dlntorch.limit.central_path_kernels.small_steps`."""
+        curve, limits = (self.k_inverse, self.bound), (tolerance, _NOISE, _PATIENCE, _NEWTON_STEPS)
+        state = self.psi, self.b, self.e
+        return self.kernels.small_steps(self._system(), state, old, new, float(dl), curve, limits, progress)
+
+    def _large_steps(
+        self, old: np.ndarray, new: np.ndarray, dl: float, tolerance: float, progress: tuple
+    ) -> tuple[float, bool, tuple]:
+        """One step, and where that was along the path another one there."""
+        best, idle, used = progress
         r, root, floor = self.kernels.linear_system(self.A, self.y, self.psi, self.b, old, dl, self.k_inverse)
         dt = self.equal.mean(self._direction(root, r, self.e))
-        return self.kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse, self.bound), bool(floor)
+        change = self.kernels.advance(self.psi, self.b, self.e, dt, new, dl, self.k_inverse, self.bound)
+        if dl != 0 and math.isfinite(change):
+            return self._large_steps(new, new, 0.0, tolerance, (best, idle, used + 1))
+        return change, bool(floor), (best, idle, used + 1)
 
     def _uncertainty(self, distance: np.ndarray) -> float:
         """First-order effect of one rounding in every term of Aψ = y and of t = WAᵀλ, relative as in ``PathPoint``.
@@ -287,24 +295,36 @@ class CentralPath:
         """
         log_a = self.log_a + self.offset
         root = self.kernels.root_slopes(self.psi, self.b, log_a, self.k_inverse)
-        solve = self._solver(root)
         terms = self._terms(self.kernels.displacement(self.b, self.origin, self.k_inverse)[0])
-        level, noises = self.kernels.perturbations(self.A, self.y, self.psi, terms)
-        nothing, quiet = np.zeros_like(terms), np.zeros_like(level)
         # D dt may leave the range of float64 where ψ is large; the root of ψ's size keeps both products in it, to the bit.
         unit = math.ldexp(1.0, math.frexp(float(np.max(np.abs(self.psi))))[1] // 2)
-        worst = self.kernels.relative_change(self.psi, self.b, root, solve(level, nothing), log_a)
-        for noise in (*noises, distance):
+        if self._solver == self._small_solver:
+            worst = self.kernels.small_uncertainty(
+                self._system(),
+                self.psi,
+                self.b,
+                root,
+                terms,
+                distance,
+                (log_a, unit),
+                (_CLEARLY, _NOTABLE, _REFINEMENTS),
+            )
+            return worst if math.isfinite(worst) else 1.0
+        solve = self._solver(root)
+        levels, noises = self.kernels.perturbations(self.A, self.y, self.psi, terms)
+        nothing, quiet = np.zeros_like(terms), np.zeros_like(self.y)
+        worst = 0.0
+        for r, noise in ((levels[0], noises[0]), (levels[1], noises[1]), (quiet, distance)):
             if noise is distance and np.all(np.abs(distance) <= _CLEARLY * _EPS * terms):
                 break
-            dt = solve(quiet, noise)
+            dt = solve(r, noise)
             response = self.kernels.relative_change(self.psi, self.b, root, dt, log_a)
             # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
             for _ in range(_REFINEMENTS):
                 if not response > max(_NOTABLE, worst):
                     break
                 with np.errstate(over="ignore", invalid="ignore"):
-                    left = -self.A @ (root * (root / unit * dt))
+                    left = r / unit - self.A @ (root * (root / unit * dt))
                 if not np.all(np.isfinite(left)):
                     break  # nothing but noise, which stays as it is
                 dt = dt + unit * solve(left, nothing)

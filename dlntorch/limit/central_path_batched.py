@@ -21,7 +21,7 @@ from dlntorch.problem.equal_columns import EqualColumns
 __all__ = ["BatchedPath", "BatchedPoints"]
 
 _EPS = float(torch.finfo(torch.float64).eps)
-_GOLDEN = 0.6180339887498949  # as in central_path_kernels.perturbations
+_GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951  # as in central_path_judging.perturbations
 # The constants of central_path.py, where each is explained.
 _FIRST_STEP, _LARGEST_STEP, _SMALLEST_STEP = math.log(20), math.log(1e10), 0.02
 _NEWTON_STEPS, _PATIENCE, _REFINEMENTS, _CLEARLY = 30, 6, 20, 2.0
@@ -297,7 +297,7 @@ class BatchedPath:
     # -- what judges an answer --------------------------------------------------------------------------------------
 
     def _checks(self, psi: Tensor, b: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """As :func:`~dlntorch.limit.central_path_kernels.checks`, with a batch axis."""
+        """As :func:`~dlntorch.limit.central_path_judging.checks`, with a batch axis."""
         r, level = self._residual(psi)
         t, largest = self._displacement(b)
         distance = self._off_range(t)
@@ -355,22 +355,22 @@ class BatchedPath:
         def direction(r: Tensor, e: Tensor) -> Tensor:
             return solve(self.A.mT, root, self.share, r, e)
 
-        i = torch.arange(psi.shape[1], device=psi.device)
-        size = 0.5 + (i.double() * _GOLDEN) % 1.0
-        mixed = size * torch.where(i % 2 == 1, 1.0, -1.0)
         _, level = self._residual(psi)
-        nothing = torch.zeros_like(psi)
-        worst = response(direction(mixed[: level.shape[1]] * level, nothing))
+        i = torch.arange(max(self.A.shape[-2:]), device=psi.device)
+        first = (0.5 + (i.double() * _GOLDEN) % 1.0) * torch.where(i % 2 == 1, 1.0, -1.0)
+        second = (1 + (i.double() * _SILVER) % 1.0) * torch.where(i // 2 % 2 == 1, 1.0, -1.0)
+        nothing, worst = torch.zeros_like(psi), 0.5 * _EPS * log_a.abs().expand_as(psi).amax(-1)
         terms = _EPS * self._terms(self._displacement(b)[0])
-        for noise in (terms * mixed, terms * torch.where(size > 1, size, -1 - size), distance):
-            dt = direction(torch.zeros_like(level), noise)
+        noises = [(mixed[: level.shape[1]] * level, mixed[: psi.shape[1]] * terms) for mixed in (first, second)]
+        for given, noise in (*noises, (torch.zeros_like(level), distance)):
+            dt = direction(given, noise)
             found = response(dt)
             # The response to τ is a small difference where D is large: refine it, as it would be all rounding.
             refining = found > worst.clamp(min=_NOTABLE)
             for _ in range(_REFINEMENTS):
                 if not bool(refining.any()):
                     break
-                r = -(self.A @ (root * (root * dt))[..., None])[..., 0]
+                r = given - (self.A @ (root * (root * dt))[..., None])[..., 0]
                 dt = torch.where(refining[:, None], dt + direction(r, nothing), dt)
                 before, found = found, response(dt)
                 refining = refining & (found < 0.5 * before) & (found > worst.clamp(min=_NOTABLE))
@@ -379,11 +379,11 @@ class BatchedPath:
         return torch.where(torch.isfinite(worst), worst, torch.ones_like(worst))
 
     def _terms(self, t: Tensor) -> Tensor:
-        """W|A|ᵀ|λ| with t = WAᵀλ, (B, n), the size of the terms of t."""
+        """As :meth:`~dlntorch.limit.central_path.CentralPath._terms`, (B, n)."""
         weights = self.share**2
         projected = self.basis.mT @ (t / weights)[..., None]
         lam = torch.linalg.solve_triangular(self.R, projected, upper=True)
-        return weights * (self.A.abs().mT @ lam.abs())[..., 0]
+        return weights * self.A.abs().amax(-2) * lam[..., 0].abs().sum(-1, keepdim=True)
 
 
 def _twins(equal: Sequence[EqualColumns] | None, A: Tensor) -> tuple[Tensor, ...] | None:

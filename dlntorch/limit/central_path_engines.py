@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dlntorch.limit import central_path_judging as judging
 from dlntorch.limit import central_path_kernels as kernels
 from dlntorch.limit import curve
 from dlntorch.numerics.compiling import kernel
@@ -30,16 +31,18 @@ _KERNELS: dict[str, Callable[..., Any]] = {
         curve.curve_values,
         curve.root_slopes,
         kernels.advance,
-        kernels.checks,
-        kernels.displacement,
-        kernels.dual,
-        kernels.dual_variables,
+        judging.checks,
+        judging.displacement,
+        judging.dual,
+        judging.dual_variables,
         kernels.graded_qr,
         kernels.graded_solve,
         kernels.linear_system,
-        kernels.perturbations,
-        kernels.relative_change,
+        judging.perturbations,
+        judging.relative_change,
         kernels.small_step,
+        kernels.small_steps,
+        judging.small_uncertainty,
     )
 }
 _sparing = ContextVar("sparing compilation", default=False)

@@ -1,4 +1,4 @@
-"""Kernels of the central path: one step, its linear equations for small problems, and what judges an answer.
+"""Kernels of the central path: one step, and its linear equations for small problems.
 
 Coordinates b, t and k as in :mod:`~dlntorch.limit.curve`. Plain Python over scalars, which runs as it stands and which
 :mod:`~dlntorch.limit.central_path_engines` compiles; both give the same bits, so sums are written as loops (numpy's
@@ -24,22 +24,16 @@ from dlntorch.limit.curve import (
 
 __all__ = [
     "advance",
-    "checks",
-    "displacement",
-    "dual",
-    "dual_variables",
     "graded_qr",
     "graded_solve",
     "linear_system",
-    "perturbations",
     "qr_step",
-    "relative_change",
     "residual",
     "small_step",
+    "small_steps",
 ]
 
 _EPS = 2.220446049250313e-16
-_GOLDEN = 0.6180339887498949
 _LONGEST = 100.0  # change of t in one step where the pole is far
 
 
@@ -292,111 +286,48 @@ def linear_system(A, y, psi, b, log_a, dl, k_inverse):
 
 
 @register_jitable
-def small_step(A, transposed, y, share, psi, b, e, log_a, new_log_a, dl, k_inverse, bound):
-    """One step of the path in place, for small problems: the largest change of b, and whether r was at its floor."""
+def small_step(system, state, log_a, new_log_a, dl, curve):
+    """One step of the path in place, for small problems: the largest change of b, and whether r was at its floor.
+
+    Args:
+        system: A, Aᵀ, y and W^{1/2}.
+        state: ψ, b and e.
+        log_a: log a_i before the step, (n,).
+        new_log_a: After it.
+        dl: Change of log a.
+        curve: 1/k, and the bound on |ψ_i|.
+    """
+    A, transposed, y, share = system
+    psi, b, e = state
+    k_inverse, bound = curve
     r, root, at_floor = linear_system(A, y, psi, b, log_a, dl, k_inverse)
     dt = qr_step(transposed, root, share, r, e)
     return advance(psi, b, e, dt, new_log_a, dl, k_inverse, bound), at_floor
 
 
 @register_jitable
-def dual(b, k_inverse):
-    """t = kτ (τ itself at p = 2), shape (n,)."""
-    t = b.copy()
-    if k_inverse > 0:
-        for i in range(b.size):
-            t[i] = math.tanh(b[i] * k_inverse) / k_inverse
-    return t
+def small_steps(system, state, log_a, new_log_a, dl, curve, limits, progress):
+    """Steps of :func:`small_step`, the first with ``dl``, up to one that may be the last of Newton's method.
 
-
-@register_jitable
-def relative_change(psi, b, root, dt, log_a):
-    """Largest |D dt_i| relative to max(|ψ_i|, min(2a_i, ‖ψ‖_∞)), over the coordinates with a nonzero column."""
-    worst = 0.0
-    largest = np.max(np.abs(psi))
-    for i in range(psi.size):
-        if b[i] != 0:
-            scale = max(abs(psi[i]), min(2 * math.exp(log_a[i]), largest))
-            worst = max(worst, root[i] * (abs(dt[i]) * (root[i] / scale)))
-    return worst
-
-
-@register_jitable
-def displacement(b, origin, k_inverse):
-    """t − t₀, (n,), without cancellation, and the largest that it or its rounding is; t₀ = k tanh(origin/k)."""
-    moved = dual(b, k_inverse)
-    largest = 0.0
-    for i in range(b.size):
-        size = abs(moved[i])
-        if origin[i] != 0:
-            moved[i] = change_of_t(origin[i], b[i] - origin[i], k_inverse)
-            decay = math.exp(-2 * abs(b[i]) * k_inverse)
-            size = abs(moved[i]) + abs(b[i]) * 4 * decay / ((1 + decay) * (1 + decay))
-        largest = max(largest, size)
-    return moved, largest
-
-
-@register_jitable
-def checks(A, y, basis, share, origin, psi, b, e, k_inverse):
-    """What an answer is judged by.
+    Args:
+        system: As there, and so are ``state``, ``log_a``, ``new_log_a``, ``dl`` and ``curve``.
+        limits: The largest change of b that may be left; the largest that rounding may keep up; for how many steps without
+            progress it may; steps in all.
+        progress: The least change so far, steps without progress, and steps made.
 
     Returns:
-        max |r_j|/level_j; ‖r‖₂/‖y‖₂; t − t₀ less its nearest point of range(WAᵀ), (n,), where the columns of ``basis``
-        are an orthonormal basis of range(Aᵀ); its largest entry, and that of its difference from ``e``, over
-        max |t_i − t₀_i|.
+        The last change of b and whether r was at its floor; ``progress``, of which the first two are from before it.
     """
-    r, level = residual(A, y, psi)
-    n, m = basis.shape
-    distance, largest = displacement(b, origin, k_inverse)
-    for i in range(n):
-        distance[i] /= share[i] * share[i]
-    inner = np.zeros(m)
-    for i in range(n):
-        for j in range(m):
-            inner[j] += basis[i, j] * distance[i]
-    for i in range(n):
-        for j in range(m):
-            distance[i] -= basis[i, j] * inner[j]
-        distance[i] *= share[i] * share[i]
-    ratio = 0.0
-    for j in range(m):
-        ratio = max(ratio, abs(r[j]) / level[j] if level[j] > 0 else 0.0)
-    off, drift = np.max(np.abs(distance)), np.max(np.abs(distance - e))
-    largest = largest if largest > 0 else 1.0
-    scale = np.max(np.abs(y))
-    if scale == 0:
-        return ratio, np.max(np.abs(r)) / max(np.max(level) / _EPS, 1e-300), distance, off / largest, drift / largest
-    above, below = 0.0, 0.0
-    for j in range(m):
-        above += (r[j] / scale) * (r[j] / scale)
-        below += (y[j] / scale) * (y[j] / scale)
-    relative = math.sqrt(above / below)
-    return ratio, relative, distance, off / largest, drift / largest
-
-
-@register_jitable
-def perturbations(A, y, psi, terms):
-    """One rounding of every entry of Aψ = y (m,), and one of the ``terms`` of every t_i, signs mixed in two ways (2, n)."""
-    _, level = residual(A, y, psi)
-    noise = np.empty((2, psi.size))
-    # No two alike: equal columns with equal noise would show nothing, nor would a multiple of a column of the support.
-    for i in range(psi.size):  # a slice assignment would compile its error message for seconds
-        size = 0.5 + (i * _GOLDEN) % 1.0
-        mixed = size if i % 2 else -size
-        noise[0, i] = _EPS * terms[i] * mixed
-        noise[1, i] = _EPS * terms[i] * (size if size > 1 else -1 - size)
-        if i < level.size:
-            level[i] *= mixed
-    return level, noise
-
-
-@register_jitable
-def dual_variables(b, k_inverse):
-    """τ and 1 − |τ|, each to relative accuracy (p = 2: no pole, and the second is a plain difference)."""
-    tau, gap = b.copy(), 1 - np.abs(b)
-    if k_inverse > 0:
-        for i in range(b.size):
-            decay = math.exp(-2 * abs(b[i]) * k_inverse)
-            tau[i] = math.tanh(b[i] * k_inverse)
-            gap[i] = 2 * decay / (1 + decay)
-    return tau, gap
+    tolerance, noise, patience, most = limits
+    best, idle, used = progress
+    while True:
+        change, at_floor = small_step(system, state, log_a, new_log_a, dl, curve)
+        used += 1
+        if not math.isfinite(change) or used >= most or (dl == 0 and change <= tolerance):
+            return change, at_floor, (best, idle, used)
+        if dl == 0:
+            waited = 0 if _EPS < change < 0.25 * best else idle + 1
+            if change < noise and waited >= (1 if at_floor else patience):
+                return change, at_floor, (best, idle, used)
+            idle, best = waited, min(best, change)
+        dl, log_a = 0.0, new_log_a

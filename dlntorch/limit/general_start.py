@@ -146,7 +146,7 @@ class GeneralStartPath(CentralPath):
         lam = np.linalg.solve(R, basis.T @ t)
         decay = np.exp(-2 * np.abs(self.origin) * self.k_inverse)
         tilt = np.abs(self.origin) * 4 * decay / (1 + decay) ** 2
-        return self.share**2 * (np.abs(self.transposed) @ np.abs(lam)) + tilt
+        return self.share**2 * self.largest * np.sum(np.abs(lam)) + tilt
 
 
 def _log_ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -115,4 +115,4 @@ class BatchedGeneralStart(BatchedPath):
         lam = torch.linalg.solve_triangular(R, basis.mT @ t[..., None], upper=True)
         decay = torch.exp(-2 * self.origin.abs() * self.k_inverse)
         tilt = self.origin.abs() * 4 * decay / (1 + decay) ** 2
-        return self.share**2 * (self.A.abs().mT @ lam.abs())[..., 0] + tilt
+        return self.share**2 * self.A.abs().amax(-2) * lam[..., 0].abs().sum(-1, keepdim=True) + tilt

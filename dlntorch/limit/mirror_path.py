@@ -35,7 +35,7 @@ _NEWTON_STEPS, _PATIENCE = 40, 6
 _LOOSE, _TIGHT, _NOISE = 0.25, 1e-9, 1e-3  # as in central_path
 _DRIFT = 5e-13  # distance of ν from range(Aᵀ), relative to its largest entry, that is no rounding
 _UNIT_STEPS = 14
-_GOLDEN = 0.6180339887498949  # as in central_path_kernels.perturbations
+_GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951  # as in central_path_judging.perturbations
 
 #: (r, e) ↦ dν with A D (dν + e) = r + A D e and dν + e in range(Aᵀ).
 Solver = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -278,24 +278,22 @@ class MirrorPath:
         D = self._slope(self.psi)
         solve = self._solver(np.sqrt(D))
         lam = np.linalg.solve(self.R, self.basis.T @ self._nu(self.psi))
-        terms = np.abs(self.columns) @ np.abs(lam)
-        size = 0.5 + (np.arange(self.psi.size) * _GOLDEN) % 1.0
-        mixed = size * np.where(np.arange(self.psi.size) % 2, 1.0, -1.0)
+        terms = np.max(np.abs(self.columns), axis=1) * np.sum(np.abs(lam))
         largest = float(np.max(np.abs(self.psi))) or 1.0
         scale = np.maximum(np.abs(self.psi), np.minimum(self.unit, largest))
-        nothing, worst = np.zeros_like(D), 0.0
-        signs = mixed[np.arange(level.size) % mixed.size]
+        nothing, quiet, worst = np.zeros_like(D), np.zeros_like(level), 0.0
+        n, m = D.size, level.size
+        noises = [(level * mixed[:m], _EPS * terms * mixed[:n]) for mixed in _mixed(max(m, n))]
         with np.errstate(all="ignore"):
-            worst = float(np.max(D * np.abs(solve(level * signs, nothing)) / scale))
-            for noise in (_EPS * terms * mixed, _EPS * terms * np.where(size > 1, size, -1 - size), distance):
+            for r, noise in (*noises, (quiet, distance)):
                 if noise is distance and np.all(np.abs(distance) <= 2 * _EPS * terms):
                     break
-                dnu = solve(np.zeros_like(level), noise)
+                dnu = solve(r, noise)
                 response = float(np.max(D * np.abs(dnu) / scale))
                 for _ in range(20):
                     if not response > max(1e-14, worst):
                         break
-                    dnu = dnu + solve(-self.A @ (D * dnu), nothing)
+                    dnu = dnu + solve(r - self.A @ (D * dnu), nothing)
                     before, response = response, float(np.max(D * np.abs(dnu) / scale))
                     if not response < 0.5 * before:
                         break
@@ -320,3 +318,11 @@ class MirrorPath:
             return dnu / root - e
 
         return solve
+
+
+def _mixed(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes about 1 with signs mixed in two ways, as in :func:`~dlntorch.limit.central_path_judging.perturbations`."""
+    i = np.arange(size)
+    sizes = 0.5 + (i * _GOLDEN) % 1.0
+    second = (1 + (i * _SILVER) % 1.0) * np.where(i // 2 % 2, 1.0, -1.0)
+    return sizes * np.where(i % 2, 1.0, -1.0), second

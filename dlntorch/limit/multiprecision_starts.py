@@ -26,7 +26,7 @@ from dlntorch.limit.multiprecision import (
 from dlntorch.model import Nonnegative, Parametrization, Power, Product
 from dlntorch.numerics.trajectory import Status
 
-__all__ = ["closed_form", "limit_mp_from"]
+__all__ = ["Curve", "closed_form", "curves_of", "limit_mp_from"]
 
 _FIRST_STEP, _LARGEST_STEP, _SMALLEST_STEP = math.log(20), math.log(1e40), 1e-3  # in ln s
 _NEWTON_STEPS = 40
@@ -70,7 +70,7 @@ def limit_mp_from(
         lowest = min(v for column in columns for v in column if v)
 
         def curves_at(scale: Any) -> list[Curve]:
-            return [_curve(parametrization, [min(scale * v, ceiling) for v in column]) for column in columns]
+            return [_curve(parametrization, _at_most(parametrization, scale, column, ceiling)) for column in columns]
 
         path = _Path(rows, right, curves_at, mp.log(ceiling / lowest), dps)
         good, steps = path.follow()
@@ -82,6 +82,19 @@ def limit_mp_from(
         residual = max([abs(r) for r in path.residual(mp.mpf(1))] or [mp.mpf(0)]) / size
         tau, gap = _tau(parametrization, start, path.psi, path.nu)
         return MultiprecisionLimit(path.psi, tau, gap, residual, status, reason, steps, dps)
+
+
+def curves_of(parametrization: Parametrization, start: np.ndarray) -> list[Curve]:
+    """The curves from θ(0) = ``start`` (width, n), taken as exact, in the working precision."""
+    return [_curve(parametrization, [mp.mpf(float(v)) for v in column]) for column in np.asarray(start).T]
+
+
+def _at_most(parametrization: Parametrization, scale: Any, column: list[Any], ceiling: Any) -> list[Any]:
+    """``scale`` times θ(0) of a coordinate, cut off at the ceiling; for layers in one ratio, which the curve depends on."""
+    if isinstance(parametrization, Product):
+        share = min(scale, ceiling / column[0])
+        return [share * v for v in column]
+    return [min(scale * v, ceiling) for v in column]
 
 
 def _curve(parametrization: Parametrization, theta: list[Any]) -> Curve:

@@ -82,7 +82,7 @@ class _Limit:
         self._own = threading.local()  # torch's count is each thread's own
         self._users = 0
         self._count = self._before = 1
-        self._libraries: Any = None
+        self._changed: list[tuple[Any, int]] = []  # libraries, and what each was set to
 
     @contextlib.contextmanager
     def held(self, count: int) -> Iterator[int]:
@@ -92,7 +92,12 @@ class _Limit:
         with self._lock:
             if self._users == 0:
                 self._count, self._before = count, torch.get_num_threads()
-                self._libraries = _controller(len(sys.modules)).limit(limits=count)
+                libraries = [
+                    (library, library.num_threads) for library in _controller(len(sys.modules)).lib_controllers
+                ]
+                self._changed = [(library, threads) for library, threads in libraries if threads != count]
+                for library, _ in self._changed:
+                    library.set_num_threads(count)
             self._users += 1
         self._own.inside = True
         try:
@@ -104,7 +109,8 @@ class _Limit:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    self._libraries.restore_original_limits()
+                    for library, threads in self._changed:
+                        library.set_num_threads(threads)
                 torch.set_num_threads(self._before)
 
 

@@ -7,6 +7,7 @@ how ψ is shared between them. They are made equal by construction instead.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,9 +37,11 @@ class EqualColumns:
         m, n = A.shape
         first, sign = np.arange(n), np.ones(n)
         # Rows are added one by one to all columns: equal columns have equal sums, and few others do.
-        weights = np.modf(np.arange(1, m + 1) * 0.6180339887498949)[0] + 0.5
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            sums = np.abs(np.add.reduce(np.ascontiguousarray(A) * weights[:, None], axis=0))
+            sums = np.abs(np.add.reduce(np.ascontiguousarray(A) * _weights(m), axis=0))
+        ordered = np.sort(sums)
+        if (ordered[1:] > ordered[:-1]).all():
+            return cls(first, sign, False)
         order = np.argsort(sums, kind="stable")
         ordered = sums[order]
         close = np.flatnonzero(~(ordered[1:] != ordered[:-1]))
@@ -61,6 +64,12 @@ class EqualColumns:
         total = np.bincount(self.first, self.sign * x, minlength=n)
         count = np.bincount(self.first, minlength=n)
         return self.sign * (total / np.maximum(count, 1))[self.first]
+
+
+@lru_cache(maxsize=8)
+def _weights(m: int) -> np.ndarray:
+    """A factor for each row, (m, 1), no two alike."""
+    return (np.modf(np.arange(1, m + 1) * 0.6180339887498949)[0] + 0.5)[:, None]
 
 
 def _group(

@@ -18,6 +18,7 @@ from scipy.linalg import qr_multiply, solve_triangular
 from torch import Tensor
 
 from dlntorch.numerics import extended
+from dlntorch.numerics.threads import with_few_threads
 
 __all__ = ["RowSpace", "Side", "left_singular", "precision", "row_exponents", "scaled_rows", "scaled_vector"]
 
@@ -61,6 +62,7 @@ def scaled_vector(y: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, int
     return np.ldexp(fraction, exponent - shift), shift
 
 
+@with_few_threads
 def left_singular(A: Tensor, exponents: np.ndarray | None, whole: bool) -> tuple[Tensor, Tensor]:
     """Left singular vectors (m, min(m, n)) and singular values of 2^{−e}A, in float64.
 

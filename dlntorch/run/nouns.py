@@ -71,13 +71,18 @@ def start_of(alpha: Any, alpha_minus: Any) -> Any:
 
 
 def with_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with the numbers of a start in the place of the files that have them: it is then on its own.
+    """The configuration with the numbers of starts in the place of the files that have them: it is then on its own.
 
     Raises:
         InputError: for a file that cannot be read as a vector of numbers.
     """
     files = {key: config.get(key) for key in ("alpha", "alpha_minus")}
-    return {**config, **{key: _vector(key, value) for key, value in files.items() if isinstance(value, str)}}
+    numbers = {key: _vector(key, value) for key, value in files.items() if isinstance(value, str)}
+    ensemble = config.get("ensemble")
+    if isinstance(ensemble, Mapping) and isinstance(ensemble.get("alpha"), (list, tuple)):
+        several = [_vector("ensemble.alpha", one) if isinstance(one, str) else one for one in ensemble["alpha"]]
+        numbers["ensemble"] = {**ensemble, "alpha": several}
+    return {**config, **numbers}
 
 
 def _vector(name: str, value: Any) -> Any:

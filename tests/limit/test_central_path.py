@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlntorch.limit import central_path_engines as engines
+from dlntorch.limit import central_path_judging as judging
 from dlntorch.limit import central_path_kernels as kernels
 from dlntorch.limit import curve
 from dlntorch.limit.answer import judge
@@ -71,8 +72,8 @@ def test_a_fall_that_stays_on_its_side_of_zero_is_taken_in_t_to_the_end(k_invers
     """Where |ψ| falls the step in t does not overshoot: t moves by the linear step, nothing of it is left in e."""
     ends = np.array([0.05, 0.5, -0.4, 1.2, -1.5])
     b = np.array([1.5, 2.5, -1.4, 3.0, -4.0])
-    t = kernels.dual(b, k_inverse)
-    _, psi, moved, e, _ = advanced(b, kernels.dual(ends, k_inverse) - t, 0.0, k_inverse)
+    t = judging.dual(b, k_inverse)
+    _, psi, moved, e, _ = advanced(b, judging.dual(ends, k_inverse) - t, 0.0, k_inverse)
     assert moved == pytest.approx(ends, rel=1e-10)
     assert psi == pytest.approx(curve.curve_values(ends, np.zeros(5), k_inverse), rel=1e-10)
     assert not np.any(e)
@@ -149,7 +150,8 @@ def test_a_level_at_which_nothing_moves_any_more_is_reached() -> None:
     """Rounding may keep the checks from passing: a step that changes nothing, at the floor, is as near as float64 gets."""
     path = path_of(problems.paper_random(), 3.0)
     path._start(0.0)
-    path._step, path._settled = lambda *_: (0.0, True), lambda: False
+    path._steps = lambda old, new, dl, tolerance, progress: (0.0, True, (*progress[:2], progress[2] + 1))
+    path._settled = lambda: False
     converged, change, used = path._solve_at(0.0, 1e-9)
     assert converged
     assert change == 0.0
@@ -186,15 +188,15 @@ def test_an_answer_whose_dual_equations_do_not_hold_is_not_converged() -> None:
 def test_where_newton_is_stuck_the_point_before_is_given_as_a_failure() -> None:
     """The change of the solve that failed says nothing about the point that is returned to."""
     path = path_of(problems.paper_random(), 3.0)
-    good = path._step
+    good = path._steps
 
-    def step(old, new, dl):
+    def steps(old, new, dl, tolerance, progress):
         if path.log_a > math.log(1e-3):
-            return good(old, new, dl)
+            return good(old, new, dl, tolerance, progress)
         path.psi[:] = np.nan
-        return math.nan, False
+        return math.nan, False, progress
 
-    path._step = step
+    path._steps = steps
     points = list(path.points([math.log(0.1), math.log(1e-4), math.log(1e-5)]))
     assert [point.converged for point in points] == [True, False, False]
     for point in points[1:]:
@@ -208,11 +210,11 @@ def test_where_newton_is_stuck_the_point_before_is_given_as_a_failure() -> None:
 def test_a_start_that_fails_is_what_is_returned() -> None:
     path = path_of(problems.paper_random(), 3.0)
 
-    def step(*_):
+    def steps(*arguments):
         path.psi[:] = np.nan
-        return math.nan, False
+        return math.nan, False, arguments[-1]
 
-    path._step = step
+    path._steps = steps
     for point in path.points([12.0, 11.0]):
         assert not point.converged
         assert point.log_a == 12.0

@@ -348,8 +348,8 @@ def test_large_problem_by_lapack_agrees_with_the_compiled_kernel():
     problem = problems.gaussian(30, 90, seed=7, nonzeros=6)
     A, y = problem.A.numpy(), problem.y.numpy()
     small, large = (CentralPath(A, y, 3.0) for _ in range(2))
-    small._step, small._solver = small._small_step, small._small_solver
-    large._step, large._solver = large._large_step, large._large_solver
+    small._steps, small._solver = small._small_steps, small._small_solver
+    large._steps, large._solver = large._large_steps, large._large_solver
     targets = [3 * math.log(alpha) for alpha in (1e-1, 1e-2, 1e-3)]
     for one, two in zip(small.points(targets), large.points(targets), strict=True):
         assert one.converged

@@ -105,14 +105,14 @@ def test_mistakes_are_named():
 
 @pytest.mark.parametrize("p", [2, 3, *(pytest.param(p, marks=pytest.mark.slow) for p in (2.5, 4, 6))])
 def test_many_digits_agree(p):
-    """1e-13 of ‖ψ‖_∞, beyond what one rounding of the data changes, from shapes over three decades and warm starts."""
+    """1e-13 of ‖ψ‖_∞ from shapes over three decades and warm starts, however ill-conditioned the limit is."""
     problem = problems.gaussian(4, 9, 7)
     psi0 = np.random.default_rng(7).standard_normal(9)
     for initialization in (start(9, 1, 10.0), start(9, 2, 1e-2), dln.Initialization.warm(psi0, 1e-2, p)):
         limit, exact = (dln.flow_limit(problem, p, initialization, precision=digits) for digits in (None, 30))
         assert exact.status is Status.CONVERGED
         error = float((limit.psi - exact.psi).abs().max() / exact.psi.abs().max())
-        assert error <= 1e-13 + 2 * float(limit.uncertainty)
+        assert error <= 1e-13
         torch.testing.assert_close(limit.tau, exact.tau, rtol=1e-8, atol=1e-8)
 
 

@@ -143,3 +143,25 @@ def test_a_wrong_number_of_threads_is_refused(threads, two_threads):
     with pytest.raises(InputError, match="threads"), numeric_threads(threads):
         pass
     assert _counts() == two_threads
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda problem: problem.rank, lambda problem: problem.reduced(), lambda problem: problem.spectral_norm]
+)
+def test_what_a_problem_says_of_itself_takes_one_thread(ask, monkeypatch):
+    """rank, reduced() and the singular values decompose A, outside of any other call."""
+    seen, svd = [], torch.linalg.svd
+
+    def watched(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        return svd(*arguments, **options)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(torch.linalg, "svd", watched)
+        ask(dln.Problem(torch.randn(5, 12, dtype=torch.float64), torch.ones(5)))
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

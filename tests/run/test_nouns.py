@@ -222,6 +222,28 @@ def test_alpha_is_a_list_or_a_file_and_alpha_minus_may_differ(command, tmp_path)
     assert "alpha must have 3 entries, one for each coordinate, got 2" in bad.err
 
 
+def test_files_of_alpha_inside_an_ensemble_are_read_once(command, tmp_path):
+    """A list of networks may mix numbers and files; its folder goes on, and is repeated, when the files are gone."""
+    file = tmp_path / "alpha.npy"
+    np.save(file, [0.1, 0.2, 0.3])
+    common = ["problem=line", "max_steps=5", "logger=none", "callbacks.figures=false"]
+    done = command(*common, f"ensemble.alpha=[0.1,{file}]")
+    assert done.status == 0, done.err
+    file.unlink()
+    resumed = command(f"resume={done.folder}", "max_steps=9")
+    assert resumed.status == 0, resumed.err
+    repeated = command(f"repeat={done.folder}", f"hydra.run.dir={tmp_path / 'again'}")
+    assert repeated.status == 0, repeated.err
+    gone = command(*common, f"ensemble.alpha=[0.1,{file}]")
+    assert gone.status == 2
+    assert "ensemble.alpha must be a number, a list or a file of numbers" in gone.err
+    np.save(file, [0.1, 0.2])
+    assert (
+        "alpha must have 3 entries, one for each coordinate, got 2"
+        in command(*common, f"ensemble.alpha=[0.1,{file}]").err
+    )
+
+
 def test_mistakes_of_targets_are_one_line(command):
     for argument, said in (
         ("optimizer._target_=torch.optim.Adm", "optimizer._target_ must be the import path of an object"),
