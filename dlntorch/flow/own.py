@@ -112,7 +112,7 @@ def _expected_size(pair: Problem, psi: np.ndarray) -> float:
     """‖ψ‖_∞ of the nearest solution; without a matrix, of the first step of steepest descent towards one."""
     if not pair.dense:
         left = pair.y - pair.operator.apply(torch.from_numpy(psi))
-        nearest = pair.operator.adjoint(left) / pair.operator.spectral_norm ** 2 + torch.from_numpy(psi)
+        nearest = pair.operator.adjoint(left) / pair.operator.spectral_norm**2 + torch.from_numpy(psi)
         return float(nearest.abs().max())
     left = pair.y - pair.A @ torch.from_numpy(psi)
     nearest = torch.linalg.lstsq(pair.A, left[:, None], driver="gelsd").solution[:, 0].numpy() + psi
