@@ -122,7 +122,7 @@ class KrylovStages:
             left = np.linalg.norm(r, axis=1) > target
             if not left.any():
                 return x
-            parts = np.concatenate([p.real, p.imag])
+            parts = np.concatenate([np.real(p), np.imag(p)])
             products = self.A.rows(D * self.to_nu(parts))
             q = shifts[:, None] * p + products[: len(p)] + 1j * products[len(p) :]
             steps = np.where(left, rho / np.where(left, (p * q).sum(axis=1), 1.0), 0.0)
