@@ -21,6 +21,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from dlntorch.flow.cell import Cell
+from dlntorch.flow.krylov_stages import KrylovStages, Map
 from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import Solved, StageSolver
 from dlntorch.numerics.trajectory import Status
@@ -80,7 +81,7 @@ class Integrator:
     """The flow of a full-rank pair from a cell's point, at t = 0.
 
     Args:
-        A: Shape (m, n), full row rank.
+        A: Shape (m, n), full row rank; or a map, whose rank does not matter.
         y: Shape (m,).
         cell: Where the flow starts; it is moved along.
         rtol: What ψ may be wrong by in a step, relative to ‖ψ‖_∞.
@@ -91,7 +92,7 @@ class Integrator:
 
     def __init__(
         self,
-        A: np.ndarray,
+        A: np.ndarray | Map,
         y: np.ndarray,
         cell: Cell,
         rtol: float,
@@ -104,14 +105,12 @@ class Integrator:
         self.A, self.y, self.cell, self.rtol = A, y, cell, rtol
         self.max_evaluations, self.stop_norm = max_evaluations, stop_norm
         self.method = tableau(stages or stages_for(rtol))
-        self.solver = StageSolver(A, cell, self.method)
+        self.solver = (KrylovStages if isinstance(A, Map) else StageSolver)(A, cell, self.method)  # type: ignore[arg-type]
         self.r = y - A @ cell.psi if cell.psi.any() else y.copy()
         self.steps = self.rejected = 0
         self.t = self.t_low = 0.0  # the time is their sum
         self._largest = max(size, float(np.abs(cell.psi).max(initial=0.0)))
         self._sensitivity = cell.sensitivity(self._largest)
-        self._absolute = np.abs(A)
-        self._lengths = np.linalg.norm(A, axis=0)
         self._last: tuple[np.ndarray, float] | None = None  # the last stages and their step
         self._accepted: tuple[float, float] | None = None  # the last step and the ratio of its error to the tolerance
         self._order = self.method.stages + 1
@@ -150,7 +149,7 @@ class Integrator:
     def _advance(self, path: FlowBlocks, times: np.ndarray, h: float, end: float) -> float:
         """One accepted step and the outputs in it, or the path's end; returns the next step to try."""
         velocity, D = self.solver.velocity(self.r), self.cell.slope()
-        straight = self.solver.B @ velocity
+        straight = self.solver.to_nu(velocity)
         if not self.r.any():  # nothing moves any more
             self._record(path, times[path.count :])
             return h
@@ -234,7 +233,7 @@ class Integrator:
         self.r = self.r - self.A @ self.cell.move(found.steps[-1])
         psi = self.cell.psi
         actual = self.y - self.A @ psi
-        rounding = 8 * _EPS * (self._absolute @ np.abs(psi) + np.abs(self.y))
+        rounding = 8 * _EPS * (self.solver.magnitude(psi) + np.abs(self.y))
         if bool((np.abs(actual - self.r) > rounding).any()):
             self.r = actual
         low = self.t_low + h
@@ -251,7 +250,7 @@ class Integrator:
     def _first_step(self, end: float) -> float:
         """A step over which the curve hardly bends and the fastest direction hardly relaxes."""
         D = self.cell.slope()
-        fastest = float((self.cell.rate() * np.abs(self.solver.B @ self.solver.velocity(self.r))).max(initial=0.0))
+        fastest = float((self.cell.rate() * np.abs(self.solver.to_nu(self.solver.velocity(self.r)))).max(initial=0.0))
         stiffness = self.solver.stiffness(D)
         return min(end, 1e-2 / fastest if fastest > 0 else end, 0.1 / stiffness if stiffness > 0 else end)
 
@@ -264,7 +263,7 @@ class Integrator:
         exact = float((found.error * weight).max(initial=0.0)) <= self.rtol
 
         def interpolated(parts: np.ndarray) -> np.ndarray:
-            return self.method.interpolation(parts / h) @ found.Z @ self.solver.B.T
+            return self.solver.to_nu(self.method.interpolation(parts / h) @ found.Z)
 
         def step_to(part: float) -> np.ndarray:
             if part >= h:
@@ -336,7 +335,7 @@ class Integrator:
         size = np.abs(psi).max(axis=1, initial=0.0)
         travelled = _EPS * self.cell.travelled()
         # the residual never grows: a bound over the step, which spares most outputs the rest
-        bound = self._sensitivity * (np.spacing(times[-1]) * self._lengths * np.linalg.norm(self.r) + travelled)
+        bound = self._sensitivity * (np.spacing(times[-1]) * self.solver.lengths * np.linalg.norm(self.r) + travelled)
         if size.max(initial=0.0) == 0 or float(bound.max(initial=0.0)) * self._largest <= _BLUR * size.min():
             return
         for time, step, value, scale in zip(times, steps, psi, size, strict=True):

@@ -60,7 +60,9 @@ def integrate_flow(
     """The gradient flow from its initialization at given times, as a trajectory ψ(t).
 
     Args:
-        problem: The data. Of a rank-deficient A the equivalent full-rank pair is integrated: the flow is the same.
+        problem: The data. Of a rank-deficient A the equivalent full-rank pair is integrated: the flow is the same. An
+            operator too, by conjugate gradients in memory O(m + n); a pole whose slack of α^{p−2} (relative to ψ's own)
+            lies below rounding ends as ``failed`` there.
         p: Depth, any real number >= 2, or any :class:`~dlntorch.model.Parametrization`.
         alpha: Initialization, a number > 0 or an :class:`~dlntorch.model.Initialization`, per coordinate.
         t: Times in the unit of θ̇ = −∇L(θ): finite, >= 0, strictly increasing. The interesting ones are of the order
@@ -155,6 +157,8 @@ def flow_path(
         (path,) = own_paths([problem], parametrization, [start], times, limits)
         return path.to(place)
     single = _depth_and_scale(parametrization, start, method, coordinates)
+    if not problem.dense:
+        raise InputError(f"method must be {OWN_METHOD}, with coordinates=dual, without a matrix, got method={method}")
     full = problem.reduced().to(device=place, dtype=torch.float64)
     impossible = out_of_range(parametrization, start)
     if impossible:

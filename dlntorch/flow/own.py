@@ -20,6 +20,7 @@ from torch import Tensor
 from dlntorch.flow.cells import TwoSided, make_cell
 from dlntorch.flow.collocation import FlowBlocks, Integrator
 from dlntorch.flow.compiled import integrate_cells
+from dlntorch.flow.krylov_stages import Map
 from dlntorch.flow.path import FlowPath
 from dlntorch.model import Initialization, Parametrization, check_start
 from dlntorch.model.power import Nonnegative, Power
@@ -55,16 +56,16 @@ def own_paths(
         times: Increasing, >= 0, (k,) for all or (N, k).
         limits: Tolerance, budget, stop.
     """
-    full = [problem.reduced().to(device="cpu", dtype=torch.float64) for problem in problems]
+    full = [(pair.reduced() if pair.dense else pair).to(device="cpu", dtype=torch.float64) for pair in problems]
     found: list[FlowPath | None] = [None] * len(starts)
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    groups: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
     for index, start in enumerate(starts):
         pair = full[min(index, len(full) - 1)]
         impossible = out_of_range(parametrization, start)
         if impossible:
             found[index] = FlowPath.failed(impossible, pair.n, parametrization.width, pair.y.device)
         else:
-            groups[pair.m, pair.n].append(index)
+            groups[pair.m, pair.n, pair.dense].append(index)
     for indices in groups.values():
         pairs = [full[0]] if len(full) == 1 else [full[index] for index in indices]
         chosen = times[None] if times.ndim == 1 else times[indices]
@@ -93,14 +94,14 @@ def _integrated(
     if limits.stop_residual is not None:
         stops = np.array([limits.stop_residual * float(torch.linalg.vector_norm(pair.y)) for pair in of_cell])
     two_sided: list[Any] = [cell for cell in cells if isinstance(cell, TwoSided)]
-    if len(two_sided) == len(cells):
+    if len(two_sided) == len(cells) and pairs[0].dense:
         return integrate_cells(
             np.stack([pair.A.numpy() for pair in pairs]), np.stack([pair.y.numpy() for pair in pairs]), two_sided,
             times, sizes, rtol=limits.rtol, max_evaluations=limits.max_evaluations, stop_norms=stops,
         )  # fmt: skip
     return [
         Integrator(
-            pair.A.numpy(), pair.y.numpy(), cell, limits.rtol, float(sizes[index]),
+            pair.A.numpy() if pair.dense else Map(pair.operator), pair.y.numpy(), cell, limits.rtol, float(sizes[index]),
             max_evaluations=limits.max_evaluations, stop_norm=None if stops is None else float(stops[index]),
         ).integrate(times[min(index, len(times) - 1)])
         for index, (pair, cell) in enumerate(zip(of_cell, cells, strict=True))
@@ -108,7 +109,11 @@ def _integrated(
 
 
 def _expected_size(pair: Problem, psi: np.ndarray) -> float:
-    """‖ψ‖_∞ of the nearest solution."""
+    """‖ψ‖_∞ of the nearest solution; without a matrix, of the first step of steepest descent towards one."""
+    if not pair.dense:
+        left = pair.y - pair.operator.apply(torch.from_numpy(psi))
+        nearest = pair.operator.adjoint(left) / pair.operator.spectral_norm**2 + torch.from_numpy(psi)
+        return float(nearest.abs().max())
     left = pair.y - pair.A @ torch.from_numpy(psi)
     nearest = torch.linalg.lstsq(pair.A, left[:, None], driver="gelsd").solution[:, 0].numpy() + psi
     return float(np.abs(nearest).max(initial=0.0))

@@ -17,7 +17,7 @@ import scipy.linalg.lapack
 from dlntorch.flow.cell import Cell
 from dlntorch.flow.radau import Tableau
 
-__all__ = ["Solved", "StageSolver"]
+__all__ = ["Newton", "Solved", "StageSolver", "split"]
 
 lapack: Any = scipy.linalg.lapack  # whose functions are made at run time
 
@@ -36,6 +36,47 @@ class Solved:
     error: np.ndarray
 
 
+class Newton:
+    """When Newton's iteration for the stages ends.
+
+    Args:
+        limits: What an error of ν may be, shape (n,).
+
+    Attributes:
+        going: Whether another iteration is due.
+        converged: Whether the stages are as accurate as was asked, or as rounding allows.
+    """
+
+    def __init__(self, limits: np.ndarray) -> None:
+        self.limits, self.going, self.converged = limits, True, False
+        self._iteration, self._last = 0, math.inf
+
+    def look(self, dV: np.ndarray, V: np.ndarray) -> None:
+        """Take note of a correction dV of the stages V in ν, (s, n) each."""
+        self._iteration += 1
+        moved = np.abs(dV).max(axis=0)
+        worst = float((moved / np.maximum(self.limits, 2 * _EPS * np.abs(V).max(axis=0))).max(initial=0.0))
+        if not worst < math.inf:
+            self.going = False
+            return
+        rate = worst / self._last if self._iteration > 1 else 0.0
+        self.converged = worst <= 1 or (0 < rate < 1 and rate / (1 - rate) * worst <= 1)
+        self.going = not self.converged and self._iteration < _MOST_ITERATIONS
+        if self.going and self._iteration > 1 and (rate >= 2 or (self._iteration > 3 and rate >= _NO_RATE)):
+            self.going, self.converged = False, worst < 100  # rounding
+        self._last = worst
+
+
+def split(method: Tableau, h: float, guess: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Z = Y + offset, the offset being motion at constant velocity in the components where that is no larger than Z.
+
+    Returns:
+        (offset (s, m), ẋ in the other components (m,)).
+    """
+    straight = np.full(velocity.shape, not guess.any()) | (np.abs(h * velocity) <= 4 * np.abs(guess[-1]))
+    return h * method.nodes[:, None] * np.where(straight, velocity, 0.0), np.where(straight, 0.0, velocity)
+
+
 class StageSolver:
     """Solves for the stages of steps from the cell's point.
 
@@ -46,11 +87,13 @@ class StageSolver:
 
     Attributes:
         evaluations: How often y − Aψ was evaluated, once for every stage and iteration.
+        lengths: ‖A_i‖, or a bound, shape (n,).
     """
 
     def __init__(self, A: np.ndarray, cell: Cell, method: Tableau) -> None:
         self.A, self.cell, self.method = A, cell, method
         self.evaluations = 0
+        self.lengths, self._absolute = np.linalg.norm(A, axis=0), np.abs(A)
         self._weight: np.ndarray | None = None
         self.rebase()
 
@@ -84,6 +127,14 @@ class StageSolver:
         """A bound of the Jacobian's eigenvalues at slopes D."""
         return float(np.abs((self.columns.T * D) @ self.B).sum(axis=1).max(initial=0.0))
 
+    def to_nu(self, x: np.ndarray) -> np.ndarray:
+        """Bx, of every row of x (..., m)."""
+        return x @ self.B.T
+
+    def magnitude(self, psi: np.ndarray) -> np.ndarray:
+        """|A||ψ|, (m,): what a rounding of Aψ is relative to."""
+        return self._absolute @ np.abs(psi)
+
     def solve(
         self, h: float, guess: np.ndarray, velocity: np.ndarray, D: np.ndarray, limits: np.ndarray
     ) -> Solved | None:
@@ -98,18 +149,15 @@ class StageSolver:
         """
         t = self.method
         with np.errstate(all="ignore"):
-            V = guess @ self.B.T
-            moving = bool(guess.any())
-            slope = self.cell.slope(V[t.middle]) if moving else D
+            V = self.to_nu(guess)
+            slope = self.cell.slope(V[t.middle]) if guess.any() else D
             K = (self.columns.T * (slope if np.isfinite(slope).all() else D)) @ self.B
             factors = self._factors(K, h)
             if factors is None:
                 return None
-            straight = ~np.full(velocity.shape, moving) | (np.abs(h * velocity) <= 4 * np.abs(guess[-1]))
-            offset = h * t.nodes[:, None] * np.where(straight, velocity, 0.0)
-            rest = np.where(straight, 0.0, velocity)
-            Y, Z, last = guess - offset, guess, math.inf
-            for iteration in range(1, _MOST_ITERATIONS + 1):
+            offset, rest = split(t, h, guess, velocity)
+            Y, Z, newton = guess - offset, guess, Newton(limits)
+            while newton.going:
                 change = self.cell.change(V)
                 self.evaluations += t.stages
                 if not np.isfinite(change).all():
@@ -118,22 +166,12 @@ class StageSolver:
                 dZ = np.real(t.from_modes @ _substituted(factors, modes))
                 Y = Y + dZ
                 Z = Y + offset
-                V = Z @ self.B.T
-                moved = np.abs(dZ @ self.B.T).max(axis=0)
-                worst = float((moved / np.maximum(limits, 2 * _EPS * np.abs(V).max(axis=0))).max(initial=0.0))
-                if not worst < math.inf:
-                    return None
-                rate = worst / last if iteration > 1 else 0.0
-                done = worst <= 1 or (0 < rate < 1 and rate / (1 - rate) * worst <= 1)
-                if not done and iteration > 1 and (rate >= 2 or (iteration > 3 and rate >= _NO_RATE)):
-                    if worst >= 100:
-                        return None
-                    done = True  # rounding
-                if done:
-                    right = velocity + np.real(t.eigenvalues[0]) / h * (t.embedded @ Z)
-                    return Solved(Z, V, np.abs(self.B @ lapack.dgetrs(*factors[0], right)[0]))
-                last = worst
-        return None
+                V = self.to_nu(Z)
+                newton.look(self.to_nu(dZ), V)
+            if not newton.converged:
+                return None
+            right = velocity + np.real(t.eigenvalues[0]) / h * (t.embedded @ Z)
+            return Solved(Z, V, np.abs(self.to_nu(lapack.dgetrs(*factors[0], right)[0])))
 
     def _factors(self, K: np.ndarray, h: float) -> list[tuple[np.ndarray, np.ndarray]] | None:
         """LU factors of λ/h + K, the real one first."""

@@ -20,6 +20,7 @@ from dlntorch.flow.symmetric import factor, substitute
 from dlntorch.flow.torchdiffeq_method import GradientFlow, odeint
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
+from dlntorch.problem import make_problem
 from tests import problems
 from tests.flow.one_row import mixed, moment
 
@@ -453,3 +454,61 @@ def test_torchdiffeq_is_told_what_the_method_cannot() -> None:
         odeint(lambda t, x: -x, start, torch.tensor([0.0, 1.0]), method="RadauIIA")
     with pytest.raises(InputError, match="and t to increase"):
         odeint(field, start, torch.tensor([1.0, 0.0]), method="RadauIIA")
+
+
+# -- without a matrix -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "p", "alpha"), [("partial_cosine", 2, 1e-3), ("sparse_csr", 3, 1e-2), ("partial_fourier", 4, 1e-1)]
+)
+def test_operators_flow_as_their_matrices_do(name: str, p: float, alpha: float) -> None:
+    """Conjugate gradients against factors, and a stop; ψ within a hundred times the tolerance."""
+    problem = make_problem(name, m=12, n=40, nonzeros=3)
+    t = np.geomspace(0.05, 20, 12) * alpha ** (2 - p) * (10 if p == 2 else 1)
+    found = dln.integrate_flow(problem, p, alpha, t, rtol=1e-8, stop_residual=1e-3)
+    best = dln.integrate_flow(problem.to_dense(), p, alpha, t, rtol=1e-12, stop_residual=1e-3)
+    assert found.status is best.status
+    assert len(found) == len(best)
+    assert found.t.numpy() == pytest.approx(best.t.numpy(), rel=1e-5)
+    before = min(len(found), len(t)) - 1
+    error = (found.psi - best.psi)[:before].abs().amax(dim=1) / best.psi[:before].abs().amax(dim=1)
+    assert float(error.max()) < 1e-6
+    assert found.loss.numpy() == pytest.approx(best.loss.numpy(), rel=1e-4, abs=1e-14)
+
+
+class Rows:
+    """A map known by its products alone."""
+
+    def __init__(self, A: torch.Tensor) -> None:
+        self.A, self.shape = A, tuple(A.shape)
+
+    def matvec(self, x):
+        return x @ self.A.mT
+
+    def rmatvec(self, r):
+        return r @ self.A
+
+
+@pytest.mark.parametrize("G", [dln.Product(2), dln.Product(3), Sinh()], ids=str)
+def test_every_parametrization_flows_without_a_matrix(G: dln.Parametrization) -> None:
+    problem, t = problems.gaussian(3, 6, 1), [0.1, 1.0, 3.0]
+    found = dln.integrate_flow(dln.Problem(Rows(problem.A), problem.y), G, 0.3, t, rtol=1e-9)
+    assert gap(found.psi, dln.integrate_flow(problem, G, 0.3, t).psi.numpy()) < 1e-8
+
+
+def test_a_slack_below_rounding_is_said_without_a_matrix() -> None:
+    """p = 6, α = 1e-3: slacks of 1e-12. What is reached is right, and the rest is not given."""
+    problem = problems.gaussian(6, 15, 0)
+    t = np.geomspace(0.05, 50, 30) * 1e12
+    found = dln.integrate_flow(dln.Problem(Rows(problem.A), problem.y), 6, 1e-3, t, rtol=1e-8)
+    assert found.status is Status.FAILED
+    assert "no step is short enough" in found.reason
+    assert len(found) < len(t)
+
+
+def test_without_a_matrix_there_is_one_method() -> None:
+    with pytest.raises(
+        InputError, match="method must be RadauIIA, with coordinates=dual, without a matrix, got method=LSODA"
+    ):
+        dln.integrate_flow(make_problem("partial_cosine", m=5, n=10), 3, 0.1, [1.0], method="LSODA")

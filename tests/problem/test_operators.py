@@ -238,7 +238,6 @@ def test_a_run_without_a_matrix_has_its_truth_and_the_reasons_for_the_rest() -> 
         dln.l1_minimizer,
         lambda problem: dln.selected_minimizer(problem, 3),
         lambda problem: dln.flow_limit(problem, 3, 1e-2),
-        lambda problem: dln.integrate_flow(problem, 3, 1e-2, [1.0]),
         lambda problem: dln.predict_rate(problem, 3),
         lambda problem: dln.train(problem, 3, 1e-2, engine="fused"),
         lambda problem: dln.train(problem, 3, 1e-2, certificate=True),

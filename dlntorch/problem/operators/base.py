@@ -1,8 +1,8 @@
 """What training needs of A: products with A and with Aᵀ, its shape, its columns' norms, and its spectral norm.
 
 ``matvec`` takes ψ of shape (..., n) to Aψ of shape (..., m), ``rmatvec`` takes r of shape (..., m) to Aᵀr of shape
-(..., n); both can be differentiated. The linear programme, the flow and its limit need entries of A and have to be
-given a dense matrix.
+(..., n); both can be differentiated. The flow is integrated with them too; the linear programme and the flow's limit need entries
+of A and have to be given a dense matrix.
 """
 
 from __future__ import annotations
