@@ -21,6 +21,7 @@ from dlntorch.reference.selection import selected_minimizer
 from dlntorch.run.accuracy_parts import Course, End, limit_errors
 from dlntorch.run.open_numbers import new_descent
 from dlntorch.run.settings import RunSettings
+from dlntorch.run.summary import PARTS_OF_ERROR
 
 __all__ = ["RunPlan", "plan"]
 
@@ -243,7 +244,7 @@ class _Search:
             "initialization": course.initialization,
             "error": end.error,
         }
-        dominant = max(("discretization", "finite_time", "initialization"), key=lambda name: budget[name])
+        dominant = max(PARTS_OF_ERROR, key=lambda name: budget[name])
         reason = f"p = {course.p:g} {why}; {dominant.replace('_', ' ')} dominates"
         return RunPlan(
             accuracy=self.accuracy,
