@@ -72,7 +72,6 @@ POWERS = {
     "report/study_figures/shapes.py": 1,
     "run/accuracy.py": 3,
     "run/accuracy_parts.py": 1,
-    "run/summary.py": 1,
     "studies/conditioning.py": 2,
     "studies/figure1.py": 1,
     "studies/finite_time.py": 1,

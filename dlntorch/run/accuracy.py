@@ -34,7 +34,7 @@ WORSE = 4
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
 #: Parts of the accuracy: what a plan aims at in all; what α may take of it; what the limit with κ may.
-AIM, ALPHA_SHARE, LIMIT_SHARE = 0.95, 0.8, 0.8
+AIM, ALPHA_SHARE, LIMIT_SHARE = 0.92, 0.8, 0.8
 #: So many step sizes, each half the one before, are tried of the cheapest α.
 TRIES = 8
 #: A run of more steps is not planned.
