@@ -21,7 +21,7 @@ from dlntorch.run.digits import digits_report
 from dlntorch.run.effective import effective_report
 from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.open_numbers import depth_and_scale
-from dlntorch.run.references import References
+from dlntorch.run.references import References, with_matrix
 from dlntorch.run.settings import RunSettings
 from dlntorch.store.provenance import versions
 from dlntorch.training.certified import ENDED, certified_bound
@@ -62,6 +62,7 @@ def build_summary(
     """
     psi = descent.network.psi.detach().to("cpu", torch.float64)
     exact = problem.to("cpu", "float64")
+    exact = with_matrix(exact) or exact
     status = descent.status
     if status is None:
         raise RuntimeError("the run has not ended")
