@@ -24,7 +24,7 @@ extensions = [
     "generated_pages",
     "whole_links",
 ]
-exclude_patterns = ["_build", "_extensions", "_templates", "README.md"]
+exclude_patterns = ["_build", "_extensions", "_templates", "README.md", "generated/summary_keys.md"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_update_mathjax = False

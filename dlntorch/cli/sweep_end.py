@@ -11,6 +11,7 @@ from typing import Any
 from dlntorch.cli.next_steps import sync_command
 from dlntorch.numerics.trajectory import Status
 from dlntorch.run.console import shown
+from dlntorch.run.summary import head_of
 from dlntorch.run.terminal_table import print_numbers
 from dlntorch.sweep.launcher import IdempotentLauncher
 from dlntorch.sweep.points import (
@@ -32,7 +33,7 @@ LONGEST = 32
 #: Of so many errors the text is shown.
 SHOWN_ERRORS = 3
 #: What is measured of a point: the first of these that some point has, besides its residual.
-MEASURES = {"distance_to_selected": "to W_p", "l1_gap": "l1 gap"}
+MEASURES = ("distance_to_selected", "l1_gap")
 
 
 def conclude_sweeps(launchers: Sequence[IdempotentLauncher]) -> None:
@@ -82,7 +83,7 @@ def _print_table(
     values = [split_overrides(words) for words in overrides]
     keys = varying(values) or list(dict.fromkeys(key for one in values for key in one))
     measure = next((key for key in MEASURES if any(_measured(one, key) is not None for one in summaries)), None)
-    heads = [*keys, "status", "steps", "residual", *([MEASURES[measure]] if measure else [])]
+    heads = [*keys, "status", "steps", "residual", *([head_of(measure)] if measure else [])]
     numbers = ["steps", "residual", *([measure] if measure else [])]
     rows = []
     for i in _chosen(len(values)):

@@ -7,6 +7,7 @@ depends on the gradient at θ_k.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -109,6 +110,9 @@ class AutogradEngine(Engine):
             rule = StepRule(self.schedule, self.law, self.problem.operator, self.norm())
             self.scheduler = StepSizeScheduler(optimizer, rule)
         self._made = optimizer
+        asked = inspect.signature(optimizer.step).parameters.values()
+        #: Whether a step evaluates the loss itself: torch's L-BFGS requires a closure, and the others only take one.
+        self._asks_for_loss = any(one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in asked)
 
     def _torch_optimizer(self) -> torch.optim.Optimizer | None:
         """Torch's own optimizer for the update, None where the package's class makes the step."""
@@ -170,7 +174,7 @@ class AutogradEngine(Engine):
             self.scheduler.step()
             self.optimizer.step()
         else:
-            status = self._other_step(eta)
+            status = self._other_step(eta, lambda: self._loss(A, y, scale))
             if status is not None:
                 return status
         progress.count(eta)
@@ -194,6 +198,12 @@ class AutogradEngine(Engine):
         loss.backward()
         return residual.detach()
 
+    def _loss(self, A: Operator, y: Tensor, scale: float) -> Tensor:
+        """The step's loss at the network's θ, with its gradients: what an optimizer that looks around itself evaluates."""
+        with torch.enable_grad():
+            residual = self._backward(A, y, scale)
+        return (0.5 * scale) * (residual @ residual)
+
     def _probe(self, A: Operator, y: Tensor, scale: float) -> None:
         """Take the gradients where the update wants them, if not at θ_k."""
         if isinstance(self.update, TorchUpdate) or type(self.update).probe is Update.probe:
@@ -207,8 +217,13 @@ class AutogradEngine(Engine):
         self._backward(A, y, scale)
         self._put(before)
 
-    def _other_step(self, eta: float) -> Status | None:
-        """A step of an update other than plain SGD; θ_k is put back where the step is refused."""
+    def _other_step(self, eta: float, closure: Callable[[], Tensor]) -> Status | None:
+        """A step of an update other than plain SGD; θ_k is put back where the step is refused.
+
+        Args:
+            eta: η_k.
+            closure: The loss of the same mini-batch at the network's θ, for optimizers that ask for it (L-BFGS).
+        """
         before = self.network.whole_theta()
         state = self.state
         if isinstance(self.update, WeightDecay):
@@ -219,6 +234,8 @@ class AutogradEngine(Engine):
             with torch.no_grad():
                 new, state = self.stepped(before, self._whole_gradient(), eta, self.state)
                 self._put(new)
+        elif self._asks_for_loss:
+            self.optimizer.step(closure)
         else:
             self.optimizer.step()
         after = list(self.network.rows)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
 
 from dlntorch.flow.cell import Cell
-from dlntorch.flow.cell_kernels import EXPONENTIAL, GENERAL, change_sides, move_sides
+from dlntorch.flow.cell_kernels import (
+    EXPONENTIAL,
+    GENERAL,
+    change_sides,
+    move_sides,
+    rate_of,
+    sensitivity_of,
+    slope_of,
+)
 from dlntorch.flow.curve_cell import CurveCell
+from dlntorch.flow.records import Curves, Sides
 from dlntorch.model import Entropy, Nonnegative, Parametrization, Power, Product
 
-__all__ = ["Cell", "FourLayers", "ThreeLayers", "TwoLayers", "TwoSided", "make_cell"]
-
-#: Up to this ratio of |ψ| to its larger side their difference has lost a digit, and the sum of the changes is taken.
-_CANCELS = 0.1
+__all__ = ["Cell", "Exponential", "FourLayers", "ThreeLayers", "TwoLayers", "TwoSided", "WithPole", "make_cell"]
 
 
 class TwoSided(Cell):
@@ -24,94 +31,103 @@ class TwoSided(Cell):
 
     Args:
         start: θ±, shape (2, n), or θ₊ alone, (1, n): positive.
-        p: f = unit·θ^p.
-        unit: A factor of f.
-        growth: d ln f/dν where p = 2.
+        curves: f± along ν.
+
+    Attributes:
+        curves: The same.
+        sides: The point on them.
     """
 
-    def __init__(self, start: np.ndarray, p: float, unit: float = 1.0, growth: float = 4.0) -> None:
-        self.start, self.p = start, p
-        self.bends = p > 2
-        self.k = p / (p - 2) if p > 2 else math.inf
-        with np.errstate(under="ignore", divide="ignore"):
-            self.log_f0 = p * np.log(start) + math.log(unit)
-            self.f0 = unit * start**p
-            self.c = p * (p - 2) * start ** (p - 2) if p > 2 else np.full_like(start, growth)
-        self._kc = self.k * self.c
-        self.kind = EXPONENTIAL if p == 2 else GENERAL
-        if self.k in (2.0, 3.0) and self.f0.min() > 1e-290:
-            self.kind = int(self.k)
-        self.u, self.f, self.log_f = np.ones_like(start), self.f0.copy(), self.log_f0.copy()
-        self.psi = self.f[0] - self.f[1] if len(start) == 2 else self.f[0].copy()
+    def __init__(self, start: np.ndarray, curves: Curves) -> None:
+        self.start, self.curves = start, curves
+        f, log_f = curves.start
+        psi = f[0] - f[1] if len(f) == 2 else f[0].copy()
+        self.sides = Sides(np.stack([np.ones_like(f), f, log_f]), psi)
+
+    @property
+    def psi(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """ψ at the point."""
+        return self.sides.psi
 
     def change(self, steps: np.ndarray) -> np.ndarray:
         out = np.empty_like(steps)
-        change_sides(self.kind, self.k, self.c, self.u, self.f, self.log_f, steps, out)
+        change_sides(self.curves, self.sides, np.ascontiguousarray(steps), out)
         return out
 
-    def _moved(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """u, f and log f at ν + step, (sides, n) each."""
-        u, f, log_f = self.u.copy(), self.f.copy(), self.log_f.copy()
-        move_sides(self.kind, self.k, self.c, u, f, log_f, self.f0, self.log_f0, step)
-        return u, f, log_f
-
     def slope(self, step: np.ndarray | None = None) -> np.ndarray:
-        u, f = (self.u, self.f) if step is None else self._moved(step)[:2]
-        growth = self._growth(u) * f
-        return growth[0] + growth[1] if len(growth) == 2 else growth[0]
-
-    def _growth(self, u: np.ndarray) -> np.ndarray:
-        """d ln f/dν of the sides."""
-        return self.c if self.p == 2 else self._kc / u
+        out = np.empty_like(self.psi)
+        inside = slope_of(self.curves, self.sides, np.zeros_like(out) if step is None else step, out)
+        return out if inside else np.full_like(out, np.nan)
 
     def rate(self) -> np.ndarray:
-        growth = self._growth(self.u)
-        return np.maximum(growth[0], growth[1]) if len(growth) == 2 else growth[0].copy()
+        out = np.empty_like(self.psi)
+        rate_of(self.curves, self.sides, out)
+        return out
 
     def sensitivity(self, size: float) -> np.ndarray:
-        log_size = math.log(size) if size > 0 else -math.inf
-        # D is the sum of growth·f, growth is in proportion to f^{1−2/p}, and f is at most size + f₀
-        log_f = np.logaddexp(log_size, self.log_f0)
-        log_growth = np.log(self._growth(np.ones_like(self.c)))
-        if self.p > 2:
-            log_growth = log_growth + (1 - 2 / self.p) * (log_f - self.log_f0)
-        with np.errstate(over="ignore"):
-            return np.exp((log_growth + log_f - log_size).max(axis=0))
+        out = np.empty_like(self.psi)
+        sensitivity_of(self.curves, size, out)
+        return out
 
     def move(self, step: np.ndarray) -> np.ndarray:
         change = self.change(step[None])[0]
-        move_sides(self.kind, self.k, self.c, self.u, self.f, self.log_f, self.f0, self.log_f0, step)
-        if len(self.f) == 1:
-            self.psi = self.f[0].copy()
-            return change
-        difference = self.f[0] - self.f[1]
-        cancels = np.abs(difference) < _CANCELS * np.maximum(self.f[0], self.f[1])
-        self.psi = np.where(cancels, self.psi + change, difference)
+        move_sides(self.curves, self.sides, step, change)
         return change
 
     def theta(self, steps: np.ndarray) -> np.ndarray:
-        moved = self.c * steps[:, None]
+        moved = self.curves.c * steps[:, None]
         moved[:, 1:] *= -1
-        u = self.u - moved
-        return self.start * (np.exp((1 - u) / 2) if self.p == 2 else u ** (-1 / (self.p - 2)))
+        return self.theta_at(self.sides.of[0] - moved, self.psi + self.change(steps))
+
+    @abstractmethod
+    def theta_at(self, u: np.ndarray, psi: np.ndarray) -> np.ndarray:
+        """θ (k, width, n) where the slacks are u (k, sides, n) and the values psi (k, n)."""
 
     def travelled(self) -> np.ndarray:
-        return np.abs(1 - self.u[0]) / self.c[0]
+        return np.abs(1 - self.sides.of[0, 0]) / self.curves.c[0]
 
 
-class TwoLayers(TwoSided):
+class WithPole(TwoSided):
+    """f± = θ±^p with p > 2: k = p/(p − 2), c = p(p − 2)θ±(0)^{p−2}."""
+
+    def __init__(self, start: np.ndarray, p: float) -> None:
+        k = p / (p - 2)
+        self._power = -1 / (p - 2)
+        with np.errstate(under="ignore", divide="ignore"):
+            f0, log_f0 = start**p, p * np.log(start)
+            kind = int(k) if k in (2.0, 3.0) and f0.min() > 1e-290 else GENERAL
+            super().__init__(start, Curves(kind, k, p * (p - 2) * start ** (p - 2), np.stack([f0, log_f0])))
+
+    def theta_at(self, u: np.ndarray, psi: np.ndarray) -> np.ndarray:
+        return self.start * u**self._power
+
+
+class Exponential(TwoSided):
+    """f± = unit·θ±² with d ln f±/dν = ±growth."""
+
+    bends = False
+
+    def __init__(self, start: np.ndarray, unit: float = 1.0, growth: float = 4.0) -> None:
+        with np.errstate(under="ignore", divide="ignore"):
+            f0, log_f0 = unit * start**2, 2 * np.log(start) + math.log(unit)
+        super().__init__(start, Curves(EXPONENTIAL, math.inf, np.full_like(start, growth), np.stack([f0, log_f0])))
+
+    def theta_at(self, u: np.ndarray, psi: np.ndarray) -> np.ndarray:
+        return self.start * np.exp((1 - u) / 2)
+
+
+class TwoLayers(Exponential):
     """ψ = u₁u₂ = ¼(u₁ + u₂)² − ¼(u₁ − u₂)², with (u₁ ± u₂)′ = ±(u₁ ± u₂)."""
 
     def __init__(self, start: np.ndarray) -> None:
         sums = np.stack([start[0] + start[1], start[0] - start[1]])
         self.signs = np.where(sums < 0, -1.0, 1.0)
-        super().__init__(np.abs(sums), 2.0, 0.25, 2.0)
-        self.psi = start[0] * start[1]
+        super().__init__(np.abs(sums), 0.25, 2.0)
+        self.sides.psi[:] = start[0] * start[1]
 
-    def theta(self, steps: np.ndarray) -> np.ndarray:
-        plus, minus = np.moveaxis(self.signs * super().theta(steps), 1, 0)
+    def theta_at(self, u: np.ndarray, psi: np.ndarray) -> np.ndarray:
+        plus, minus = np.moveaxis(self.signs * super().theta_at(u, psi), 1, 0)
         first = 0.5 * (plus + minus)
-        psi = self.psi + self.change(steps)
         with np.errstate(divide="ignore", invalid="ignore"):
             last = np.where(np.abs(plus - minus) < 0.1 * np.abs(plus), psi / first, 0.5 * (plus - minus))
         return np.stack([first, last], axis=1)
@@ -221,7 +237,8 @@ def make_cell(parametrization: Parametrization, start: torch.Tensor) -> Cell:
     """The cell of a parametrization from θ(0) = ``start`` (width, n)."""
     theta = np.ascontiguousarray(start.detach().to("cpu", torch.float64).numpy())
     if type(parametrization) in (Power, Entropy, Nonnegative):
-        return TwoSided(theta, parametrization.p)  # type: ignore[attr-defined]
+        power: Any = parametrization
+        return WithPole(theta, power.p) if power.has_pole else Exponential(theta)
     if type(parametrization) is Product and bool((theta[:-1] == theta[0]).all()):
         closed = {2: TwoLayers, 3: ThreeLayers, 4: FourLayers}.get(parametrization.layers)
         if closed is not None:

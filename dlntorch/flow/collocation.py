@@ -25,10 +25,10 @@ from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import Solved, StageSolver
 from dlntorch.numerics.trajectory import Status
 
-__all__ = ["Integrator", "Path", "stages_for"]
+__all__ = ["Integrator", "Path", "note_blur", "stages_for"]
 
 #: The stages (order 2s − 1) for tolerances down to ``SHARP``, and below it.
-STAGES, SHARP_STAGES, SHARP = 5, 7, 1e-9
+STAGES, SHARP_STAGES, SHARP = 5, 7, 3e-6
 #: An error of ν that is not asked for less, in units of the scale on which the curve bends.
 _FLOOR = 3e-16
 _SAFETY, _GROWTH, _SHRINK = 0.9, 6.0, 0.1
@@ -54,12 +54,21 @@ class Path:
     count: int = 0
     status: Status = Status.MAX_TIME
     reason: str = ""
+    evaluations: int = 0
+    steps: int = 0
+    rejected: int = 0
     #: The largest change of ψ by one rounding of t or of ν, relative to ‖ψ‖_∞, and its time.
     blurred: tuple[float, float] = (0.0, 0.0)
 
     def note(self, reason: str) -> None:
         """A reason beside the status, where none is."""
         self.reason = self.reason or reason
+
+
+def note_blur(path: Path, blur: float, when: float, rtol: float) -> None:
+    """Note that one rounding of t or of ν changes ψ by ``blur``, relative to ‖ψ‖_∞, where that is worth a word."""
+    if blur > max(100 * rtol, _BLUR):
+        path.note(f"psi at t = {when:.6g} is known to {blur:.1g} only: one rounding of t or of nu moves it so far")
 
 
 def stages_for(rtol: float) -> int:
@@ -121,6 +130,7 @@ class Integrator:
         except (np.linalg.LinAlgError, FloatingPointError, OverflowError) as error:
             path.status = Status.FAILED
             path.reason = f"the integration left the range of float64 at t = {self.t:.6g}: {error}"
+        path.evaluations, path.steps, path.rejected = self.evaluations, self.steps, self.rejected
         return path
 
     def _integrate(self, path: Path, times: np.ndarray) -> None:
@@ -133,9 +143,7 @@ class Integrator:
         h = self._first_step(end) if end > 0 else 0.0
         while path.status is Status.MAX_TIME and path.count < times.size:
             h = self._advance(path, times, h, end)
-        blur, when = path.blurred
-        if blur > max(100 * self.rtol, _BLUR):
-            path.note(f"psi at t = {when:.6g} is known to {blur:.1g} only: one rounding of t or of nu moves it so far")
+        note_blur(path, *path.blurred, self.rtol)
 
     # -- one step -----------------------------------------------------------------------------------------------------
 

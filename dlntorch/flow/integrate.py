@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.flow.cells import make_cell
-from dlntorch.flow.collocation import Integrator, stages_for
+from dlntorch.flow.cells import TwoSided, make_cell
+from dlntorch.flow.collocation import Integrator
+from dlntorch.flow.compiled import integrate_cells
 from dlntorch.flow.path import FlowPath
 from dlntorch.flow.routes import EXPLICIT_METHODS, IMPLICIT_METHODS, torchdiffeq_path
 from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
@@ -76,7 +77,7 @@ def integrate_flow(
             this, relative to ‖ψ(t)‖_∞, also inside a jump and where ψ ≪ α^p; where one rounding of t moves ψ by more,
             ``reason`` says so.
         atol: Absolute tolerance of the other methods in their variable (τ-like numbers, or log θ); None derives it.
-        method: None means RadauIIA, of order 9 (``rtol`` > 1e-9) or 13, and LSODA with theta coordinates. Of depth p from
+        method: None means RadauIIA, of order 9 (``rtol`` > 3e-6) or 13, and LSODA with theta coordinates. Of depth p from
             a number α also BDF, LSODA, Radau (scipy's), or torchdiffeq's dopri5, dopri8, bosh3, fehlberg2, adaptive_heun
             (explicit: only for short horizons).
         coordinates: "dual" (m numbers) or "theta" (2n numbers, an independent route for checks).
@@ -192,22 +193,24 @@ def _own_path(
 ) -> FlowPath:
     """The flow by the package's own integrator, on the CPU."""
     A, y = full.A.numpy(), full.y.numpy()
-    stages = stages_for(rtol)
     cell = make_cell(parametrization, start)
     left = full.y - full.A @ torch.from_numpy(cell.psi)
     nearest = torch.linalg.lstsq(full.A, left[:, None], driver="gelsd").solution[:, 0].numpy() + cell.psi
-    integrator = Integrator(
-        A, y, cell, rtol, float(np.abs(nearest).max(initial=0.0)), stages=stages,
-        max_evaluations=max_evaluations, stop_norm=stop_norm,
-    )  # fmt: skip
-    path = integrator.integrate(times)
+    size = float(np.abs(nearest).max(initial=0.0))
+    if isinstance(cell, TwoSided):
+        (path,) = integrate_cells(
+            A[None], y[None], [cell], times[None], np.array([size]), rtol=rtol, max_evaluations=max_evaluations,
+            stop_norms=None if stop_norm is None else np.array([stop_norm]),
+        )  # fmt: skip
+    else:
+        path = Integrator(A, y, cell, rtol, size, max_evaluations=max_evaluations, stop_norm=stop_norm).integrate(times)
     if path.status is Status.MAX_STEPS:
         path.reason += f" at the {path.count}th of {times.size} times"
     if path.count == 0:
         return replace(
             FlowPath.failed(path.reason, start.shape[1], start.shape[0], full.y.device),
             status=path.status,
-            evaluations=integrator.evaluations,
+            evaluations=path.evaluations,
         )
     return FlowPath(
         t=torch.from_numpy(np.concatenate(path.times)),
@@ -215,7 +218,7 @@ def _own_path(
         psi=torch.from_numpy(np.concatenate(path.psi)),
         status=path.status,
         reason=path.reason,
-        evaluations=integrator.evaluations,
+        evaluations=path.evaluations,
     )
 
 

@@ -1,7 +1,11 @@
-"""The stages of one Radau step of a small problem, compiled: what an integration spends its time on.
+"""The stages of one Radau step of a two-sided network, compiled: what an integration spends its time on.
 
-The same iteration as :class:`dlntorch.flow.stages.StageSolver` in numpy, for cells that are two-sided. Complex matrices
-are held as two real ones, so that LLVM vectorises their elimination.
+In the coordinates of :mod:`dlntorch.flow.stages`, x = Rs with W Aᵀ = QR and ν = Bx, B = W⁻¹Q, the flow is
+
+    M ẋ = R^{−ᵀ}(y − Aψ) = R^{−ᵀ}r − BᵀΔψ(Bx),      M = R^{−ᵀ}R⁻¹,
+
+since R^{−ᵀ}A = Bᵀ: Newton's systems λ/h M + BᵀDB are symmetric, with a positive definite real part (:mod:`.symmetric`).
+Functions that take the whole record are inlined: each that is not is compiled anew into all that call it.
 """
 
 from __future__ import annotations
@@ -10,284 +14,313 @@ import math
 
 import numpy as np
 
-from dlntorch.flow.cell_kernels import change_sides
+from dlntorch.flow.cell_kernels import change_sides, rate_of, slope_of
+from dlntorch.flow.records import (
+    BASE,
+    CHANGE,
+    DV,
+    ERROR,
+    FORCE,
+    LEFT,
+    LIMIT,
+    MASS,
+    MOVING,
+    NATURAL,
+    OFFSET,
+    RIGHT,
+    ROOT,
+    SIZE,
+    SLOPE,
+    TO_X,
+    TRIED,
+    VELOCITY,
+    WEIGHTED,
+    B,
+    D,
+    G,
+    K,
+    T,
+    V,
+    Y,
+    Z,
+)
+from dlntorch.flow.small_products import largest, multiply, times_rows
+from dlntorch.flow.symmetric import factor, substitute, substitute_real
 from dlntorch.numerics.compiling import SUMS, kernel
 
-__all__ = ["solve_stages"]
+__all__ = ["lagrange", "rebase", "solve_stages", "stages_at"]
 
 #: Newton's iteration: how many at most, and when a rate of convergence is none.
 _MOST_ITERATIONS, _NO_RATE = 25, 0.9
 _EPS = 2.220446049250313e-16
+#: A new base is due where a rate has grown or fallen by so much since the last.
+_GROWN, _FALLEN = 4.0, 1.0 / 64
 
 
-@kernel(fastmath=SUMS)
-def _eliminate(real, imag, pivots):
-    """LU factors of real + i·imag (m, m) in place, rows interchanged; False where a pivot is zero or not finite."""
-    m = real.shape[0]
-    for k in range(m):
-        best, row = -1.0, k
-        for i in range(k, m):
-            size = abs(real[i, k]) + abs(imag[i, k])
-            if size > best:
-                best, row = size, i
-        if not 0.0 < best < math.inf:
-            return False
-        pivots[k] = row
-        if row != k:
-            for j in range(m):
-                real[k, j], real[row, j] = real[row, j], real[k, j]
-                imag[k, j], imag[row, j] = imag[row, j], imag[k, j]
-        a, b = real[k, k] / best, imag[k, k] / best
-        size = (a * a + b * b) * best
-        a, b = a / size, -b / size
-        for i in range(k + 1, m):
-            c = real[i, k] * a - imag[i, k] * b
-            d = real[i, k] * b + imag[i, k] * a
-            real[i, k], imag[i, k] = c, d
-            for j in range(k + 1, m):
-                real[i, j] -= c * real[k, j] - d * imag[k, j]
-                imag[i, j] -= c * imag[k, j] + d * real[k, j]
-        real[k, k], imag[k, k] = a, b  # the inverse of the pivot
-    return True
+@kernel
+def rebase(A, curves, sides, work, steps):
+    """Take the point's rates as W where that is due, or after no ``steps``; the stages kept for a guess move along.
 
-
-@kernel(fastmath=SUMS)
-def _eliminate_real(real, pivots):
-    """:func:`_eliminate` of a real matrix."""
-    m = real.shape[0]
-    for k in range(m):
-        best, row = -1.0, k
-        for i in range(k, m):
-            size = abs(real[i, k])
-            if size > best:
-                best, row = size, i
-        if not 0.0 < best < math.inf:
-            return False
-        pivots[k] = row
-        if row != k:
-            for j in range(m):
-                real[k, j], real[row, j] = real[row, j], real[k, j]
-        a = 1.0 / real[k, k]
-        for i in range(k + 1, m):
-            c = real[i, k] * a
-            real[i, k] = c
-            for j in range(k + 1, m):
-                real[i, j] -= c * real[k, j]
-        real[k, k] = a
-    return True
-
-
-@kernel(fastmath=SUMS)
-def _substitute(real, imag, pivots, x, z):
-    """Solve for the right side x + iz (m,) in place."""
-    m = x.size
-    for k in range(m):
-        row = pivots[k]
-        x[k], x[row] = x[row], x[k]
-        z[k], z[row] = z[row], z[k]
-    for i in range(m):
-        a, b = x[i], z[i]
-        for j in range(i):
-            a -= real[i, j] * x[j] - imag[i, j] * z[j]
-            b -= real[i, j] * z[j] + imag[i, j] * x[j]
-        x[i], z[i] = a, b
-    for i in range(m - 1, -1, -1):
-        a, b = x[i], z[i]
-        for j in range(i + 1, m):
-            a -= real[i, j] * x[j] - imag[i, j] * z[j]
-            b -= real[i, j] * z[j] + imag[i, j] * x[j]
-        x[i] = a * real[i, i] - b * imag[i, i]
-        z[i] = a * imag[i, i] + b * real[i, i]
-
-
-@kernel(fastmath=SUMS)
-def _substitute_real(real, pivots, x):
-    """Solve for the right side x (m,) in place."""
-    m = x.size
-    for k in range(m):
-        row = pivots[k]
-        x[k], x[row] = x[row], x[k]
-    for i in range(m):
-        a = x[i]
-        for j in range(i):
-            a -= real[i, j] * x[j]
-        x[i] = a
-    for i in range(m - 1, -1, -1):
-        a = x[i]
-        for j in range(i + 1, m):
-            a -= real[i, j] * x[j]
-        x[i] = a * real[i, i]
-
-
-@kernel(fastmath=SUMS)
-def _slope(kind, k, c, u, f, step, fallback, out):
-    """D at ν + step; ``fallback`` where the step leaves the curve."""
-    sides, n = c.shape
-    inside = True
-    for i in range(n):
-        out[i] = 0.0
-    for side in range(sides):
-        sign = 1.0 if side == 0 else -1.0
-        for i in range(n):
-            x = sign * c[side, i] * step[i]
-            if kind == -1:
-                out[i] += c[side, i] * f[side, i] * math.exp(min(x, 700.0))
-            else:
-                left = 1.0 - x / u[side, i]
-                if left <= 0.0:
-                    inside = False
-                    left = 1.0
-                power = (
-                    1.0 / (left * left * left * left)
-                    if kind == 3
-                    else (1.0 / (left * left * left) if kind == 2 else left ** (-k - 1.0))
-                )
-                out[i] += k * c[side, i] / u[side, i] * f[side, i] * power
-    for i in range(n):
-        if not (inside and out[i] < math.inf):
-            inside = False
-    if not inside:
-        for i in range(n):
-            out[i] = fallback[i]
-
-
-@kernel(fastmath=SUMS)
-def _times(stages, rows, out):
-    """out[j, i] = rows[i]·stages[j]."""
-    for j in range(stages.shape[0]):
-        for i in range(rows.shape[0]):
-            total = 0.0
-            for a in range(rows.shape[1]):
-                total += rows[i, a] * stages[j, a]
-            out[j, i] = total
-
-
-@kernel(fastmath=SUMS)
-def solve_stages(
-    columns, B, velocity, kind, k, c, u, f, log_f, D, limits, h, inverse, nodes, lambdas_real, lambdas_imag,
-    to_real, to_imag, from_real, from_imag, embedded, Z, V, error, jacobian_at,
-):  # fmt: skip
-    """Solve for the stages ``Z`` (s, m) of a step of length h, from the guess in it.
-
-    ``columns`` is (RA)ᵀ, ``velocity`` Rr; ``limits`` (n,) is what an error of ν may be. V (s, n) receives BZ, ``error``
-    (n,) the estimate in ν. Returns (iterations, the last rate of convergence), with 0 iterations left out: negative
-    iterations tell of a failure.
+    False where the rates are no numbers.
     """
-    s, m = Z.shape
-    n = B.shape[0]
-    modes = lambdas_real.size
-    moving = False
+    n, weight, base = A.shape[1], work.columns[NATURAL], work.columns[BASE]
+    rate_of(curves, sides, weight)
+    top = largest(weight)  # M is in proportion to its square, which may be no number
+    if not top < math.inf:
+        return False
+    grown, fallen = 0.0, math.inf
+    for i in range(n):
+        weight[i] = max(weight[i], 1e-12 * top) if top > 0.0 else 1.0
+        if steps > 0:
+            grown, fallen = max(grown, weight[i] / base[i]), min(fallen, weight[i] / base[i])
+    top = top if top > 0.0 else 1.0
+    if steps > 0:
+        if grown < _GROWN and fallen > _FALLEN:
+            return True
+        multiply(work.stages[TRIED], work.squares[ROOT], work.stages[T])  # x = Rs: back to s
+    for i in range(n):
+        base[i] = weight[i]
+    order = np.argsort(-weight, kind="mergesort")  # graded rows: largest first keeps the accuracy of the small ones
+    scaled, found = work.tall[WEIGHTED], work.tall[B]
+    for row in range(n):
+        for a in range(A.shape[0]):
+            scaled[row, a] = weight[order[row]] / top * A[a, order[row]]
+    Q, R = np.linalg.qr(scaled)
+    for row in range(n):
+        for a in range(A.shape[0]):
+            found[order[row], a] = Q[row, a] / (weight[order[row]] / top)
+    _invert(R, work.squares[TO_X], work.squares[ROOT])
+    multiply(work.squares[ROOT], work.squares[ROOT].T, work.squares[MASS])
+    if steps > 0:
+        multiply(work.stages[T], work.squares[TO_X].T, work.stages[TRIED])
+    return True
+
+
+@kernel
+def _invert(R, copy, out):
+    """A ``copy`` of an upper triangular R, and R^{−ᵀ} into ``out``, lower triangular."""
+    m = R.shape[0]
+    for i in range(m):
+        for j in range(m):
+            copy[i, j] = R[i, j]
+            out[i, j] = 0.0
+    for j in range(m):  # row j of the inverse's transpose is column j of R⁻¹
+        out[j, j] = 1.0 / R[j, j]
+        for i in range(j - 1, -1, -1):
+            total = 0.0
+            for k in range(i + 1, j + 1):
+                total += R[i, k] * out[j, k]
+            out[j, i] = -total / R[i, i]
+
+
+@kernel(fastmath=SUMS)
+def lagrange(points, barycentric, x, out):
+    """Weights (s,) of the stages in the collocation polynomial at x, in units of the step; it is 0 at 0."""
+    for j in range(1, points.size):
+        product = barycentric[j]
+        for k in range(points.size):
+            if k != j:
+                product *= x - points[k]
+        out[j - 1] = product
+
+
+@kernel
+def stages_at(method, work, part, scale):
+    """Z from the polynomial through TRIED, at the nodes of a step of ``scale`` times its length.
+
+    It begins at the ``part`` 0 or 1 of that step, and Z are changes from there.
+    """
+    stages = work.stages
+    s, m = stages[Z].shape
+    for j in range(s):
+        lagrange(method.points, method.barycentric, part + method.nodes[j] * scale, work.lagrange[j])
+    multiply(work.lagrange, stages[TRIED], stages[Z])
+    if part > 0.0:
+        for j in range(s):
+            for a in range(m):
+                stages[Z, j, a] -= stages[TRIED, s - 1, a]
+
+
+@kernel(fastmath=SUMS)
+def _weighted(slope, rows, out):
+    """out = diag(slope)·rows."""
+    for i in range(slope.size):
+        for a in range(rows.shape[1]):
+            out[i, a] = slope[i] * rows[i, a]
+
+
+@kernel(inline="always")
+def _form_jacobian(flow, moving):
+    """K = BᵀDB, with D in the middle of the stages in V, or at the point."""
+    work = flow.work
+    slope = work.columns[SLOPE]
+    inside = slope_of(flow.curves, flow.sides, work.steps[V, flow.method.middle], slope) if moving else False
+    if not inside:
+        for i in range(slope.size):
+            slope[i] = work.columns[D, i]
+    _weighted(slope, work.tall[B], work.tall[WEIGHTED])
+    multiply(work.tall[B].T, work.tall[WEIGHTED], work.squares[K])
+
+
+@kernel(fastmath=SUMS)
+def _factors(lambdas, h, work):
+    """The factors of λ/h M + K; False where there are none."""
+    real, imag, mass, jacobian = work.factors[0], work.factors[1], work.squares[MASS], work.squares[K]
+    modes, m, _ = real.shape
+    for q in range(modes):
+        a, b = lambdas[0, q] / h, lambdas[1, q] / h
+        for i in range(m):
+            for j in range(i + 1):
+                real[q, i, j] = a * mass[i, j] + jacobian[i, j]
+                imag[q, i, j] = b * mass[i, j]
+        if not factor(real[q], imag[q], work.rows[LEFT:]):
+            return False
+    return True
+
+
+@kernel(fastmath=SUMS)
+def _split(nodes, h, moving, work):
+    """Z = Y + offset, the offset being motion at constant velocity in the components where that is no larger than Z.
+
+    LEFT receives ẋ in the others.
+    """
+    stages, velocity, rest = work.stages, work.rows[VELOCITY], work.rows[LEFT]
+    _, s, m = stages.shape
+    for a in range(m):
+        straight = not moving or abs(h * velocity[a]) <= 4.0 * abs(stages[Z, s - 1, a])
+        rest[a] = 0.0 if straight else velocity[a]
+        for j in range(s):
+            stages[OFFSET, j, a] = nodes[j] * h * velocity[a] if straight else 0.0
+            stages[Y, j, a] = stages[Z, j, a] - stages[OFFSET, j, a]
+
+
+@kernel(fastmath=SUMS)
+def _defect(inverse, h, work):
+    """G = M(rest − a⁻¹Y/h) − BᵀΔψ; False where Δψ is no number."""
+    stages, change, rest = work.stages, work.steps[CHANGE], work.rows[LEFT]
+    _, s, m = stages.shape
+    bad = 0
+    for j in range(s):
+        for i in range(change.shape[1]):
+            bad += 0 if abs(change[j, i]) < math.inf else 1
+        for a in range(m):
+            stages[T, j, a] = rest[a]
+        for q in range(s):
+            w = inverse[j, q] / h
+            for a in range(m):
+                stages[T, j, a] -= w * stages[Y, q, a]
+    if bad:
+        return False
+    multiply(stages[T], work.squares[MASS], stages[G])
+    multiply(change, work.tall[B], stages[T])
     for j in range(s):
         for a in range(m):
-            moving = moving or Z[j, a] != 0.0
-    _times(Z, B, V)
-    slope = np.empty(n)
-    if moving:
-        _slope(kind, k, c, u, f, V[jacobian_at], D, slope)
-    else:
-        slope[:] = D
-    K = np.zeros((m, m))
-    for i in range(n):
+            stages[G, j, a] -= stages[T, j, a]
+    return True
+
+
+@kernel(fastmath=SUMS)
+def _correct(to_modes, from_modes, work):
+    """Newton's correction of the defect in G: into G, Y and Z."""
+    stages, x, z = work.stages, work.modes[0], work.modes[1]
+    modes, m = x.shape
+    s = stages.shape[1]
+    for q in range(modes):
         for a in range(m):
-            w = columns[i, a] * slope[i]
-            for b in range(m):
-                K[a, b] += w * B[i, b]
-    real = np.empty((modes, m, m))
-    imag = np.empty((modes, m, m))
-    pivots = np.empty((modes, m), dtype=np.int64)
-    for j in range(modes):
-        real[j] = K
-        for a in range(m):
-            real[j, a, a] += lambdas_real[j] / h
-        if j == 0:
-            good = _eliminate_real(real[0], pivots[0])
+            x[q, a], z[q, a] = 0.0, 0.0
+        for j in range(s):
+            for a in range(m):
+                x[q, a] += to_modes[0, q, j] * stages[G, j, a]
+                z[q, a] += to_modes[1, q, j] * stages[G, j, a]
+        if q == 0:
+            substitute_real(work.factors[0, 0], x[0])
         else:
-            imag[j] = 0.0
+            substitute(work.factors[0, q], work.factors[1, q], x[q], z[q])
+    for j in range(s):
+        for a in range(m):
+            stages[G, j, a] = from_modes[0, j, 0] * x[0, a]
+        for q in range(1, modes):
             for a in range(m):
-                imag[j, a, a] = lambdas_imag[j] / h
-            good = _eliminate(real[j], imag[j], pivots[j])
-        if not good:
-            return -1, 0.0
-    # Z = Y + offset, the offset being motion at constant velocity in the components where that is no larger than Z
-    offset = np.zeros((s, m))
-    rest = velocity.copy()
-    for a in range(m):
-        if not moving or abs(h * velocity[a]) <= 4.0 * abs(Z[s - 1, a]):
-            rest[a] = 0.0
-            for j in range(s):
-                offset[j, a] = nodes[j] * h * velocity[a]
-    Y = Z - offset
-    G = np.empty((s, m))
-    dpsi = np.empty((s, n))
-    dV = np.empty((s, n))
-    x = np.empty((modes, m))
-    z = np.zeros((modes, m))
-    last, rate = 0.0, 0.0
-    for iteration in range(1, _MOST_ITERATIONS + 1):
-        change_sides(kind, k, c, u, f, log_f, V, dpsi)
-        for j in range(s):
-            for i in range(n):
-                if not abs(dpsi[j, i]) < math.inf:
-                    return -iteration, 0.0
-            for a in range(m):
-                total = rest[a]
-                for q in range(s):
-                    total -= inverse[j, q] / h * Y[q, a]
-                G[j, a] = total
-            for i in range(n):
-                w = dpsi[j, i]
-                for a in range(m):
-                    G[j, a] -= w * columns[i, a]
-        for q in range(modes):
-            for a in range(m):
-                total, other = 0.0, 0.0
-                for j in range(s):
-                    total += to_real[q, j] * G[j, a]
-                    other += to_imag[q, j] * G[j, a]
-                x[q, a], z[q, a] = total, other
-            if q == 0:
-                _substitute_real(real[0], pivots[0], x[0])
-            else:
-                _substitute(real[q], imag[q], pivots[q], x[q], z[q])
-        for j in range(s):
-            for a in range(m):
-                total = from_real[j, 0] * x[0, a]
-                for q in range(1, modes):
-                    total += from_real[j, q] * x[q, a] - from_imag[j, q] * z[q, a]
-                G[j, a] = total
-                Y[j, a] += total
-                Z[j, a] = Y[j, a] + offset[j, a]
-        _times(G, B, dV)
-        _times(Z, B, V)
-        worst = 0.0
+                stages[G, j, a] += from_modes[0, j, q] * x[q, a] - from_modes[1, j, q] * z[q, a]
+        for a in range(m):
+            stages[Y, j, a] += stages[G, j, a]
+            stages[Z, j, a] = stages[Y, j, a] + stages[OFFSET, j, a]
+
+
+@kernel(fastmath=SUMS)
+def _largest_move(steps, columns):
+    """Add DV to V; the largest move relative to what may be left of an error, infinite where it is no number."""
+    _, s, n = steps.shape
+    moved, size = columns[MOVING], columns[SIZE]
+    worst, bad = 0.0, 0
+    for i in range(n):
+        moved[i], size[i] = 0.0, 0.0
+    for j in range(s):
         for i in range(n):
-            moved, size = 0.0, 0.0
-            for j in range(s):
-                moved, size = max(moved, abs(dV[j, i])), max(size, abs(V[j, i]))
-            ratio = moved / max(limits[i], 2 * _EPS * size)
-            if not ratio <= worst:
-                worst = ratio
+            bad += 0 if abs(steps[DV, j, i]) < math.inf else 1
+            steps[V, j, i] += steps[DV, j, i]
+            moved[i] = max(moved[i], abs(steps[DV, j, i]))
+            size[i] = max(size[i], abs(steps[V, j, i]))
+    for i in range(n):
+        worst = max(worst, moved[i] / max(columns[LIMIT, i], 2.0 * _EPS * size[i]))
+    return math.inf if bad else worst
+
+
+@kernel(fastmath=SUMS)
+def _estimate(embedded, scale, work):
+    """The estimate of the step's error in ν: |B(λ₀/h M + K)⁻¹(M ẋ + λ₀/h M e·Z)|, with λ₀/h the ``scale``."""
+    sums, right, stages, error = work.rows[LEFT], work.rows[RIGHT], work.stages, work.columns[ERROR]
+    _, s, m = stages.shape
+    for a in range(m):
+        total = 0.0
+        for j in range(s):
+            total += embedded[j] * stages[Z, j, a]
+        sums[a] = scale * total
+    times_rows(work.squares[MASS], sums, right)
+    for a in range(m):
+        right[a] += work.rows[FORCE, a]
+    substitute_real(work.factors[0, 0], right)
+    times_rows(work.tall[B], right, error)
+    for i in range(error.size):
+        error[i] = abs(error[i])
+
+
+@kernel
+def solve_stages(flow, state, h):
+    """Solve for the stages Z of a step of length h, from the guess in it; V = BZ, CHANGE and ERROR follow.
+
+    The Jacobian is their own where the state says so, and otherwise the last one's. Velocity, force, D and limits are in
+    the scratch. False where Newton's iteration does not converge.
+    """
+    method, work = flow.method, flow.work
+    stages, steps = work.stages, work.steps
+    s = stages.shape[1]
+    moving = largest(stages[Z].reshape(-1)) > 0.0
+    multiply(stages[Z], work.tall[B].T, steps[V])
+    if state["fresh"] > 0:
+        _form_jacobian(flow, moving)
+    if not _factors(method.lambdas, h, work):
+        return False
+    _split(method.nodes, h, moving, work)
+    last = 0.0
+    for iteration in range(1, _MOST_ITERATIONS + 1):
+        state["evaluations"] += s
+        change_sides(flow.curves, flow.sides, steps[V], steps[CHANGE])
+        if not _defect(method.inverse, h, work):
+            return False
+        _correct(method.to_modes, method.from_modes, work)
+        multiply(stages[G], work.tall[B].T, steps[DV])
+        worst = _largest_move(steps, work.columns)
         if not worst < math.inf:
-            return -iteration, 0.0
-        if iteration > 1:
-            rate = worst / last
+            return False
+        rate = worst / last if iteration > 1 else 0.0
         done = worst <= 1.0 or (iteration > 1 and rate < 1.0 and rate / (1.0 - rate) * worst <= 1.0)
         if not done and iteration > 1 and (rate >= 2.0 or (iteration > 3 and rate >= _NO_RATE)):
             if worst >= 100.0:
-                return -iteration, rate
+                return False
             done = True  # rounding
         if done:
-            for a in range(m):
-                total = 0.0
-                for j in range(s):
-                    total += embedded[j] * Z[j, a]
-                x[0, a] = velocity[a] + lambdas_real[0] / h * total
-            _substitute_real(real[0], pivots[0], x[0])
-            for i in range(n):
-                total = 0.0
-                for a in range(m):
-                    total += B[i, a] * x[0, a]
-                error[i] = abs(total)
-            return iteration, rate
+            _estimate(method.embedded, method.lambdas[0, 0] / h, work)
+            return True
         last = worst
-    return -_MOST_ITERATIONS, rate
+    return False

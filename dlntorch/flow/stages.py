@@ -15,10 +15,7 @@ import numpy as np
 import scipy.linalg.lapack
 
 from dlntorch.flow.cell import Cell
-from dlntorch.flow.cells import TwoSided
 from dlntorch.flow.radau import Tableau
-from dlntorch.flow.stage_kernel import solve_stages
-from dlntorch.numerics.compiling import compiles
 
 __all__ = ["Solved", "StageSolver"]
 
@@ -26,8 +23,6 @@ lapack: Any = scipy.linalg.lapack  # whose functions are made at run time
 
 #: A new base is due where a rate has grown or fallen by so much since the last.
 _GROWN, _FALLEN = 4.0, 1.0 / 64
-#: Up to this m the compiled elimination is faster than LAPACK with its calls.
-COMPILED_ROWS = 64
 _MOST_ITERATIONS, _NO_RATE = 25, 0.9
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -51,19 +46,12 @@ class StageSolver:
 
     Attributes:
         evaluations: How often y − Aψ was evaluated, once for every stage and iteration.
-        compiled: Whether the iteration is compiled.
     """
 
     def __init__(self, A: np.ndarray, cell: Cell, method: Tableau) -> None:
         self.A, self.cell, self.method = A, cell, method
         self.evaluations = 0
-        self.compiled = compiles() and isinstance(cell, TwoSided) and A.shape[0] <= COMPILED_ROWS
         self._weight: np.ndarray | None = None
-        self._complex = tuple(
-            np.ascontiguousarray(part)
-            for values in (method.eigenvalues, method.to_modes, method.from_modes)
-            for part in (np.real(values), np.imag(values))
-        )
         self.rebase()
 
     def rebase(self) -> np.ndarray | None:
@@ -108,22 +96,6 @@ class StageSolver:
             D: dψ/dν at the point, shape (n,).
             limits: What an error of ν may be, shape (n,).
         """
-        return (self._compiled if self.compiled else self._solve)(h, guess, velocity, D, limits)
-
-    def _compiled(self, h, guess, velocity, D, limits) -> Solved | None:
-        t, cell = self.method, self.cell
-        assert isinstance(cell, TwoSided)
-        Z = np.array(guess, order="C")
-        V, error = np.empty((t.stages, self.A.shape[1])), np.empty(self.A.shape[1])
-        iterations, _ = solve_stages(
-            self.columns, self.B, velocity, cell.kind, cell.k, cell.c, cell.u, cell.f, cell.log_f, D, limits, h,
-            t.inverse, t.nodes, *self._complex, t.embedded, Z, V, error, t.middle,
-        )  # fmt: skip
-        self.evaluations += abs(iterations) * t.stages
-        return Solved(Z, V, error) if iterations > 0 else None
-
-    def _solve(self, h, guess, velocity, D, limits) -> Solved | None:
-        """The same in numpy and LAPACK, for any cell."""
         t = self.method
         with np.errstate(all="ignore"):
             V = guess @ self.B.T

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlntorch.matrix.descent import LayerPoint, descend
+from dlntorch.matrix.descent import Budget, LayerPoint, descend
 from dlntorch.matrix.minimizer import find
 from dlntorch.matrix.network_descent import NetworkDescent
 from dlntorch.matrix.norms import GroupNorm
 from dlntorch.matrix.rows import orthonormal
-from dlntorch.matrix.rules import make_rule
+from dlntorch.matrix.rules import Rule, make_rule
 from dlntorch.matrix.training import MatrixRun, check_budget, collect
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_count, check_unmasked
 from dlntorch.optim.step_size import StepSize
-from dlntorch.optim.update import make_update
+from dlntorch.optim.update import TorchUpdate, Update, make_update
 from dlntorch.problem import Problem
 
 __all__ = ["GroupMinimizer", "GroupNetwork", "group_minimizer", "group_numbers", "train_groups"]
@@ -281,12 +281,19 @@ def train_groups(
     Raises:
         InputError: naming the argument.
     """
-    data, groups, _ = network_parts(problem, network)
     update = make_update(optimizer, optimizer_options)
     rule = make_rule(schedule, kappa, c, eta, update)
     budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
+    return collect(descend(group_descent(problem, network, rule, update, budget)), not network.batch)
+
+
+def group_descent(
+    problem: Problem, network: GroupNetwork, rule: Rule, update: Update | TorchUpdate, budget: Budget
+) -> NetworkDescent:
+    """The descent of :func:`train_groups`, for a trainer or a loop of one's own."""
+    data, groups, _ = network_parts(problem, network)
     how = {"rule": rule, "update": update, "budget": budget, "describe": groups.norms, "keep": True}
-    return collect(descend(NetworkDescent(network, groups, data, problem, **how)), not network.batch)
+    return NetworkDescent(network, groups, data, problem, **how)
 
 
 def network_parts(problem: Problem, network: GroupNetwork) -> tuple[_Vector, _Groups, list[Tensor]]:

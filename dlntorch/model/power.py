@@ -43,6 +43,7 @@ class Power(Parametrization):
 
     width = 2
     positive = True
+    has_pole = True  # θ is infinite at a finite ν
 
     def __new__(cls, p: Any) -> Power:
         return object.__new__(Entropy if cls is Power and p == 2 else cls)
@@ -132,6 +133,8 @@ class Power(Parametrization):
 
 class Entropy(Power):
     """Depth 2, ψ = θ₊² − θ₋²: its potential is the hyperbolic entropy, and its limit α → 0 the entropy itself."""
+
+    has_pole = False
 
     def mirror(self, start: Tensor) -> Mirror:
         return _EntropyMirror(self, start)
@@ -253,6 +256,11 @@ class Nonnegative(Parametrization):
     def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """As for :class:`Power`: |θ|^p = θ^p where p is an even integer."""
         return self.p % 2 == 0
+
+    @property
+    def has_pole(self) -> bool:
+        """Whether θ is infinite at a finite ν."""
+        return self.p > 2
 
     def value(self, theta: Tensor) -> Tensor:
         return theta[0] ** self.p

@@ -24,9 +24,58 @@ from dlntorch.model.parametrization import Parametrization, as_parametrization
 from dlntorch.numerics.validation import InputError, check_choice, check_number
 from dlntorch.problem.operators import Operator, as_operator
 
-__all__ = ["OWN_RATE", "SCHEDULES", "Point", "Schedule", "StepRule", "StepSize", "make_schedule"]
+__all__ = [
+    "DEFAULT",
+    "KINDS",
+    "OWN_RATE",
+    "SCHEDULES",
+    "Point",
+    "Schedule",
+    "ScheduleKind",
+    "StepRule",
+    "StepSize",
+    "make_schedule",
+]
 
-SCHEDULES = ("relative", "certified", "selecting", "theorem", "constant", "stable")
+
+@dataclass(frozen=True)
+class ScheduleKind:
+    """What schedules of a name do, so that nobody compares names.
+
+    Attributes:
+        rule: The step rule that gives η_k.
+        uses: The arguments that the schedule takes.
+        certifies: Whether κ and c are chosen so that a certificate proves ε; a run that misses it is repeated.
+        for_horizon: Whether the step is the theorem's, for the horizon ``max_time`` and ε.
+        selects: Whether κ and c are those below which steps provably select the ℓ1-minimiser.
+        has_c: Whether c matters.
+    """
+
+    rule: str
+    uses: tuple[str, ...] = ()
+    certifies: bool = False
+    for_horizon: bool = False
+    selects: bool = False
+    has_c: bool = True
+
+    @property
+    def proves(self) -> bool:
+        """Whether it speaks of plain SGD at a depth p from one α only."""
+        return self.certifies or self.for_horizon or self.selects
+
+
+#: By the names of ``schedule=``.
+KINDS = {
+    "relative": ScheduleKind("relative", ("kappa", "c")),
+    "certified": ScheduleKind("relative", ("epsilon", "kappa", "c"), certifies=True),
+    "selecting": ScheduleKind("relative", selects=True),
+    "theorem": ScheduleKind("constant", ("epsilon",), for_horizon=True, has_c=False),
+    "constant": ScheduleKind("constant", ("eta",), has_c=False),
+    "stable": ScheduleKind("stable", ("c",)),
+}
+SCHEDULES = tuple(KINDS)
+#: The schedule of a run that names none.
+DEFAULT = "relative"
 #: The schedule of a torch optimizer that keeps its own learning rate.
 OWN_RATE = "optimizer"
 #: Power iterations from a cold start, and per step afterwards, of the rule ``stable``.
@@ -116,11 +165,16 @@ class Schedule:
     own: StepSize | None = None
 
     @property
+    def kind(self) -> ScheduleKind:
+        """What the schedule does; one of the user's has the rule ``own``, a torch optimizer's rate its own name."""
+        if self.own is not None:
+            return ScheduleKind("own")
+        return KINDS.get(self.name) or ScheduleKind(self.name)
+
+    @property
     def rule(self) -> str:
         """Which step rule gives η_k: ``relative``, ``constant``, ``stable``, or ``own``."""
-        if self.own is not None:
-            return "own"
-        return {"certified": "relative", "selecting": "relative", "theorem": "constant"}.get(self.name, self.name)
+        return self.kind.rule
 
     def with_steps(self, *, kappa: float | None = None, c: float | None = None, eta: float | None = None) -> Schedule:
         """The same schedule with other numbers, as chosen by a coarse pass or by the theorem."""
@@ -150,14 +204,7 @@ def make_schedule(
         return _own_schedule(name, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=None if over == "end" else over)
     check_choice("schedule", name, SCHEDULES)
     check_choice("schedule.over", over, ("end", "all"))
-    uses = {
-        "relative": ("kappa", "c"),
-        "certified": ("epsilon", "kappa", "c"),
-        "selecting": (),
-        "theorem": ("epsilon",),
-        "constant": ("eta",),
-        "stable": ("c",),
-    }[name]
+    uses = KINDS[name].uses
     given = {"kappa": kappa, "c": c, "eta": eta, "epsilon": epsilon}
     for key, value in given.items():
         if value is not None and key not in uses:

@@ -10,6 +10,8 @@ from typing import Any
 from dlntorch.report.data import RunData
 from dlntorch.report.figures import RUN_FIGURES
 from dlntorch.report.style import format_number
+from dlntorch.run.quantities import Shown
+from dlntorch.run.summary import Budget, EffectiveStart, NearestToTruth, Predicted, ReferenceValues, StepSizes, Summary
 
 __all__ = [
     "figures_html",
@@ -90,12 +92,6 @@ pre { background: #f6f6f6; padding: .75rem; overflow-x: auto; font-size: .85rem;
   .status, tr.largest th, tr.largest td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
-
-_PARTS = {
-    "discretization": "gradient descent against the flow at the same time: ‖ψ_k − ψ(t)‖₂",
-    "finite_time": "the flow at that time against its limit: ‖ψ(t) − ψ_α(∞)‖₂",
-    "initialization": "the limit against the selected minimiser: ‖ψ_α(∞) − W_p‖₂",
-}
 
 
 def page_html(title: str, body: Iterable[str]) -> str:
@@ -187,31 +183,14 @@ def words(summary: Mapping[str, Any]) -> list[str]:
 def result_rows(summary: Mapping[str, Any]) -> list[Row]:
     """Steps, time, residual and distances."""
     rows: list[Row] = [
-        ("steps", summary["steps"], f"plain SGD steps, in {format_number(float(summary['wall_seconds']))} s"),
-        ("time t", summary["time"], "Σ η, in the units of the flow θ̇ = −∇L(θ)"),
+        ("steps", summary["steps"], f"SGD steps made, in {format_number(float(summary['wall_seconds']))} s")
     ]
-    rows += _known(
-        summary,
-        {
-            "residual": "‖Aψ − y‖₂ / ‖y‖₂",
-            "inconsistency": "distance of y from range(A): 0 where some vector interpolates",
-            "l1_gap": "‖ψ‖₁ − min‖ψ‖₁",
-            "distance_to_l1": "to the linear programme's vertex",
-            "distance_to_selected": "to W_p, the minimiser that depth p selects",
-            "distance_to_limit": "to the flow's limit ψ_α(∞) for this α",
-            "distance_to_flow": "to the flow at the same time t",
-            "distance_to_truth": "to the planted signal",
-        },
-    )
+    rows += _rows(Summary, summary)
     nearest = summary.get("nearest_to_truth")
     if nearest is not None:
         passed = ", which the run has passed" if nearest["passed"] else ""
         rows.append(("nearest to truth", nearest["distance"], f"at t = {format_number(nearest['time'])}{passed}"))
-        strength = nearest.get("lasso_strength")
-        where = "" if strength is None else f", at λ = {format_number(strength)}"
-        rows += _known(
-            nearest, {"lasso_distance": f"smallest distance of the lasso’s path to the planted signal{where}"}
-        )
+        rows += _rows(NearestToTruth, nearest)
     plan = summary.get("plan")
     if plan is not None:
         rows.append(
@@ -225,28 +204,14 @@ def result_rows(summary: Mapping[str, Any]) -> list[Row]:
 def budget_rows(summary: Mapping[str, Any]) -> tuple[list[Row], str | None]:
     """The three parts, and the displayed name of the largest."""
     budget = summary["budget"]
-    rows = _known(budget, _PARTS)
     dominant = budget.get("dominant")
-    return rows, None if dominant is None else dominant.replace("_", " ")
+    return _rows(Budget, budget), None if dominant is None else dominant.replace("_", " ")
 
 
 def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
     """The start that the steps amount to, and what it selects; none in a run folder of an earlier version."""
     effective = summary.get("effective", {})
-    rows = _known(
-        effective,
-        {
-            "gain_min": "smallest −ln(α_eff²/α²) over the coordinates: what the steps took from α",
-            "gain_max": "largest −ln(α_eff²/α²)",
-            "tilt": "largest part of ν that the steps moved outside range(Aᵀ)",
-            "weight_min": "smallest weight that the steps gave the ℓ1 norm (1: none)",
-            "weight_max": "largest weight",
-            "weight_spread": "largest over smallest weight",
-            "distance_to_limit": "to the limit of the flow from the effective start",
-            "distance_to_weighted": "to the minimiser of the ℓ1 norm with these weights",
-            "kappa_threshold": "κ up to which the steps provably select the ℓ1-minimiser",
-        },
-    )
+    rows = _rows(EffectiveStart, effective)
     if "support_certified" in effective:
         certified = effective["support_certified"]
         word = "undecided" if certified is None else "yes" if certified else "no"
@@ -257,20 +222,7 @@ def effective_rows(summary: Mapping[str, Any]) -> list[Row]:
 
 def reference_rows(summary: Mapping[str, Any]) -> list[Row]:
     """What the theory predicts, and what the run was compared with."""
-    rows = _known(
-        summary["predicted"],
-        {
-            "exponent": "the initialization error falls like α to this power",
-            "constant": "C of C·α^p",
-            "initialization": "C·α^p, the predicted initialization error",
-            "rho": "ϱ of the p = 2 exponent 2(1 − ϱ)",
-        },
-    )
-    rows += _known(
-        summary["references"], {"l1_value": "min ‖ψ‖₁ subject to Aψ = y", "l1_certificate": "its relative duality gap"}
-    )
-    if summary["references"].get("solver"):
-        rows.append(("solver", summary["references"]["solver"], "what found it"))
+    rows = _rows(Predicted, summary["predicted"]) + _rows(ReferenceValues, summary["references"])
     unique = summary["references"].get("unique")
     why = summary["references"].get("unique_reason", "")
     rows.append(("unique", "undecided" if unique is None else unique, why or "whether one vector alone attains it"))
@@ -285,37 +237,12 @@ def reference_rows(summary: Mapping[str, Any]) -> list[Row]:
 def schedule_rows(summary: Mapping[str, Any]) -> list[Row]:
     """The step sizes, the theorem's, and the certificate."""
     schedule = summary["schedule"]
-    rows: list[Row] = [("schedule", str(schedule["name"]), "")]
-    return rows + _known(
-        schedule,
-        {
-            "eta_min": "smallest η used",
-            "eta_max": "largest η used",
-            "kappa": "largest relative change of a parameter in a step",
-            "c": "fraction of the stability limit",
-            "theorem_log10_eta": "log10 of the step size that the paper's theorem asks for",
-            "theorem_log10_steps": "log10 of the steps that it would take",
-            "certificate": "E: proved bound on the distance of the mirror path from the flow, in dual coordinates",
-            "certified_theta_error": "proved bound on ‖θ_k − θ(t_k)‖₂ at the end",
-            "certified_theta_error_sup": "proved bound over the whole run",
-        },
-    )
+    return [("schedule", str(schedule["name"]), ""), *_rows(StepSizes, schedule)]
 
 
-def _known(source: Mapping[str, Any], meanings: Mapping[str, str]) -> list[Row]:
-    """Rows of a part of the summary; where there is no value, its reason instead of its meaning."""
-    rows: list[Row] = []
-    for key, meaning in meanings.items():
-        if key not in source:
-            continue
-        value = source[key]
-        text = (
-            meaning
-            if value is not None
-            else f"{meaning} (not available: {source.get(f'{key}_reason', 'not computed')})"
-        )
-        rows.append((key.replace("_", " "), value, text))
-    return rows
+def _rows(part: type, values: Mapping[str, Any]) -> list[Row]:
+    """What a part of the summary has for the page."""
+    return [(key.replace("_", " "), value, text) for key, value, text in Shown.all(part, values, "page")]
 
 
 def section_html(title: str, body: str, kind: str = "") -> str:

@@ -16,6 +16,7 @@ from dlntorch.report.number_table import number_table, word_cell
 from dlntorch.report.page import page_html, picture_html, section_html, table_html
 from dlntorch.report.style import finish_figure, new_figure, save_figure, show_notice
 from dlntorch.report.varied import Horizontal, choose_axis, label_of, varying
+from dlntorch.run.summary import head_of
 from dlntorch.store.folder import atomic_write
 from dlntorch.sweep.collect import collect_sweep, varied_keys, write_table
 
@@ -26,15 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["sweep_figure", "write_sweep_report"]
 
 #: Columns of the page's table; the CSV and parquet files have all.
-SHOWN = {
-    "state": "state",
-    "status": "status",
-    "steps": "steps",
-    "residual": "residual",
-    "distance_to_selected": "to W_p",
-    "budget.dominant": "dominant error",
-    "wall_seconds": "seconds",
-}
+_COLUMNS = ("state", "status", "steps", "residual", "distance_to_selected", "budget.dominant", "wall_seconds")
+SHOWN = {key: head_of(key) for key in _COLUMNS}
 
 
 #: What the theory says of the distance, where the flow is followed to its end.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from dlntorch.engine import Stopping
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_alpha, check_depth, check_number
@@ -17,6 +19,9 @@ from dlntorch.reference.l1_minimizer import l1_minimizer
 from dlntorch.reference.saddles import SaddlePath, saddle_path
 from dlntorch.reference.selection import selected_minimizer
 from dlntorch.run.accuracy_parts import Course, End, limit_errors
+from dlntorch.run.open_numbers import new_descent
+from dlntorch.run.settings import RunSettings
+from dlntorch.run.summary import PARTS_OF_ERROR
 
 __all__ = ["RunPlan", "plan"]
 
@@ -29,9 +34,11 @@ WORSE = 4
 #: Relative steps that are tried, largest first.
 KAPPAS = tuple(float(k) for k in (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5))
 #: Parts of the accuracy: what a plan aims at in all; what α may take of it; what the limit with κ may.
-AIM, ALPHA_SHARE, LIMIT_SHARE = 0.85, 0.8, 0.8
-#: How much larger than predicted the change of the effective initialization may be without doing harm.
-DOUBT, DOUBT_SHARE = 1.5, 0.9
+AIM, ALPHA_SHARE, LIMIT_SHARE = 0.92, 0.8, 0.8
+#: What the limit may take where the model of the steps is as wrong as it may be.
+DOUBT_SHARE = 0.92
+#: So many step sizes, each half the one before, are tried of the cheapest α.
+TRIES = 8
 #: A run of more steps is not planned.
 MOST_STEPS = 1e10
 #: The run may take so much longer than the flow before it is stopped.
@@ -166,10 +173,13 @@ class _Search:
                 worse += found is not None
         if cheapest is not None and (self.best is None or cheapest[0] < 2 * self.best[1].steps):
             rough, kappa, course = cheapest
-            steps = self._finish(course, kappa)
-            if steps > 1.3 * rough:  # steps so large have a tail of their own
-                smaller = next((k for k in self.kappas if k <= 0.5 * kappa), kappa)
-                self._finish(course, smaller)
+            for _ in range(TRIES):
+                if self._finish(course, kappa) <= 1.3 * rough:
+                    break
+                # so large steps have a tail of their own, or are too near to another minimiser
+                kappa = next((k for k in self.kappas if k <= 0.5 * kappa), None)
+                if kappa is None:
+                    break
 
     def _alphas(self, p: float, selected: torch.Tensor) -> list[float]:
         """The largest α whose limits are within parts of the accuracy of W_p, also at all smaller ones."""
@@ -204,8 +214,6 @@ class _Search:
         for kappa in self.kappas:
             if course.limit_error(kappa) > LIMIT_SHARE * self.accuracy:
                 continue
-            if course.limit_error(kappa, DOUBT) > DOUBT_SHARE * self.accuracy:
-                continue
             candidates.append((course.rough(kappa, AIM * self.accuracy), kappa))
             if len(candidates) == 3:
                 break
@@ -218,7 +226,7 @@ class _Search:
 
     def _finish(self, course: Course, kappa: float) -> float:
         """The steps of a course and κ, which is kept where it is the cheapest yet."""
-        end = course.end(kappa, AIM * self.accuracy)
+        end = course.end(kappa, AIM * self.accuracy, DOUBT_SHARE * self.accuracy)
         if isinstance(end, str):
             self.refuse(Status.FAILED, f"finite time at {_place(course)}: {end}")
             return math.inf
@@ -242,7 +250,7 @@ class _Search:
             "initialization": course.initialization,
             "error": end.error,
         }
-        dominant = max(("discretization", "finite_time", "initialization"), key=lambda name: budget[name])
+        dominant = max(PARTS_OF_ERROR, key=lambda name: budget[name])
         reason = f"p = {course.p:g} {why}; {dominant.replace('_', ' ')} dominates"
         return RunPlan(
             accuracy=self.accuracy,
@@ -272,12 +280,22 @@ def _steps_on_plateaus(path: SaddlePath, p: float, alpha: float) -> float:
 
 
 def _seconds(problem: Problem, p: float, alpha: float, kappa: float, steps: float) -> float:
-    """Wall-clock time of so many steps, from two pilots of the same run: what it costs to begin, and what a step costs."""
-    from dlntorch.run.from_python import train
+    """Time of so many steps, from pilots of the same run: what it costs to begin, and what a step costs.
+
+    The clock is this thread's, which other programs do not move: the wall clock is no faster.
+    """
+    settings = RunSettings.checked(problem, p, alpha, kappa=kappa, tol=0)
 
     def seconds(count: int) -> float:
-        runs = (train(problem, p, alpha, kappa=kappa, tol=0, max_steps=count, references=False) for _ in range(REPEATS))
-        return min(run.summary["wall_seconds"] for run in runs)
+        stopping = Stopping(tol=0.0, max_steps=count)
+        best = math.inf
+        for _ in range(REPEATS):
+            descent = new_descent(problem, replace(settings, stopping=stopping))
+            began = time.thread_time()
+            while descent.advance() is None:
+                pass
+            best = min(best, time.thread_time() - began)
+        return best
 
     seconds(16)  # this compiles
     few, begin = PILOT, seconds(PILOT)

@@ -2,8 +2,9 @@
 
 Gradient descent ends where the flow from its *effective initialization* does (theory: section 11). With x = ηpθ₊^{p−2}g, the
 relative change of θ₊ in a step (−x for θ₋), a step adds θ₊^{2−p}[(1+x)^{2−p} − 1 + (p−2)x] to the weight w₊ = α₊^{2−p}; at
-p = 2 it adds x − ln(1+x) to −ln α₊. Along the flow the steps are dt/η, so that the weights at the end are integrals over
-it, and the end of the run is a limit from other α±. Neither needs a step to be made.
+p = 2 it adds x − ln(1+x) to −ln α₊. Along a flow the steps are dt/η, so that the weights at the end are integrals over it,
+and the end of the run is a limit from other α±. Descent lags behind the flow from α as its weights grow: the flow from the
+effective initialization is nearer to it, and the integrals over that flow are right to second order in κ.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from dlntorch.flow.integrate import integrate_flow
+from dlntorch.flow.cells import make_cell
+from dlntorch.flow.collocation import Integrator
 from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.model import Initialization, Power
 from dlntorch.model.dual import relaxation_time
@@ -23,13 +26,12 @@ from dlntorch.model.metrics import distance
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
 from dlntorch.reference.saddle_walls import law_of
+from dlntorch.run.accuracy_steps import doubtful, growth, shrunk
 
 __all__ = ["Course", "End", "Path", "limit_errors"]
 
-#: Points of the first pass per factor of ten of time; the largest |Δ ln ψ-scale| between two of the second.
-PER_DECADE, FINEST = 16, 0.2
-#: The most points that the second pass puts between two of the first, and in all.
-MOST_BETWEEN, MOST_POINTS = 200, 20_000
+#: Times at which a path is looked at, per factor of ten, and of a second look where it ends.
+PER_DECADE, CLOSER = 16, 40
 #: Time constants after which the flow is at its limit for any purpose.
 CONSTANTS = 40.0
 
@@ -66,6 +68,23 @@ def limit_errors(problem: Problem, p: float, alphas: np.ndarray, selected: Tenso
     return errors
 
 
+class _Sampler(Integrator):
+    """The flow's own steps, which are short where it jumps: the points of their quadrature rule, and its weights."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.samples: list[tuple[np.ndarray, ...]] = []
+        nodes = self.method.nodes
+        powers = np.arange(nodes.size)
+        self._rule = np.linalg.solve(np.vander(nodes, increasing=True).T, 1 / (powers + 1.0))
+
+    def _outputs(self, path: Any, times: np.ndarray, h: float, ends: bool, found: Any, *others: Any) -> None:
+        at = self.t + (self.t_low + h * self.method.nodes)
+        psi = self.cell.psi + self.cell.change(found.steps)
+        self.samples.append((at, h * self._rule, psi, self.cell.theta(found.steps)))
+        super()._outputs(path, times, h, ends, found, *others)
+
+
 class Path:
     """A flow on a full-rank float64 problem from any start of depth p, sampled finely enough to sum over steps.
 
@@ -76,44 +95,46 @@ class Path:
         limit: Its ψ(∞), shape (n,).
         accuracy: What the path has to resolve.
         last: The slow time of the last jump as α → 0.
+        extra: Times at which it is looked at besides.
+
+    Attributes:
+        t, weight: Times (k,), and the weights of ∫f dt ≈ Σ weight f(t); 0 at times that only look.
+        psi, theta, g, residual: ψ (k, n), θ (k, 2, n), Aᵀ(y − Aψ) (k, n), ‖Aψ − y‖/‖y‖ (k,).
+        reason: Why it could not be followed.
     """
 
-    def __init__(self, problem: Problem, p: float, start: Any, limit: Tensor, accuracy: float, last: float) -> None:
-        self.problem, self.p, self.limit = problem, p, limit
-        self.mirror = Power(p).mirror(Power(p).start(start, problem.n))
-        self.least = float(self.mirror.start.min())
-        self.rtol = min(max(1e-3 * accuracy / max(float(limit.abs().max()), 1e-300), 1e-11), 1e-6)
-        self.relaxation = relaxation_time(problem, p, self.least, limit)
-        self.reason = ""
+    def __init__(
+        self, problem: Problem, p: float, start: Any, limit: Tensor, accuracy: float, last: float, extra: Any = ()
+    ) -> None:
+        self.problem, self.p, self.limit, self.reason = problem, p, limit, ""
+        theta = Power(p).start(start, problem.n)
+        least = float(theta.min())
+        size = max(float(limit.abs().max()), 1e-300)
         drive = float((problem.y @ problem.A).abs().max())
-        begin = 1e-3 * self.least ** (2 - p) / (p * drive)
-        jumps = last / law_of(Power(p)).rate(self.least) if p > 2 or self.least < 1 else 0.0
-        horizon = max(CONSTANTS * self.relaxation + 2 * jumps, 1e3 * begin)
+        begin = 1e-3 * least ** (2 - p) / (p * drive)
+        jumps = last / law_of(Power(p)).rate(least) if p > 2 or least < 1 else 0.0
+        horizon = max(CONSTANTS * relaxation_time(problem, p, least, limit) + 2 * jumps, 1e3 * begin)
         if not (0 < begin < horizon < 1e280):
             self.reason = f"the flow's times, {begin:.1g} to {horizon:.1g}, are out of range"
             return
-        first = np.geomspace(begin, horizon, math.ceil(PER_DECADE * math.log10(horizon / begin)) + 1)
-        psi = self._flow(start, first)
-        if psi is None:
+        times = np.geomspace(begin, horizon, math.ceil(PER_DECADE * math.log10(horizon / begin)) + 1)
+        times = np.unique(np.concatenate([times, [t for t in extra if 0 < t < horizon]]))
+        A, y = problem.A.numpy(), problem.y.numpy()
+        rtol = min(max(1e-3 * accuracy / size, 1e-11), 1e-6)
+        integrator = _Sampler(A, y, make_cell(Power(p), theta), rtol, size, max_evaluations=200_000)
+        path = integrator.integrate(times)
+        if path.status is not Status.MAX_TIME:
+            self.reason = path.reason or "the flow is too stiff to follow"
             return
-        self.t = _refined(first, self.mirror_theta(psi), p)
-        psi = self._flow(start, self.t)
-        if psi is None:
-            return
-        self.psi, self.theta = psi, self.mirror_theta(psi)
-        self.g = ((problem.y - psi @ problem.A.mT) @ problem.A).numpy()
-        self.residual = problem.relative_residual(psi).numpy()
-
-    def mirror_theta(self, psi: Tensor) -> np.ndarray:
-        """θ on the curves of the start, (k, 2, n)."""
-        return self.mirror.theta(psi).movedim(0, 1).numpy()
-
-    def _flow(self, start: Any, times: np.ndarray) -> Tensor | None:
-        path = integrate_flow(self.problem, self.p, start, times, rtol=self.rtol, max_evaluations=200_000)
-        if path.status is Status.MAX_TIME:
-            return path.psi
-        self.reason = path.reason or "the flow is too stiff to follow"
-        return None
+        t, weight, psi, theta = (np.concatenate(parts) for parts in zip(*integrator.samples, strict=True))
+        looked = np.concatenate(path.times)
+        order = np.argsort(np.concatenate([t, looked]), kind="stable")
+        self.t = np.concatenate([t, looked])[order]
+        self.weight = np.concatenate([weight, np.zeros(looked.size)])[order]
+        self.psi = torch.from_numpy(np.concatenate([psi, *path.psi])[order])
+        self.theta = np.concatenate([theta, *path.theta])[order]
+        self.g = ((problem.y - self.psi @ problem.A.mT) @ problem.A).numpy()
+        self.residual = problem.relative_residual(self.psi).numpy()
 
     def farthest(self, target: Tensor) -> np.ndarray:
         """The largest distance from ``target`` at and after each time."""
@@ -126,6 +147,21 @@ class Path:
         top = (self.theta ** (2 * p - 2)).sum(axis=1).max(axis=1)
         bound = p * p * self.problem.spectral_norm**2 * top + (p - 1) * rho
         return np.minimum(1 / bound, kappa / np.maximum(rho, 1e-300))
+
+    def counted(self, kappa: float) -> np.ndarray:
+        """Steps of κ until each time."""
+        return np.cumsum(self.weight / self.eta(kappa))
+
+    def added(self, alpha: float, kappa: float) -> np.ndarray:
+        """What descent with κ along this path adds to the weights (θ±(0)/α)^{2−p}, at p = 2 to −ln(θ±(0)/α), (2, n)."""
+        p, eta = self.p, self.eta(kappa)
+        count = (self.weight / eta)[:, None, None]  # steps about each point
+        signed = np.stack([self.g, -self.g], axis=1)
+        x = np.clip(p * eta[:, None, None] * self.theta ** (p - 2) * signed, -0.9, 0.9)
+        if p == 2:
+            return (count * (x - np.log1p(x))).sum(axis=0)
+        per_step = np.expm1((2 - p) * np.log1p(x)) + (p - 2) * x
+        return np.maximum((count * (self.theta / alpha) ** (2 - p) * per_step).sum(axis=0), 0.0)
 
 
 class Course:
@@ -150,47 +186,62 @@ class Course:
         self.path = Path(problem, p, alpha, self.limit, accuracy, last)
         self.reason = self.path.reason
 
-    def effective(self, kappa: float, excess: float = 1.0) -> Initialization:
-        """α± from which the flow ends where descent with κ does; ``excess`` times the shrinking, to see how sure it is."""
-        p, path, eta = self.p, self.path, self.path.eta(kappa)
-        count = np.gradient(path.t) / eta  # steps about each point
-        count[0] += path.t[0] / eta[0]
-        sides = []
-        for side, sign in ((0, 1.0), (1, -1.0)):
-            theta = path.theta[:, side]
-            x = np.clip(sign * p * eta[:, None] * theta ** (p - 2) * path.g, -0.9, 0.9)
-            if p == 2:
-                sides.append(self.alpha * np.exp(excess * (count[:, None] * (np.log1p(x) - x)).sum(axis=0)))
-                continue
-            per_step = np.expm1((2 - p) * np.log1p(x)) + (p - 2) * x
-            added = (count[:, None] * (theta / self.alpha) ** (2 - p) * per_step).sum(axis=0)
-            sides.append(self.alpha * (1 + excess * np.maximum(added, 0)) ** (1 / (2 - p)))
-        return Initialization(*sides)
+    def effective(self, kappa: float) -> Initialization:
+        """α± from which the flow ends where descent with κ does, to first order in κ."""
+        return shrunk(self.alpha, self.p, self.path.added(self.alpha, kappa) * growth(self.p, kappa))
 
-    def limit_error(self, kappa: float, excess: float = 1.0) -> float:
-        """‖ψ_κ(∞) − W‖; inf where it cannot be computed."""
-        found = flow_limit(self.problem, self.p, self.effective(kappa, excess))
+    def limit_error(self, kappa: float) -> float:
+        """‖ψ_κ(∞) − W‖ from there; inf where it cannot be computed."""
+        return self._off(self.effective(kappa))
+
+    def second_order(self, kappa: float) -> np.ndarray | str:
+        """What descent with κ adds to the weights, (2, n), along the flow that lags as descent does; or why not."""
+        first = self.effective(kappa)
+        limit = flow_limit(self.problem, self.p, first).psi
+        path = Path(self.problem, self.p, first, limit, self.accuracy, self.last)
+        return path.reason or path.added(self.alpha, kappa)
+
+    def _off(self, start: Initialization) -> float:
+        found = flow_limit(self.problem, self.p, start)
         return math.inf if found.status is Status.FAILED else float(distance(found.psi, self.selected))
 
     def rough(self, kappa: float, allowed: float) -> float:
         """Steps of κ until the flow itself, from α, is within ``allowed`` of W for good."""
         path = self.path
         near = np.flatnonzero(path.farthest(self.selected) <= allowed)
-        return float(self._counted(kappa)[int(near[0]) if near.size else -1])
+        return float(self.path.counted(kappa)[int(near[0]) if near.size else -1])
 
-    def end(self, kappa: float, allowed: float) -> End | str:
-        """The end of a run of κ that stops where it is within ``allowed`` of W for good; why not, where it cannot."""
-        start = self.effective(kappa)
+    def end(self, kappa: float, allowed: float, doubtless: float) -> End | str:
+        """The end of a run of κ that stops where it is within ``allowed`` of W for good; why not, where it cannot.
+
+        Args:
+            kappa: κ.
+            allowed: ‖ψ − W‖ at the end.
+            doubtless: What its limit may be from W, however wrong the model of the steps is.
+        """
+        added = self.second_order(kappa)
+        if isinstance(added, str):
+            return added
+        start = shrunk(self.alpha, self.p, added)
         limit = flow_limit(self.problem, self.p, start).psi
         off = float(distance(limit, self.selected))
-        path = Path(self.problem, self.p, start, limit, self.accuracy, self.last)
-        if path.reason:
-            return path.reason
-        far = path.farthest(self.selected)
-        near = np.flatnonzero(far <= allowed)
-        if not near.size:
-            return f"the flow ends {far[-1]:.2g} from W_p"
-        k = int(near[0])
+        doubts = doubtful(self.problem.A.numpy(), self.selected.numpy(), self.alpha, self.p, added, kappa)
+        worst = max([off, *(self._off(shrunk(self.alpha, self.p, other)) for other in doubts)])
+        if worst > doubtless:
+            return f"the steps move the limit up to {worst:.2g} from W_p"
+        closer: Any = ()
+        while True:
+            path = Path(self.problem, self.p, start, limit, self.accuracy, self.last, closer)
+            if path.reason:
+                return path.reason
+            far = path.farthest(self.selected)
+            near = np.flatnonzero(far <= allowed)
+            if not near.size:
+                return f"the flow ends {far[-1]:.2g} from W_p"
+            k = int(near[0])
+            if k == 0 or len(closer):
+                break
+            closer = np.geomspace(path.t[k - 1], path.t[k], CLOSER)
         share = 0.0  # of the way back to the point before, in log time
         if k > 0:
             share = float(np.log(allowed / far[k]) / np.log(far[k - 1] / far[k]))
@@ -206,26 +257,11 @@ class Course:
             discretization=float(distance(limit, self.limit)),
             finite_time=between(np.maximum(distance(path.psi, limit).numpy(), 1e-300)),
             time=time,
-            steps=float(np.interp(time, self.path.t, self._counted(kappa))),
+            steps=float(np.interp(time, path.t, path.counted(kappa))),
             residual=between(np.maximum(path.residual, 1e-300)),
         )
 
-    def _counted(self, kappa: float) -> np.ndarray:
-        """Steps until each time of the path."""
-        t, inverse = self.path.t, 1 / self.path.eta(kappa)
-        return t[0] * inverse[0] + np.concatenate([[0.0], np.cumsum(np.diff(t) * 0.5 * (inverse[1:] + inverse[:-1]))])
-
     def within(self, kappa: float, steps: float) -> float:
         """The distance from W that the flow does not leave again after so many steps of κ."""
-        k = int(np.searchsorted(self._counted(kappa), steps)) - 1
+        k = int(np.searchsorted(self.path.counted(kappa), steps)) - 1
         return float(self.path.farthest(self.selected)[max(k, 0)])
-
-
-def _refined(t: np.ndarray, theta: np.ndarray, p: float) -> np.ndarray:
-    """Times with more points where θ (k, 2, n) moves fast."""
-    moved = p * np.abs(np.diff(np.log(theta), axis=0)).max(axis=(1, 2))
-    parts = np.clip(np.ceil(moved / FINEST), 1, MOST_BETWEEN).astype(int)
-    if parts.sum() > MOST_POINTS:
-        parts = np.maximum(1, (parts * (MOST_POINTS / parts.sum())).astype(int))
-    pieces = [np.linspace(a, b, k + 1)[:-1] for a, b, k in zip(t[:-1], t[1:], parts, strict=True)]
-    return np.unique(np.concatenate([*pieces, t[-1:]]))

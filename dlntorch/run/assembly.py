@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from dlntorch.model.metrics import distance
-from dlntorch.numerics.trajectory import Status, Trajectory
+from dlntorch.numerics.trajectory import Trajectory
 from dlntorch.problem import Problem
-from dlntorch.run.early_stopping import nearest_to_truth
+from dlntorch.run.finished import FinishedRun
 from dlntorch.run.references import References, flow_along
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
@@ -39,28 +39,20 @@ def run_result(
     if settings.references:
         times = settings.update.flow_time * descent.recorder.column("time")
         flow, why = flow_along(exact, settings.depth_or_law, settings.alpha, times)
-    summary = build_summary(problem, settings, descent, references, None if flow is None else flow[-1], why)
     theta = descent.network.whole_theta().to("cpu", torch.float64)
     recorder = descent.recorder
     path = descent.network.parametrization.values(torch.from_numpy(recorder.column("theta")))
-    status = Status(summary["status"])
-    trajectory = Trajectory(
-        t=torch.from_numpy(recorder.column("time")),
-        psi=path,
-        loss=exact.loss(path),
-        status=status,
-        reason=descent.reason,
-        step=torch.from_numpy(recorder.column("step")),
-    )
     if flow is not None:
         history = {**history, "distance_to_flow": distance(path, flow).numpy()}
         if references.limit is not None:
             history["flow_to_limit"] = distance(flow, references.limit.psi).numpy()
-    limit = None if references.limit is None else references.limit.psi
-    nearest, passed = nearest_to_truth(problem, history, limit, settings.early_stopping)
-    if nearest is not None:
-        summary["nearest_to_truth"] = nearest
-    if passed and summary["budget"]["dominant"] != "discretization":
-        summary["advice"] = passed
-    psi = descent.network.psi.detach().to("cpu", torch.float64)
-    return RunResult(summary, theta, psi, trajectory, status, problem, history)
+    run = FinishedRun(problem, settings, descent, references, None if flow is None else flow[-1], why, history)
+    trajectory = Trajectory(
+        t=torch.from_numpy(recorder.column("time")),
+        psi=path,
+        loss=exact.loss(path),
+        status=run.status,
+        reason=descent.reason,
+        step=torch.from_numpy(recorder.column("step")),
+    )
+    return RunResult(build_summary(run), theta, run.psi, trajectory, run.status, problem, history)

@@ -21,6 +21,7 @@ from typing import Any
 
 from dlntorch.engine import CAPABILITIES
 from dlntorch.numerics.threads import numeric_threads
+from dlntorch.optim.step_size import KINDS
 from dlntorch.problem import Problem, make_problem
 from dlntorch.run.planning import LARGE_ENTRIES, Plan, plan_run
 
@@ -87,7 +88,8 @@ def _saves_time(config: Mapping[str, Any]) -> bool:
     engine = CAPABILITIES.get(config["engine"]["name"])  # none for auto
     on_cpu = str(config["device"]) in ("auto", "cpu") and (engine is None or engine.compiled)
     # the coarse pass of schedule=certified is a run of its own, and shards have processes of theirs
-    alone = config["schedule"]["name"] != "certified" and config["trainer"]["shards"] == 1
+    schedule = KINDS.get(config["schedule"]["name"])  # none for a step size of the user's
+    alone = (schedule is None or not schedule.certifies) and config["trainer"]["shards"] == 1
     return cores > 1 and on_cpu and alone and _is_small(config["problem"])
 
 

@@ -153,8 +153,9 @@ def leave_open(arguments: list[str]) -> None:
         told.update(f"schedule.{key}" for key in content.get("schedule") or {})
         if any("/schedule" in key for entry in content.get("defaults", ()) if isinstance(entry, dict) for key in entry):
             told.add("schedule.kappa")
-    if given.get("schedule", "relative") != "relative" or "schedule._target_" in given:
-        told.add("schedule.kappa")  # there may be none
+    file = config_directory() / "schedule" / f"{given.get('schedule')}.yaml"
+    if "schedule._target_" in given or (file.is_file() and "kappa" not in _keys_of(file)):
+        told.add("schedule.kappa")  # there is none
     arguments.extend(f"{key}=null" for key in OPEN_KEYS if key not in told)
 
 

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlntorch.numerics.validation import DataWarning
+from dlntorch.run.quantities import Shown, in_ascii, quantities
 from dlntorch.run.result import RunResult
 from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
+from dlntorch.run.summary import PARTS_OF_ERROR, Budget, EffectiveStart, Predicted, StepSizes, Summary
 from dlntorch.run.terminal_table import table_of, terminal
 
 if TYPE_CHECKING:
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from dlntorch.run.settings import RunSettings
 
 __all__ = ["announce", "announce_accuracy", "announce_sources", "conclude", "plan_table", "shown"]
-
-#: The three parts of the error.
-_PARTS = ("discretization", "finite_time", "initialization")
 
 
 def shown(value: Any) -> str:
@@ -65,7 +64,7 @@ def announce(plan: Plan) -> None:
     else:
         announce_sources([problem])
     chosen = settings.schedule
-    numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.name == "certified" else ""
+    numbers = f" kappa={chosen.kappa:.3g} epsilon={chosen.epsilon:g}" if chosen.kind.certifies else ""
     print(
         f"{problem.name}: m={problem.m} n={problem.n} rank={_rank(problem)}, {settings.words}, "
         f"schedule={chosen.name}{numbers} engine={settings.engine}; {expected}",
@@ -109,7 +108,7 @@ def announce_accuracy(record: Mapping[str, Any], table: bool) -> None:
         return
     words = " ".join(f"{key}={value:.6g}" for key, value in chosen.items() if isinstance(value, int | float))
     print(f"accuracy={asked['accuracy']:g}: {words}", flush=True)
-    parts = ", ".join(f"{name.replace('_', ' ')} {predicted[name]:.2g}" for name in _PARTS)
+    parts = ", ".join(f"{name.replace('_', ' ')} {predicted[name]:.2g}" for name in PARTS_OF_ERROR)
     print(
         f"predicted: {predicted['steps']:.3g} steps in {predicted['seconds']:.2g} s to an error of "
         f"{predicted['error']:.2g} ({parts}); {predicted['why']}",
@@ -198,48 +197,26 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
         warnings.warn(f"this run will end before it converges: {note}", DataWarning, stacklevel=2)
 
 
-def _effective_rows(effective: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
-    """What the steps did to the answer; a run folder of an earlier version says nothing of it."""
-    meanings = {
-        "gain_max": "largest -ln(alpha_eff^2 / alpha^2): what the steps took from alpha",
-        "weight_spread": "largest over smallest weight that the steps gave the l1 norm",
-        "distance_to_weighted": "to the minimiser of the l1 norm with these weights",
-        "support_certified": "the run's own dual vector proves the support",
-        "kappa_threshold": "steps up to this kappa provably select the l1-minimiser",
-    }
-    return [(key, effective[key], text) for key, text in meanings.items() if effective.get(key) is not None]
+def _rows(part: type, values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, str]]:
+    """What a part of the summary has for the closing table; what is not known of it is left to the page."""
+    known = [row for row in Shown.all(part, values, "console") if row.value is not None]
+    return [(f"{prefix}{key}", value, in_ascii(words)) for key, value, words in known]
 
 
 def conclude(result: RunResult) -> None:
     """The closing table: status, distances, the error budget with its dominant term, and where the files are."""
     summary = result.summary
-    rows = [
-        ("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}"),
-        ("residual", summary["residual"], "||A psi - y|| / ||y||"),
-        ("distance_to_l1", summary["distance_to_l1"], "to the linear programme's vertex"),
-        ("distance_to_selected", summary["distance_to_selected"], "to W_p, the minimiser that depth p selects"),
-        ("distance_to_limit", summary["distance_to_limit"], "to the flow's limit for this alpha"),
-    ]
-    if summary["distance_to_truth"] is not None:
-        rows.append(("distance_to_truth", summary["distance_to_truth"], "to the planted signal"))
+    budget, schedule = summary["budget"], summary["schedule"]
+    rows = [("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}")]
+    rows += _rows(Summary, summary)
     rows += _nearest_rows(summary.get("nearest_to_truth")) + _accuracy_rows(summary.get("plan"))
-    budget = summary["budget"]
-    meanings = {
-        "discretization": "descent against the flow at the same time t",
-        "finite_time": "the flow at t against its limit",
-        "initialization": "the limit against W_p: what alpha costs",
-    }
-    rows.extend((name, budget[name], meaning) for name, meaning in meanings.items())
-    rows += _effective_rows(summary.get("effective", {}))
-    predicted = summary["predicted"]
-    rows.append(("predicted", predicted["initialization"], "C alpha^p, the theorem's initialization error"))
-    schedule = summary["schedule"]
+    rows += _rows(Budget, budget) + _rows(EffectiveStart, summary.get("effective", {}))
+    rows += _rows(Predicted, summary["predicted"], "predicted ")
     if schedule["certified_theta_error"] is not None:
-        asked = f" (asked: {schedule['epsilon']:g})" if schedule["name"] == "certified" else ""
-        key, where = "certified_theta_error", "at the end"
-        if schedule.get("over") == "all":
-            key, where = "certified_theta_error_sup", "over the run"
-        rows.append(("certified", schedule[key], f"proved bound on ||theta - theta_flow(t)|| {where}{asked}"))
+        asked = f" (asked: {schedule['epsilon']:g})" if "epsilon" in schedule else ""
+        key = "certified_theta_error_sup" if schedule.get("over") == "all" else "certified_theta_error"
+        words = in_ascii(dict(quantities(StepSizes))[key].words)
+        rows.append(("certified", schedule[key], f"{words}{asked}"))
     if summary.get("digits") is not None:
         rows.append(("digits", summary["digits"], f"that the data must have; they have {summary['digits_of_data']}"))
     cells = [(name, shown(value), meaning) for name, value, meaning in rows]

@@ -15,6 +15,7 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
 from dlntorch.run.references import References
 from dlntorch.run.settings import RunSettings
+from dlntorch.run.summary import PARTS_OF_ERROR
 
 __all__ = ["advice", "signatures", "time_to_come_within"]
 
@@ -55,7 +56,7 @@ def advice(problem: Problem, settings: RunSettings, summary: dict[str, Any], ref
     scale = float(torch.linalg.vector_norm(problem.y)) / problem.spectral_norm
     if size <= 1e-13 * max(scale, 1.0):
         return "nothing would help: what is left of the error is rounding"
-    others = max(budget[k] for k in ("discretization", "finite_time", "initialization") if k != dominant)
+    others = max(budget[k] for k in PARTS_OF_ERROR if k != dominant)
     if dominant == "discretization":
         cause = f"; {budget['cause']}" if budget["cause"] else ""
         if settings.batch_size is not None:

@@ -12,12 +12,18 @@ from dlntorch.run.console import announce_sources, shown
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
 from dlntorch.run.members import KEYS
 from dlntorch.run.planning import Plan
+from dlntorch.run.quantities import in_ascii
 from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
+from dlntorch.run.summary import PARTS_OF_ERROR, networks_heads
 from dlntorch.run.terminal_table import print_numbers, terminal
 from dlntorch.training.ensemble import available_cores
 
 __all__ = ["announce_ensemble", "conclude_ensemble", "ensemble_plan_table"]
 
+#: Columns of the closing table; networks.csv has all.
+CLOSING = (
+    "p", "alpha", "seed", "status", "steps", "residual", "distance_to_selected", *PARTS_OF_ERROR, "predicted_initialization"
+)  # fmt: skip
 #: More networks than these are shown by their first and last ones; the files have all.
 SHOWN_NETWORKS = 40
 
@@ -98,11 +104,7 @@ def conclude_ensemble(result: EnsembleResult) -> None:
     """The closing table: a row for each network with its status, residual, distance and error budget."""
     summary = result.summary
     title = f"{summary['status']}: {summary['reason']}; {summary['steps']:,} steps in {summary['wall_seconds']:.2f} s"
-    heads = {
-        "network": "network", "p": "p", "alpha": "alpha", "seed": "seed", "status": "status", "steps": "steps",
-        "residual": "residual", "distance_to_selected": "to W_p", "discretization": "discretization",
-        "finite_time": "finite time", "initialization": "initialization", "predicted_initialization": "C alpha^p",
-    }  # fmt: skip
+    heads = {"network": "network", **{key: in_ascii(head) for key, head in networks_heads().items() if key in CLOSING}}
     rows = network_rows(result.networks)
     for key in ("p", "alpha", "seed"):
         if len({row[key] for row in rows}) == 1:

@@ -18,18 +18,12 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
 from dlntorch.run.result import RunResult, check_ends, tensors_of, trajectory_of
+from dlntorch.run.summary import check_summary, networks_row
 from dlntorch.store.folder import RunFolder, atomic_write
 from dlntorch.store.reading import array_limit, read_json, read_yaml, whole
 from dlntorch.training.ensemble import overall_status
 
 __all__ = ["EnsembleResult", "ensemble_summary", "load_ensemble", "network_rows", "write_ensemble"]
-
-#: Numbers of a network's summary that its row of ``networks.csv`` has.
-_COLUMNS = (
-    "p", "alpha", "seed", "status", "steps", "time", "residual", "l1_gap", "distance_to_l1", "distance_to_selected",
-    "distance_to_truth", "distance_to_limit", "distance_to_flow",
-)  # fmt: skip
-
 
 #: What ``result.npz`` has of the ends of runs: θ by its two sides, or whole where there are none.
 _ENDS = ("theta_plus", "theta_minus", "theta", "psi")
@@ -132,10 +126,7 @@ def network_rows(networks: Sequence[RunResult]) -> list[dict[str, Any]]:
     rows = []
     for i, network in enumerate(networks):
         summary = network.summary
-        row = {"network": i, "problem": summary["problem"]["name"], **{key: summary[key] for key in _COLUMNS}}
-        row |= {key: summary["budget"][key] for key in ("discretization", "finite_time", "initialization", "dominant")}
-        row["predicted_initialization"] = summary["predicted"]["initialization"]
-        rows.append(row)
+        rows.append({"network": i, "problem": summary["problem"]["name"], **networks_row(summary)})
     return rows
 
 
@@ -181,6 +172,8 @@ def load_ensemble(folder: str | Path) -> EnsembleResult:
         raise InputError(f"{what}, got {str(folder)!r}, where {missing[0]} is missing")
     with whole("a whole ensemble", folder):
         summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
+        for one in summary["networks"]:
+            check_summary(one)
         arrays = tensors_of(path / "result.npz")
         histories = _read_histories(path / "trajectory.csv", len(summary["networks"]))
         known: dict[int, Problem] = {}
@@ -193,7 +186,7 @@ def load_ensemble(folder: str | Path) -> EnsembleResult:
                 known[number] = load_problem(stored, name=one["problem"]["name"], max_bytes=array_limit(stored))
             networks.append(_network(one, arrays, i, known[number], histories[i]))
         result = EnsembleResult(tuple(networks), summary, config, path)
-        repr([result, *networks])  # asks the summaries for all that is shown of a run
+        repr(result)  # asks the summary for all that is shown of an ensemble
         return result
 
 

@@ -62,12 +62,12 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
             cannot be met within the budget, with the one that can; when no step size is proved to select.
     """
     schedule = settings.schedule
-    if schedule.name == "certified":
+    if schedule.kind.certifies:
         make = lambda trial: new_descent(problem, replace(settings, schedule=trial))  # noqa: E731
         return coarse_pass(make, schedule, settings.stopping.max_steps).schedule
-    if schedule.name == "selecting" and schedule.kappa is None:
+    if schedule.kind.selects and schedule.kappa is None:
         return _selecting(problem, settings)
-    if schedule.name != "theorem" or schedule.eta is not None:
+    if not schedule.kind.for_horizon or schedule.eta is not None:
         return schedule
     from dlntorch.bounds.theorem import theorem_bound
 

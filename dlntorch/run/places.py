@@ -152,11 +152,13 @@ class NetworkPlace(Place):
         return result
 
     def finish_logger(self) -> None:
+        from dlntorch.run.unlogged import budget_tables
         from dlntorch.trackers.loggers import finish_logger
 
         if self.follows:
             code = 3 if self.result.status.ended_badly else 0
-            finish_logger(self.logger, self.result.summary, self.figures, code, self.result.history)
+            summary, history = self.result.summary, self.result.history
+            finish_logger(self.logger, summary, self.figures, code, history, budget_tables(summary))
 
     def unlogged(self) -> list[Unlogged]:
         from dlntorch.run.unlogged import Unlogged

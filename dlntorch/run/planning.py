@@ -69,7 +69,7 @@ class Plan:
 
     def repeated(self, descent: Descent) -> Plan | None:
         """The plan with which a finished run is repeated: a certified one that missed its ε, with smaller steps."""
-        smaller = refined(descent) if self.settings.schedule.name == "certified" else None
+        smaller = refined(descent) if self.settings.schedule.kind.certifies else None
         if smaller is None:
             return None
         proved = f"since the certificate proved {certified_bound(descent):.3g} only"
@@ -123,8 +123,8 @@ def resumed_plan(
         InputError: when the theorem's η is not the saved one, since its horizon has been changed.
     """
     saved = state["schedule"]
-    if config["schedule"]["name"] == "certified":
-        asked = RunSettings.from_config(problem, config).schedule
+    asked = RunSettings.from_config(problem, config).schedule
+    if asked.kind.certifies:
         return plan_run(config, problem, schedule=asked.with_steps(kappa=saved["kappa"], c=saved["c"]), **known)
     plan = make_plan(config, problem, **known)
     if plan.settings.schedule.eta != saved["eta"]:

@@ -16,6 +16,7 @@ from dlntorch.numerics.trajectory import Status, Trajectory
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
 from dlntorch.run.predicted_saddles import PredictedSaddles, saddles_of
+from dlntorch.run.summary import PARTS_OF_ERROR, check_summary
 from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_yaml, whole
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ class RunResult:
         summary = self.summary
         data = summary["problem"]
         parts = ", ".join(
-            f"{name} {summary['budget'][name]:.2g}"
-            for name in ("discretization", "finite_time", "initialization")
-            if summary["budget"][name] is not None
+            f"{name} {summary['budget'][name]:.2g}" for name in PARTS_OF_ERROR if summary["budget"][name] is not None
         )
         distance = summary["distance_to_selected"]
         error = "" if distance is None else f"; ‖ψ − W_p‖₂ = {distance:.2g}"
@@ -133,17 +132,16 @@ def load_run(folder: str | Path) -> RunResult:
         raise InputError(f"folder must be that of a finished run, got {str(folder)!r}, where {missing[0]} is missing")
     with whole("a whole run", folder):
         summary, config = read_json(path / "summary.json"), read_yaml(path / "config.yaml")
+        check_summary(summary)
         arrays = tensors_of(path / "result.npz")
         stored = path / "problem.npz"
         problem = load_problem(stored, name=summary["problem"]["name"], max_bytes=array_limit(stored))
         history = _read_columns(path / "trajectory.csv")
         trajectory = trajectory_of(summary, arrays)
         ends = check_ends(arrays, (problem.n,))
-        result = RunResult(
+        return RunResult(
             summary, *ends, trajectory, trajectory.status, problem, history, config, path, saddles_of(arrays)
         )
-        repr(result)  # asks the summary for all that is shown of a run
-        return result
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:

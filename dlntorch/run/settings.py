@@ -21,7 +21,7 @@ from dlntorch.numerics.validation import (
     check_flag,
     check_number,
 )
-from dlntorch.optim.step_size import OWN_RATE, Schedule, make_schedule
+from dlntorch.optim.step_size import DEFAULT, OWN_RATE, Schedule, make_schedule
 from dlntorch.optim.update import SGD, Momentum, TorchUpdate, Update, make_update
 from dlntorch.problem.operators.shard import can_be_split
 from dlntorch.problem.problem import Problem, norm
@@ -134,35 +134,34 @@ class RunSettings:
             if schedule == OWN_RATE and isinstance(update, TorchUpdate)
             else make_schedule(schedule, kappa=kappa, c=c, eta=eta, epsilon=epsilon, over=over)
         )
-        if isinstance(update, Momentum) and chosen.name == "relative":
+        if isinstance(update, Momentum) and chosen.kappa is not None:
             # a gradient's whole effect is 1/(1 − β) times its first step: κ and c are of the whole
             share = 1 - update.beta
-            chosen = chosen.with_steps(kappa=share * (chosen.kappa or 0.0), c=share * chosen.c)
+            chosen = chosen.with_steps(kappa=share * chosen.kappa, c=share * chosen.c)
         _check_start(law, start, problem.n)
         place = check_device(device if device not in (None, "auto") else own_device(engine))
         kind = check_dtype(dtype)
         size = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
-        wants_certificate = (
-            chosen.name == "certified" if certificate is None else check_flag("certificate", certificate)
-        )
-        if chosen.name in ("certified", "theorem") and size is not None:
+        kind_of = chosen.kind
+        wants_certificate = kind_of.certifies if certificate is None else check_flag("certificate", certificate)
+        if (kind_of.certifies or kind_of.for_horizon) and size is not None:
             raise InputError(f"batch_size must be left out with schedule={chosen.name}, got {size}")
         if wants_certificate and size is not None:
             raise InputError(
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
             )
-        needs_plain = wants_certificate or chosen.name in ("certified", "theorem", "selecting")
+        needs_plain = wants_certificate or kind_of.proves
         if needs_plain and (type(update) is not SGD or law.depth is None or not isinstance(start, float)):
             what = f"optimizer={update!r}" if type(update) is not SGD else f"p={law!r} and alpha={start!r}"
             raise InputError(
-                f"certificate must be false, and schedule not {chosen.name if chosen.name != 'relative' else 'certified'}, "
+                f"certificate must be false, and schedule not {chosen.name if kind_of.proves else 'certified'}, "
                 f"but for plain SGD at a depth p from one number alpha, which they speak of, got {what}"
             )
         if wants_certificate and not problem.dense:
             raise InputError(
                 f"certificate must be false, and schedule not certified, where A is not dense, got a {problem.operator!r}"
             )
-        if chosen.name == "certified" and not wants_certificate:
+        if kind_of.certifies and not wants_certificate:
             raise InputError("certificate must be true with schedule=certified, got False")
         _check_range(problem, kind)
         if (parts := check_count("trainer.shards", shards)) > 1:
@@ -176,7 +175,7 @@ class RunSettings:
             max_steps=check_count("max_steps", DEFAULT_MAX_STEPS if max_steps is None else max_steps, at_least=0),
             max_time=_optional("max_time", max_time),
         )
-        if chosen.name == "theorem" and math.isinf(stopping.max_time):
+        if kind_of.for_horizon and math.isinf(stopping.max_time):
             raise InputError("max_time must be given with schedule=theorem (its bound is over a horizon), got None")
         return RunSettings(
             law=law,
@@ -260,7 +259,7 @@ def _check_start(law: Parametrization, start: float | Initialization, n: int) ->
 
 def _schedule_of(update: Update | TorchUpdate, schedule: Any, kappa: Any, c: Any) -> Any:
     """The schedule of an update other than SGD: torch's optimizers keep their own rate unless another is asked for."""
-    if schedule != "relative":
+    if schedule != DEFAULT:
         return schedule
     if isinstance(update, TorchUpdate):
         for key, value in (("kappa", kappa), ("c", c)):

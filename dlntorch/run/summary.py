@@ -1,282 +1,304 @@
-"""The summary of a run: the dictionary that becomes ``summary.json``.
+"""The summary of a run: every number that is known about it, in one place with its meaning, symbol and unit.
 
-A value that could not be computed is None with a ``…_reason`` beside it; never NaN, never infinite, never left out.
+The dictionary of ``summary.json`` has these keys; what is said here of each is what the console, the page, the tables and
+the documentation say (:mod:`dlntorch.run.quantities`). A new number is one entry here.
 """
+
+# ruff: noqa: RUF009 -- the calls make fields
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from dlntorch.model.metrics import distance, l1_gap
-from dlntorch.numerics.validation import InputError
-from dlntorch.optim.update import SGD
-from dlntorch.problem import Problem
-from dlntorch.run.diagnosis import advice, signatures
-from dlntorch.run.digits import digits_report
-from dlntorch.run.effective import effective_report
-from dlntorch.run.initialization_error import initialization_difference
-from dlntorch.run.open_numbers import depth_and_scale
-from dlntorch.run.references import References, with_matrix
-from dlntorch.run.settings import RunSettings
+from dlntorch.run.quantities import (
+    ABSENT,
+    Quantity,
+    check_part,
+    count,
+    flag,
+    number,
+    part,
+    quantities,
+    record,
+    summarized,
+    word,
+)
 from dlntorch.store.provenance import versions
-from dlntorch.training.certified import ENDED, certified_bound
-from dlntorch.training.descent import Descent
 
-__all__ = ["build_summary", "put"]
+if TYPE_CHECKING:
+    from dlntorch.run.finished import FinishedRun
 
-
-def put(target: dict[str, Any], key: str, value: Any, reason: str = "") -> None:
-    """Set a finite number, or None with a reason beside it."""
-    if value is not None:
-        value = float(value)
-        if math.isfinite(value):
-            target[key] = value
-            return
-        reason = reason or f"the value is {value}, which is not a finite number"
-    target[key] = None
-    target[f"{key}_reason"] = reason or "not computed"
-
-
-def build_summary(
-    problem: Problem,
-    settings: RunSettings,
-    descent: Descent,
-    references: References,
-    flow: Tensor | None,
-    flow_reason: str,
-) -> dict[str, Any]:
-    """Everything that is known about a finished run.
-
-    Args:
-        problem: What it ran on.
-        settings: How it was run.
-        descent: The finished descent.
-        references: What it is compared with.
-        flow: ψ(t_k) of the flow at the end of the run, shape (n,), or None.
-        flow_reason: Why ``flow`` is None.
-    """
-    psi = descent.network.psi.detach().to("cpu", torch.float64)
-    exact = problem.to("cpu", "float64")
-    exact = with_matrix(exact) or exact
-    status = descent.status
-    if status is None:
-        raise RuntimeError("the run has not ended")
-    progress = descent.progress
-    summary: dict[str, Any] = {
-        "status": str(status),
-        "reason": descent.reason,
-        **_network(settings),
-        "seed": settings.seed,
-        "engine": settings.engine,
-        "batch_size": settings.batch_size,
-        "dtype": str(settings.dtype).removeprefix("torch."),
-        "tol": settings.stopping.tol,
-        "problem": {"m": problem.m, "n": problem.n, "rank": problem.known_rank, "name": problem.name},
-        "steps": progress.step,
-        "time": progress.time,
-        "sign_changes": progress.sign_changes,
-        "wall_seconds": descent.wall_seconds,
-    }
-    unknown = f"the rank is not known: A is a {problem.operator!r}"
-    if problem.known_rank is None:
-        summary["problem"]["rank_reason"] = unknown
-    put(summary, "residual", exact.reduced().relative_residual(psi))
-    put(summary, "inconsistency", None if exact.known_rank is None else exact.inconsistency, unknown)
-    vectors = references.vectors(problem)
-    value = None if references.l1 is None else float(references.l1.value)
-    put(summary, "l1_gap", None if value is None else l1_gap(psi, value), references.reasons.get("l1", ""))
-    for name in ("l1", "selected", "truth", "limit"):
-        reference = vectors.get(name)
-        reason = "the problem has no planted truth" if name == "truth" else references.reasons.get(name, "")
-        put(summary, f"distance_to_{name}", None if reference is None else distance(psi, reference), reason)
-    put(summary, "distance_to_flow", None if flow is None else distance(psi, flow), flow_reason)
-    summary["budget"] = _budget(psi, flow, flow_reason, vectors, references, settings)
-    summary["effective"] = _effective(exact, settings, descent, references, summary["budget"])
-    summary["predicted"] = _predicted(settings, references)
-    summary["schedule"] = _schedule(exact, settings, descent)
-    summary["references"] = _references(references, value)
-    summary |= digits_report(exact, references)
-    summary["advice"] = advice(exact, settings, summary, references)
-    summary["signatures"] = signatures(exact, settings, status, references)
-    summary["versions"] = versions()
-    return summary
+__all__ = [
+    "PARTS",
+    "PARTS_OF_ERROR",
+    "Budget",
+    "Data",
+    "EffectiveStart",
+    "NearestToTruth",
+    "Predicted",
+    "ReferenceValues",
+    "StepSizes",
+    "Summary",
+    "build_summary",
+    "check_summary",
+    "head_of",
+    "networks_heads",
+    "networks_row",
+    "said_of",
+]  # fmt: skip
 
 
-def _network(settings: RunSettings) -> dict[str, Any]:
-    """What was trained: depth or parametrization, start and optimizer."""
-    found: dict[str, Any] = {"p": settings.p}
-    if settings.p is None:
-        found["p_reason"] = f"{settings.law!r} has no depth p"
-    found["model"] = repr(settings.law)
-    number = isinstance(settings.alpha, float)
-    found["alpha"] = settings.alpha if number else None
-    if not number:
-        found["alpha_reason"] = "the start has several numbers, which start has"
-    found["start"] = f"alpha = {settings.alpha:g}" if number else repr(settings.alpha)
-    found["optimizer"] = {"name": settings.update.name, **_plain(settings.update.options())}
-    return found
+# fmt: off
+@dataclass(frozen=True)
+class Data:
+    """What the run ran on."""
+
+    m: int = count("rows of A", lambda run: run.problem.m)
+    n: int = count("columns of A", lambda run: run.problem.n)
+    rank: int | None = count("rank of A", lambda run: run.rank)
+    name: str = word("what the problem is called", lambda run: run.problem.name)
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON has them."""
-    usual = (bool, int, float, str, type(None))
-    return {key: value if isinstance(value, usual) else repr(value) for key, value in options.items()}
+@dataclass(frozen=True)
+class Budget:
+    """The three parts of the error, which add up to ψ − W_p."""
+
+    discretization: float | None = number("gradient descent against the flow at the same time",
+        lambda run: run.norm("discretization"), "[ψ]", symbol="‖ψ_k − ψ(t_k)‖₂", console=True, row=True)
+    finite_time: float | None = number("the flow at that time against its limit", lambda run: run.norm("finite_time"),
+        "[ψ]", symbol="‖ψ(t_k) − ψ_α(∞)‖₂", console=True, row=True)
+    initialization: float | None = number("the limit against the selected minimiser, what α costs",
+        lambda run: run.norm("initialization"), "[ψ]", symbol="‖ψ_α(∞) − W_p‖₂", console=True, row=True)
+    dominant: str | None = word("the name of the largest", lambda run: run.dominant, head="dominant error", row=True)
+    cause: str | None = word("what the steps did, in words", lambda run: run.cause, optional=True)
 
 
-def _budget(
-    psi: Tensor,
-    flow: Tensor | None,
-    flow_reason: str,
-    vectors: dict[str, Tensor],
-    references: References,
-    settings: RunSettings,
-) -> dict[str, Any]:
-    """The three Euclidean norms of the error budget, and the name of the largest."""
-    limit, selected = vectors.get("limit"), vectors.get("selected")
-    offset, why_offset = initialization_difference(references, settings.law, settings.alpha)
-    if offset is not None and limit is not None and selected is not None and not torch.equal(offset, limit - selected):
-        limit = selected + offset  # the limit where float64 has lost it
-    why_limit = references.reasons.get("limit", "")
-    origin = None if offset is None else torch.zeros_like(offset)
-    parts = {
-        "discretization": (psi, flow, flow_reason),
-        "finite_time": (flow, limit, flow_reason if flow is None else why_limit),
-        "initialization": (offset, origin, why_offset),
-    }
-    budget: dict[str, Any] = {}
-    for name, (left, right, reason) in parts.items():
-        put(budget, name, None if left is None or right is None else distance(left, right), reason)
-    known = {name: budget[name] for name in parts if budget[name] is not None}
-    complete = len(known) == len(parts)
-    budget["dominant"] = max(known, key=lambda name: known[name]) if complete else None
-    if not complete:
-        missing = [name for name in parts if name not in known]
-        budget["dominant_reason"] = f"{', '.join(missing)} could not be computed"
-    return budget
+@dataclass(frozen=True)
+class EffectiveStart:
+    """The start from which the flow would end where the run did: what the steps did to the answer."""
+
+    gain_min: float | None = number("smallest over the coordinates of what the steps took from α",
+        lambda run: run.effective("gain_min"), symbol="min −ln(α_e²/α²)")
+    gain_max: float | None = number("the largest", lambda run: run.effective("gain_max"), symbol="max −ln(α_e²/α²)",
+        console=True)
+    tilt: float | None = number("largest part of ν that the steps moved outside range(Aᵀ)",
+        lambda run: run.effective("tilt"), "[θ]^(2−p)")
+    weight_min: float | None = number("smallest weight that the steps gave the ℓ1 norm",
+        lambda run: run.effective("weight_min"))
+    weight_max: float | None = number("largest weight", lambda run: run.effective("weight_max"))
+    weight_spread: float | None = number("largest over smallest weight", lambda run: run.effective("weight_spread"),
+        console=True)
+    sign_changes: float | None = number("entries of θ that are negative at the end",
+        lambda run: run.effective("sign_changes"), "", page=False)
+    distance_to_limit: float | None = number("to the limit of the flow from the effective start",
+        lambda run: run.effective("distance_to_limit"), "[ψ]")
+    distance_to_weighted: float | None = number("to the minimiser of the ℓ1 norm with these weights",
+        lambda run: run.effective("distance_to_weighted"), "[ψ]", console=True)
+    support_certified: bool | None = flag("whether the run's own dual vector proves its support",
+        lambda run: run.effective("support_certified"), console=True)
+    support_violation: float | None = number("by how much that vector exceeds 1 off the support",
+        lambda run: run.effective("support_violation"))
+    kappa_threshold: float | None = number("κ up to which the steps provably select the ℓ1-minimiser",
+        lambda run: run.effective("kappa_threshold"), console=True)
 
 
-def _effective(
-    problem: Problem, settings: RunSettings, descent: Descent, references: References, budget: dict[str, Any]
-) -> dict[str, Any]:
-    """What the steps did to the answer; the budget gets its cause."""
-    theta = descent.network.whole_theta().to("cpu", torch.float64)
-    found = effective_report(problem, settings, theta, references)
-    report: dict[str, Any] = {}
-    for key, value in found.values.items():
-        if isinstance(value, bool):
-            report[key] = value
-        else:
-            put(report, key, value, found.reasons[key])
-    budget["cause"] = found.cause or None
-    if not found.cause:
-        budget["cause_reason"] = found.reasons["gain_min"]
-    return report
+@dataclass(frozen=True)
+class Predicted:
+    """What the theory predicts of ‖ψ_α(∞) − W_p‖."""
+
+    exponent: float | None = number("the initialization error falls like α to this power",
+        lambda run: run.rate("exponent"))
+    constant: float | None = number("p > 2", lambda run: run.rate("constant"), "[ψ]/[α]^exponent", symbol="C")
+    initialization: float | None = number("the initialization error that theory predicts",
+        lambda run: run.predicted_error, "[ψ]", symbol="C·α^exponent", head="C alpha^p", console=True, row=True)
+    rho: float | None = number("p = 2, of the exponent 2(1 − ϱ)", lambda run: run.rate("rho"), symbol="ϱ")
 
 
-def _predicted(settings: RunSettings, references: References) -> dict[str, Any]:
-    """The theorem's exponent (of α), constant, and the initialization error C·α^p that they predict."""
-    predicted: dict[str, Any] = {}
-    unit = settings.alpha**settings.p if settings.plain_start else None  # pyright: ignore[reportOperatorIssue]
-    rate, why = references.rate, references.reasons.get("rate", "")
-    put(predicted, "exponent", None if rate is None else rate.exponent, why)
-    constant = None if rate is None else rate.constant
-    if rate is not None and constant is None:
-        why = rate.constant_reason
-    put(predicted, "constant", constant, why)
-    put(predicted, "initialization", None if constant is None or unit is None else constant * unit, why)
-    if settings.p is not None and settings.p > 2:
-        why = "only p = 2 has a rho: for p > 2 the exponent is p itself"
-    put(predicted, "rho", None if rate is None else rate.rho, why)
-    return predicted
-
-
-def _schedule(problem: Problem, settings: RunSettings, descent: Descent) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StepSizes:
     """The step sizes used, what the theorem would have asked for, and what the certificate proves."""
-    progress, schedule = descent.progress, settings.schedule
-    chosen = descent.engine.schedule
-    report: dict[str, Any] = {"name": schedule.name, "rule": schedule.rule}
-    none_made = "" if progress.step else "no step was made"
-    put(report, "eta_min", progress.eta_min if progress.step else None, none_made)
-    put(report, "eta_max", progress.eta_max if progress.step else None, none_made)
-    put(report, "kappa", chosen.kappa, f"schedule={schedule.name} has no kappa")
-    put(report, "c", chosen.c if chosen.rule != "constant" else None, f"schedule={schedule.name} has no c")
-    _theorem(report, problem, settings, progress.time)
-    certificate = descent.engine.certificate
-    if certificate is None:
-        why = _no_certificate(settings)
-        for key in ("certificate", "certified_theta_error", "certified_theta_error_sup"):
-            put(report, key, None, why)
-        return report
-    why = "" if certificate.finite else "the certificate's bound became infinite: smaller steps (kappa) are needed"
-    put(report, "certificate", certificate.energy, why)
-    theta = (row.detach().to("cpu", torch.float64).numpy() for row in descent.network.rows)
-    put(report, "certified_theta_error", certificate.theta_error(*theta), why)
-    put(report, "certified_theta_error_sup", certificate.theta_error_sup, why)
-    if schedule.name == "certified":
-        report["epsilon"], report["over"] = schedule.epsilon, schedule.over
-        report["epsilon_met"] = certified_bound(descent) <= (schedule.epsilon or 0.0)
-        if not report["epsilon_met"]:
-            report["epsilon_met_reason"] = _missed(descent)
-    return report
+
+    name: str = word("of the schedule", lambda run: run.settings.schedule.name)
+    rule: str = word("the step rule that it uses", lambda run: run.settings.schedule.rule)
+    eta_min: float | None = number("smallest step", lambda run: run.step_used("eta_min"), "[t]", symbol="min η_k")
+    eta_max: float | None = number("largest step", lambda run: run.step_used("eta_max"), "[t]", symbol="max η_k")
+    kappa: float | None = number("largest relative change of a parameter in a step", lambda run: run.chosen("kappa"),
+        symbol="κ")
+    c: float | None = number("fraction of the stability limit", lambda run: run.chosen("c"))
+    theorem_epsilon: float | None = number("what the theorem is asked for", lambda run: run.theorem("epsilon"), "[θ]",
+        symbol="ε", page=False)
+    theorem_log10_eta: float | None = number("log10 of the step size that the paper's theorem asks for",
+        lambda run: run.theorem("log10_eta"), "")
+    theorem_log10_steps: float | None = number("log10 of the steps that it would take",
+        lambda run: run.theorem("log10_steps"), "")
+    certificate: float | None = number(
+        "proved bound on the distance of the mirror path from the flow, in dual coordinates",
+        lambda run: run.certified("energy"), "[s]", symbol="E, ‖ŝ − s‖ ≤ E")
+    certified_theta_error: float | None = number("proved bound at the end", lambda run: run.certified("theta_error"),
+        "[θ]", symbol="‖θ_k − θ(t_k)‖₂")
+    certified_theta_error_sup: float | None = number("proved bound over the whole run",
+        lambda run: run.certified("theta_error_sup"), "[θ]", symbol="sup ‖θ_k − θ(t_k)‖₂")
+    epsilon: float | None = number("with `schedule=certified`, what was asked",
+        lambda run: run.of_certified(run.settings.schedule.epsilon), "[θ]", optional=True, page=False)
+    over: str | None = word("with `schedule=certified`, `end` or `all`",
+        lambda run: run.of_certified(run.settings.schedule.over), optional=True)
+    epsilon_met: bool | None = flag("with `schedule=certified`, whether it was met",
+        lambda run: run.of_certified(run.epsilon_met), optional=True)
 
 
-def _missed(descent: Descent) -> str:
-    """Why a certified run ended without its ε, and which ε it has."""
-    schedule, status = descent.engine.schedule, descent.status
-    proved = f"the certificate proves {certified_bound(descent):.3g}, more than epsilon={schedule.epsilon:g}"
-    if status in ENDED:
-        return f"{proved}; smaller steps would need more than max_steps={descent.engine.stopping.max_steps}"
-    return f"{proved}, where the run ended ({status})"
+@dataclass(frozen=True)
+class ReferenceValues:
+    """What the run was compared with."""
+
+    l1_value: float | None = number("least ℓ1 norm of a solution", lambda run: run.l1_value, "[ψ]", symbol="min ‖ψ‖₁")
+    l1_certificate: float | None = number("relative duality gap that its dual vector proves", lambda run: run.l1_certificate,
+        symbol="(‖ψ‖₁ − yᵀλ)/‖ψ‖₁", optional=True)
+    solver: str | None = word("what found it: linprog, basis_pursuit, refined, or matrix_free (products alone)",
+        lambda run: run.l1_solver, page=True, optional=True)
+    unique: bool | None = flag("whether one vector alone attains it; null: undecided", lambda run: run.unique)
+    notes: dict[str, str] = record("what the references have to say", lambda run: dict(run.references.reasons))
 
 
-def _no_certificate(settings: RunSettings) -> str:
-    if settings.batch_size is not None:
-        return "mini-batches: the certificate bounds full-batch descent"
-    return "not asked for: certificate=true adds it"
+@dataclass(frozen=True)
+class NearestToTruth:
+    """Of a planted problem: the recorded point that is nearest to the truth, and the lasso's best beside it."""
+
+    time: float = number("of the recorded step that is nearest to the truth", lambda run: run.nearest("time"), "[t]",
+        symbol="t", page=False)
+    distance: float = number("of that step to the truth", lambda run: run.nearest("distance"), "[ψ]", page=False)
+    passed: bool = flag("whether the run has passed that point", lambda run: run.nearest("passed"))
+    lasso_distance: float | None = number("smallest distance of the lasso's path to the planted signal",
+        lambda run: run.nearest("lasso_distance"), "[ψ]", optional=True)
+    lasso_strength: float | None = number("where the lasso's path is there", lambda run: run.nearest("lasso_strength"),
+        "[Aᵀy]", symbol="λ", optional=True)
 
 
-def _theorem(report: dict[str, Any], problem: Problem, settings: RunSettings, time: float) -> None:
-    """log10 of the step size and of the steps by which the paper's theorem covers this run's horizon."""
-    if not settings.plain_start or type(settings.update) is not SGD:
-        report["theorem_epsilon"] = None
-        report["theorem_epsilon_reason"] = "the theorem speaks of plain SGD at a depth p from one number alpha"
-        for key in ("theorem_log10_eta", "theorem_log10_steps"):
-            put(report, key, None, report["theorem_epsilon_reason"])
-        return
-    from dlntorch.bounds.theorem import theorem_bound
+@dataclass(frozen=True)
+class Summary:
+    """Everything that is known about a finished run."""
 
-    epsilon = settings.schedule.epsilon or 1e-2
-    report["theorem_epsilon"] = epsilon
-    if time == 0.0:
-        for key in ("theorem_log10_eta", "theorem_log10_steps"):
-            put(report, key, None, "no time passed")
-        return
-    try:
-        bound = theorem_bound(problem, *depth_and_scale(settings), time, epsilon)
-    except InputError as error:  # the bound needs the smallest singular value
-        for key in ("theorem_log10_eta", "theorem_log10_steps"):
-            put(report, key, None, str(error))
-        return
-    put(report, "theorem_log10_eta", bound.log10_eta)
-    put(report, "theorem_log10_steps", bound.log10_steps)
+    status: str = word("how the run ended", lambda run: str(run.status), row=True)
+    reason: str = word("why, where the status alone does not tell", lambda run: run.descent.reason)
+    p: float | None = number("depth; null for a parametrization without one", lambda run: run.depth, "", page=False,
+        row=True)
+    model: str = word("the parametrization", lambda run: repr(run.settings.law), optional=True)
+    alpha: float | None = number("initialization; null where the start has several numbers", lambda run: run.alpha,
+        "[θ]", page=False, row=True)
+    start: str = word("the start in words", lambda run: run.start_words, optional=True)
+    optimizer: dict[str, Any] = record("its name and options", lambda run: run.optimizer, optional=True)
+    seed: int = count("of mini-batches and label noise", lambda run: run.settings.seed, row=True)
+    engine: str = word("which engine ran the steps", lambda run: run.settings.engine)
+    batch_size: int | None = count("rows of a mini-batch; null: full batch", lambda run: run.settings.batch_size)
+    dtype: str = word("precision of the training", lambda run: str(run.settings.dtype).removeprefix("torch."))
+    tol: float = number("the residual that was asked for", lambda run: run.settings.stopping.tol, page=False)
+    problem: dict[str, Any] = part("the data", Data)
+    steps: int = count("SGD steps made", lambda run: run.descent.progress.step, row=True)
+    time: float = number("in the units of the flow θ̇ = −∇L(θ)", lambda run: run.descent.progress.time, "[t]",
+        symbol="t = Σ η", row=True)
+    sign_changes: int = count("how often a parameter changed its sign", lambda run: run.descent.progress.sign_changes,
+        optional=True)
+    wall_seconds: float = number("duration of the training", lambda run: run.descent.wall_seconds, "s", page=False,
+        head="seconds")
+    residual: float | None = number("relative residual of the equivalent full-rank pair", lambda run: run.residual,
+        symbol="‖Aψ − y‖₂ / ‖y‖₂", console=True, row=True)
+    inconsistency: float | None = number("relative distance of y from range(A), what no ψ can fit",
+        lambda run: run.inconsistency, optional=True)
+    l1_gap: float | None = number("negative where Aψ is not y yet", lambda run: run.l1_gap, "[ψ]",
+        symbol="‖ψ‖₁ − min ‖ψ‖₁", row=True)
+    distance_to_l1: float | None = number("to the linear programme's vertex", lambda run: run.distance_to("l1"), "[ψ]",
+        console=True, row=True)
+    distance_to_selected: float | None = number("to W_p, the minimiser that depth p selects",
+        lambda run: run.distance_to("selected"), "[ψ]", head="to W_p", console=True, row=True)
+    distance_to_truth: float | None = number("to the planted signal", lambda run: run.distance_to("truth"), "[ψ]",
+        console=True, row=True)
+    distance_to_limit: float | None = number("to the flow's limit ψ_α(∞) for this α",
+        lambda run: run.distance_to("limit"), "[ψ]", console=True, row=True)
+    distance_to_flow: float | None = number("to the flow at the same time t", lambda run: run.distance_to_flow, "[ψ]",
+        row=True)
+    budget: dict[str, Any] = part("the parts of the error", Budget)
+    effective: dict[str, Any] = part("what the steps did", EffectiveStart, optional=True)
+    predicted: dict[str, Any] = part("what the theory predicts", Predicted)
+    schedule: dict[str, Any] = part("the step sizes", StepSizes)
+    references: dict[str, Any] = part("what the run is compared with", ReferenceValues)
+    digits: int | None = count("decimal digits of the data that the minimiser depends on",
+        lambda run: run.digits["digits"], optional=True)
+    digits_of_data: int = count("digits that the data have, by their type or as written in the file",
+        lambda run: run.digits["digits_of_data"], optional=True)
+    digits_warning: str = word("in words, where the second are fewer", lambda run: run.digits["digits_warning"],
+        optional=True)
+    advice: str = word("what dominates the error, and what would help", lambda run: run.advice)
+    signatures: list[str] = record("known patterns of things that go wrong, in words", lambda run: run.signatures)
+    versions: dict[str, str] = record("of the libraries, the code and the processor", lambda run: versions())
+    nearest_to_truth: dict[str, Any] = part("where the run was nearest to the planted truth", NearestToTruth,
+        has=lambda run: run.has_nearest, optional=True)
+    logging_seconds: float | None = number("of the training, for measuring and logging (runs with a folder)",
+        lambda run: ABSENT, "s", page=False, optional=True)
+    predicted_steps: float | None = number("steps that were predicted before training (runs with a folder)",
+        lambda run: ABSENT, "", page=False, optional=True)
+    plan: dict[str, Any] = record("with `accuracy=…`: what was asked, predicted and `reached`", lambda run: ABSENT,
+        optional=True)
+# fmt: on
 
 
-def _references(references: References, value: float | None) -> dict[str, Any]:
-    """min ‖ψ‖₁ with the certificate's gap and what found it; whether its minimiser is unique (None: undecided)."""
-    report: dict[str, Any] = {}
-    put(report, "l1_value", value, references.reasons.get("l1", ""))
-    gap = None if references.l1 is None else references.l1.certificate.duality_gap
-    put(report, "l1_certificate", gap, references.reasons.get("l1", ""))
-    report["unique"] = None if references.l1 is None else references.l1.unique
-    if report["unique"] is None:
-        report["unique_reason"] = references.reasons.get("l1", "") or "undecided at this tolerance"
-    report["solver"] = None if references.l1 is None else references.l1.solver
-    if report["solver"] is None:
-        report["solver_reason"] = references.reasons.get("l1", "") or "not computed"
-    report["notes"] = dict(references.reasons)
-    return report
+#: The parts, by their key.
+PARTS: dict[str, type] = {key: one.inside for key, one in quantities(Summary) if one.inside is not None}
+
+
+#: What distinguishes networks comes first.
+FIRST = ("p", "alpha", "seed")
+#: The three parts of the error.
+PARTS_OF_ERROR = tuple(key for key, one in quantities(Budget) if one.unit)
+
+
+def build_summary(run: FinishedRun) -> dict[str, Any]:
+    """The dictionary of ``summary.json``."""
+    return summarized(Summary, run)
+
+
+def check_summary(summary: Mapping[str, Any]) -> None:
+    """Refuse a saved summary that is not as this program, or version 0.1, writes it.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    check_part(Summary, summary)
+
+
+def _in_networks() -> Iterator[tuple[str, str, str, Quantity]]:
+    """What the tables of networks have: the column's name, the part ("" for none) and key that it is, and what is said of it."""
+    found = [(key, "", key, one) for key, one in quantities(Summary) if one.row]
+    for name, inside in PARTS.items():
+        prefix = "" if inside is Budget else f"{name}_"
+        found += [(f"{prefix}{key}", name, key, one) for key, one in quantities(inside) if one.row]
+    return iter(sorted(found, key=lambda one: one[0] not in FIRST))
+
+
+def networks_row(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tables of networks have of a summary."""
+    return {column: (summary[name] if name else summary)[key] for column, name, key, _ in _in_networks()}
+
+
+def networks_heads() -> dict[str, str]:
+    """The heads of these columns."""
+    return {column: one.head or column.replace("_", " ") for column, _, _, one in _in_networks()}
+
+
+def _quantity(key: str) -> Quantity | None:
+    """What is said of a key, dotted where it is of a part; None for another."""
+    name, _, inner = key.rpartition(".")
+    return dict(quantities(PARTS.get(name, Summary))).get(inner)
+
+
+def head_of(key: str) -> str:
+    """The head of a table's column of a key; another key is its own."""
+    known = _quantity(key)
+    return (known.head if known else "") or key.rpartition(".")[2].replace("_", " ")
+
+
+def said_of(key: str) -> dict[str, str]:
+    """Meaning, symbol and unit of a key, where it has them."""
+    known = _quantity(key)
+    said = {} if known is None else {"meaning": known.meaning, "symbol": known.symbol, "unit": known.unit}
+    return {name: text for name, text in said.items() if text}

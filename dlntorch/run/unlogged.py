@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,20 @@ import numpy as np
 from dlntorch.numerics.validation import DataWarning
 from dlntorch.run.ensemble_result import EnsembleResult, network_rows
 from dlntorch.run.members import KEYS
+from dlntorch.run.quantities import quantities
 from dlntorch.run.result import RunResult
+from dlntorch.run.summary import PARTS_OF_ERROR, Budget
 from dlntorch.trackers import loggers
 from dlntorch.trackers.registry import tracker
 
-__all__ = ["Unlogged", "finish_ensemble_logger", "log_each", "open_ensemble_logger", "unlogged_networks"]
+__all__ = [
+    "Unlogged",
+    "budget_tables",
+    "finish_ensemble_logger",
+    "log_each",
+    "open_ensemble_logger",
+    "unlogged_networks",
+]
 
 #: Rows that a W&B table is shown with; longer paths are thinned.
 TABLE_ROWS = 10_000
@@ -72,8 +81,22 @@ def log_each(runs: Sequence[Unlogged]) -> list[int]:
             continue
         logged[i] = int(run.result.history["step"][-1])
         code = 3 if run.result.status.ended_badly else 0
-        loggers.finish_logger(logger, run.result.summary, run.figures, code, run.result.history if run.tables else None)
+        history, tables = (run.result.history, budget_tables(run.result.summary)) if run.tables else (None, dict)
+        loggers.finish_logger(logger, run.result.summary, run.figures, code, history, tables)
     return logged
+
+
+def budget_tables(summary: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Makes W&B's table of the error budget, each part with its unit and meaning."""
+
+    def make() -> dict[str, Any]:
+        import wandb
+
+        known, budget = dict(quantities(Budget)), summary["budget"]
+        rows = [[part, budget[part], known[part].unit, known[part].words] for part in PARTS_OF_ERROR]
+        return {"budget_table": wandb.Table(columns=["part", "error", "unit", "meaning"], data=rows)}
+
+    return make
 
 
 def _is_one(config: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlntorch.numerics.validation import InputError
+from dlntorch.run.summary import said_of
 from dlntorch.store.folder import atomic_write
 from dlntorch.sweep.points import PointState, point_state, read_failure, read_points, read_summary, split_overrides
 
@@ -89,7 +90,8 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def write_table(rows: Sequence[Mapping[str, Any]], sweep: str | Path) -> list[Path]:
     """``summaries.csv``, and ``summaries.parquet`` where pyarrow is installed, in the sweep's folder.
 
-    Numbers have all their digits; what a point lacks is empty (null in parquet).
+    Numbers have all their digits; what a point lacks is empty (null in parquet). The fields of the parquet file have meaning,
+    symbol and unit as metadata.
     """
     columns = columns_of(rows)
     text = io.StringIO()
@@ -103,7 +105,9 @@ def write_table(rows: Sequence[Mapping[str, Any]], sweep: str | Path) -> list[Pa
         import pyarrow.parquet as parquet
     except ImportError:
         return paths
-    table = pa.table({name: pa.array(_one_kind([row.get(name) for row in rows])) for name in columns})
+    arrays = {name: pa.array(_one_kind([row.get(name) for row in rows])) for name in columns}
+    schema = pa.schema([pa.field(name, array.type, metadata=said_of(name)) for name, array in arrays.items()])
+    table = pa.table(arrays, schema=schema)
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
     paths.append(Path(sweep) / "summaries.parquet")

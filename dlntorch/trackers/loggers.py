@@ -233,7 +233,7 @@ def finish_logger(
     history: Mapping[str, np.ndarray] | None = None,
     tables: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
-    """Send what a finished run adds (summary, figures, tables of its path and error budget), and close the logger.
+    """Send what a finished run adds (summary, figures, a table of its path, others), and close the logger.
 
     A logger that fails here costs a warning only: all of this is in the run folder.
 
@@ -248,7 +248,8 @@ def finish_logger(
     try:
         if isinstance(logger, _StepAndTimeLogger):
             logger.run.summary.update(dict(summary))
-            extra = _images(figures) | ({} if history is None else _tables(summary, history)) | dict(tables())
+            path = {} if history is None else {"trajectory": _trajectory_table(history)}
+            extra = _images(figures) | path | dict(tables())
             if extra:
                 # a W&B run that is resumed offline would count on from step 0
                 last = {"step": summary["steps"]} | ({"t": summary["time"]} if "time" in summary else {})
@@ -268,12 +269,8 @@ def _images(figures: Mapping[str, Path]) -> dict[str, Any]:
     return {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
 
 
-def _tables(summary: Mapping[str, Any], history: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _trajectory_table(history: Mapping[str, np.ndarray]) -> Any:
     import wandb
 
     rows = [list(row) for row in zip(*(values.tolist() for values in history.values()), strict=True)]
-    budget = [[part, summary["budget"][part]] for part in ("discretization", "finite_time", "initialization")]
-    return {
-        "trajectory": wandb.Table(columns=[*history], data=rows),
-        "budget_table": wandb.Table(columns=["part", "error"], data=budget),
-    }
+    return wandb.Table(columns=[*history], data=rows)

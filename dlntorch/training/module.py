@@ -1,4 +1,4 @@
-"""The Lightning module: a diagonal linear network trained by plain SGD, one block of steps per ``training_step``."""
+"""The Lightning module: a network trained by plain SGD, one block of steps per ``training_step``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from dlntorch.engine.autograd import AutogradEngine
+from dlntorch.matrix.network_descent import NetworkDescent
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.store.identity import check_identity
@@ -25,7 +26,7 @@ SAVED = "descent"
 
 
 class SGDModule(pl.LightningModule):
-    """Wraps a :class:`Descent`, or an ensemble of them, for a Lightning trainer (manual optimization).
+    """Wraps a :class:`Descent`, an ensemble of them, or one of matrices or groups, for a Lightning trainer (manual optimization).
 
     With ``engine=autograd`` a ``training_step`` is one step of ``torch.optim.SGD`` through Lightning, with the step
     size set by a Lightning lr scheduler stepped every step; other engines run blocks of the same steps, about 50 ms
@@ -48,7 +49,7 @@ class SGDModule(pl.LightningModule):
             trainer that cannot keep what it is asked for; for a checkpoint of another run.
     """
 
-    def __init__(self, descent: Descent | EnsembleDescent, *, log_metrics: bool = True) -> None:
+    def __init__(self, descent: Descent | EnsembleDescent | NetworkDescent, *, log_metrics: bool = True) -> None:
         super().__init__()
         if hasattr(type(self), "psi"):
             raise InputError(
@@ -64,7 +65,7 @@ class SGDModule(pl.LightningModule):
         self._in_block = False
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Predictions ⟨x, ψ_θ⟩ for rows x, shape (k, n) -> (k,), or (networks, k) for an ensemble."""
+        """Predictions ⟨x, ψ_θ⟩ for rows x, shape (k, n) -> (k,), or (networks, k) for an ensemble; of matrices ⟨A_j, X⟩."""
         if isinstance(self.network, nn.ModuleList):
             return torch.stack([network(rows) for network in self.network])
         return self.network(rows)

@@ -14,6 +14,8 @@ from docstring_formulas import typeset_markdown
 from sphinx.application import Sphinx
 
 from dlntorch.run.explained_keys import Choice, Key, chosen_by_default, explain_file, explain_group, root_keys
+from dlntorch.run.quantities import quantities
+from dlntorch.run.summary import Summary
 
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
@@ -168,6 +170,20 @@ def _table(keys: tuple[Key, ...]) -> str:
     return "\n".join(lines)
 
 
+# -- the summary --------------------------------------------------------------------------------------------------
+
+
+def summary_keys() -> str:
+    """The table of ``summary.json``, for the page of the run folder."""
+    lines = ["| key | meaning | unit |", "| --- | --- | --- |"]
+    for key, quantity in quantities(Summary):
+        inner = [] if quantity.inside is None else [(f"{key}.{name}", one) for name, one in quantities(quantity.inside)]
+        for name, one in inner or [(key, quantity)]:
+            unit = typeset_markdown(one.unit)
+            lines.append(f"| `{name}` | {_cell(one.words)} | {unit} |")
+    return "\n".join(lines)
+
+
 # -- studies ------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +239,13 @@ def notebook_pages() -> Iterator[tuple[str, str]]:
 
 def write_pages(app: Sphinx) -> None:
     """Write what has changed, so that a second build reads only that."""
-    pages = {"keys": keys_page(), "studies": studies_page(), **dict(api_pages()), **dict(notebook_pages())}
+    pages = {
+        "keys": keys_page(),
+        "summary_keys": summary_keys(),
+        "studies": studies_page(),
+        **dict(api_pages()),
+        **dict(notebook_pages()),
+    }
     for name, text in pages.items():
         file = MADE / f"{name}.md"
         file.parent.mkdir(parents=True, exist_ok=True)

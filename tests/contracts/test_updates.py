@@ -14,7 +14,7 @@ from dlntorch.engine import CAPABILITIES, Stopping
 from dlntorch.engine.batches import RowBatches
 from dlntorch.engine.capabilities import NAMED, Needs
 from dlntorch.numerics.random_signs import random_signs
-from dlntorch.optim.step_size import make_schedule
+from dlntorch.optim.step_size import OWN_RATE, Schedule, make_schedule
 from dlntorch.optim.update import UPDATES, Update, make_update
 from dlntorch.training.descent import Descent
 from tests.problems import gaussian
@@ -169,6 +169,86 @@ def test_an_update_of_the_users_runs_where_it_can_and_is_refused_elsewhere(engin
     while run.advance() is None:
         pass
     np.testing.assert_allclose(run.network.whole_theta().numpy(), loop("sgd", {}), rtol=1e-12)
+
+
+class Downhill(torch.optim.Optimizer):
+    """A user's own optimizer: plain descent."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] * parameter.grad
+
+
+TORCH = {
+    "Adam": lambda params: torch.optim.Adam(params, lr=1e-3),
+    "RMSprop": lambda params: torch.optim.RMSprop(params, lr=1e-4),
+    "Adagrad": lambda params: torch.optim.Adagrad(params, lr=1e-3),
+    "NAdam": lambda params: torch.optim.NAdam(params, lr=1e-4),
+    "SGD": lambda params: torch.optim.SGD(params, lr=1e-3, momentum=0.9, weight_decay=0.1),
+    "L-BFGS": lambda params: torch.optim.LBFGS(params, lr=0.1, max_iter=3),
+    "L-BFGS, line search": lambda params: torch.optim.LBFGS(params, max_iter=4, line_search_fn="strong_wolfe"),
+    "own": lambda params: Downhill(params, 1e-3),
+}
+
+
+def torch_descent(make, batch=None, steps=60):
+    """At p = 2, where parameters may change their sign."""
+    descent = Descent(
+        dln.DiagonalLinearNetwork(12, 2, 0.3),
+        gaussian(5, 12, seed=1),
+        Schedule(OWN_RATE, kappa=None),
+        Stopping(tol=0, max_steps=steps),
+        batch_size=batch,
+        seed=5,
+        update=make_update(make),
+    )
+    while descent.advance() is None:
+        pass
+    return descent
+
+
+@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("batch", [None, 2])
+def test_any_optimizer_of_torch_takes_the_steps_of_a_bare_loop(name, batch):
+    problem = gaussian(5, 12, seed=1) if batch else gaussian(5, 12, seed=1).reduced()
+    rows = None if batch is None else RowBatches(5, batch, 5).rows(0, 60)
+    parameters = [torch.full((12,), 0.3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    optimizer = TORCH[name](parameters)
+    for k in range(60):
+        chosen = slice(None) if rows is None else torch.from_numpy(rows[k])
+        scale = 1.0 if batch is None else 5 / batch
+
+        def loss(chosen=chosen, scale=scale):
+            optimizer.zero_grad()
+            residual = problem.y[chosen] - problem.A[chosen] @ (parameters[0] ** 2 - parameters[1] ** 2)
+            value = (0.5 * scale) * (residual @ residual)  # the engine's own order: a line search magnifies last bits
+            value.backward()
+            return value
+
+        if not name.startswith("L-BFGS"):
+            loss()
+        optimizer.step(loss if name.startswith("L-BFGS") else None)
+    ours = torch_descent(TORCH[name], batch)
+    assert (ours.status, ours.progress.step, ours.engine_name) == ("max_steps", 60, "autograd")
+    theta, expected = ours.network.whole_theta(), torch.stack([one.detach() for one in parameters])
+    assert float((theta - expected).abs().max() / expected.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_a_cut_run_of_an_optimizer_of_torch_continues_bitwise(name):
+    whole, first = (torch_descent(TORCH[name], 2, steps) for steps in (60, 25))
+    saved = copy.deepcopy(first.state_dict())
+    second = torch_descent(TORCH[name], 2, 0)
+    second.engine.stopping = whole.engine.stopping
+    second.load_state_dict(saved)
+    while second.advance() is None:
+        pass
+    assert torch.equal(second.network.whole_theta(), whole.network.whole_theta())
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if CAPABILITIES[name].own_updates])

@@ -28,6 +28,7 @@ from dlntorch.run.configuration import (
     name_solver,
     study_keys,
 )
+from dlntorch.run.summary import PARTS
 from dlntorch.studies.catalogue import study_names, study_settings
 from dlntorch.sweep.launcher import register_resolvers
 
@@ -214,7 +215,7 @@ def rows_of(page: str, heading: str) -> dict[str, list[str]]:
 def flat(summary: dict) -> set[str]:
     found = set()
     for key, value in summary.items():
-        if key in ("budget", "effective", "predicted", "schedule", "references"):
+        if key in PARTS:
             found |= {f"{key}.{inner}" for inner in value}
         else:
             found.add(key)
@@ -229,7 +230,15 @@ def test_every_key_of_a_summary_and_every_file_of_a_folder_is_explained(tmp_path
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         config = OmegaConf.to_container(compose("train", words), resolve=True)
     run = run_experiment(config, tmp_path / "run")
-    assert flat(run.summary) | flat(certified) == set(rows_of("run/folder.md", "## `summary.json`"))
+    sys.path.insert(0, str(DOCS / "_extensions"))
+    summary_keys = import_module("generated_pages").summary_keys
+    listed = {line.split("`")[1] for line in summary_keys().splitlines()[2:]}
+    assert "generated/summary_keys.md" in (DOCS / "run/folder.md").read_text()
+    assert (
+        {key for key in listed if not key.startswith(("plan", "nearest_to_truth."))}
+        <= flat(run.summary) | flat(certified)
+        <= listed
+    )
     told = rows_of("run/folder.md", "# The run folder")
     written = {str(file.relative_to(tmp_path / "run")) for file in (tmp_path / "run").rglob("*") if file.is_file()}
     drawn = {"figures/*.png", "report.html", "wandb/"}  # by the command, and by the logger

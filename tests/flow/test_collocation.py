@@ -8,12 +8,14 @@ import torch
 from scipy.integrate import solve_ivp
 
 import dlntorch as dln
-from dlntorch.flow import stages as stages_module
+from dlntorch.flow.cell_kernels import change_sides
 from dlntorch.flow.cells import make_cell
 from dlntorch.flow.collocation import Integrator
+from dlntorch.flow.compiled import integrate_cells
 from dlntorch.flow.integrate import flow_path
 from dlntorch.flow.radau import tableau
 from dlntorch.flow.stages import StageSolver
+from dlntorch.flow.symmetric import factor, substitute
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from tests import problems
@@ -311,36 +313,59 @@ def test_the_coefficients_are_those_of_radau(stages: int) -> None:
         assert a[0, 0] == pytest.approx((88 - 7 * root) / 360)
 
 
-@pytest.mark.parametrize("p", [2, 2.5, 3, 4])
-def test_the_compiled_stages_are_those_of_numpy(p: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = problems.gaussian(5, 11, 0)
-    found = []
-    for rows in (64, 0):
-        monkeypatch.setattr(stages_module, "COMPILED_ROWS", rows)
-        G = dln.Power(p)
-        solver = StageSolver(problem.A.numpy(), make_cell(G, G.start(0.1, 11)), tableau(5))
-        velocity = solver.velocity(problem.y.numpy())
-        h = 0.2 / float((solver.cell.rate() * np.abs(solver.B @ velocity)).max())
-        D, limits, zero = solver.cell.slope(), np.full(11, 1e-13), np.zeros((5, 5))
-        first = solver.solve(h, zero, velocity, D, limits)
-        assert first is not None
-        again = solver.solve(1.3 * h, 1.3 * first.Z, velocity, D, limits)
-        assert again is not None
-        found.append((first, again))
-    for one, other in zip(*found, strict=True):
-        assert one.steps == pytest.approx(other.steps, rel=1e-10, abs=1e-13)
-        assert one.error == pytest.approx(other.error, rel=1e-3, abs=1e-13)
+@pytest.mark.parametrize("G", [dln.Power(2), dln.Power(2.5), dln.Power(3), dln.Power(4), dln.Nonnegative(3)], ids=str)
+@pytest.mark.parametrize("stop", [None, 1e-3])
+def test_the_compiled_integration_is_the_one_in_numpy(G: dln.Parametrization, stop: float | None) -> None:
+    """Two linear algebras (symmetric in real arithmetic, LU in complex), one set of rules: the same steps."""
+    problem, t = problems.gaussian(5, 11, 0), np.geomspace(0.01, 30.0, 40)
+    A, y = problem.A.numpy(), problem.y.numpy()
+    level = None if stop is None else stop * float(np.linalg.norm(y))
+    plain = Integrator(A, y, make_cell(G, G.start(0.1, 11)), 1e-9, 1.0, stop_norm=level).integrate(t)
+    (found,) = integrate_cells(
+        A[None], y[None], [make_cell(G, G.start(0.1, 11))], t[None], np.ones(1), rtol=1e-9,
+        stop_norms=None if level is None else np.array([level]),
+    )  # fmt: skip
+    assert found.status is plain.status
+    assert abs(found.steps - plain.steps) <= 2
+    for one, other in ((found.psi[0], np.concatenate(plain.psi)), (found.theta[0], np.concatenate(plain.theta))):
+        assert one == pytest.approx(other, rel=1e-8, abs=1e-9 * np.abs(other).max())
+    assert found.times[0] == pytest.approx(np.concatenate(plain.times), rel=1e-9)
 
 
-def test_a_step_beyond_the_pole_is_refused_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = problems.gaussian(5, 11, 0)
-    for rows in (64, 0):
-        monkeypatch.setattr(stages_module, "COMPILED_ROWS", rows)
-        G = dln.Power(3)
-        solver = StageSolver(problem.A.numpy(), make_cell(G, G.start(1e-3, 11)), tableau(5))
-        velocity = solver.velocity(problem.y.numpy())
-        h = 20 / float((solver.cell.rate() * np.abs(solver.B @ velocity)).max())
-        assert solver.solve(h, np.zeros((5, 5)), velocity, solver.cell.slope(), np.full(11, 1e-10)) is None
+def test_large_systems_are_factored_in_blocks() -> None:
+    """LDLᵀ of a complex symmetric matrix of 120 columns, graded over 30 decades, against LU in complex arithmetic."""
+    rng = np.random.default_rng(0)
+    grades = 10.0 ** rng.uniform(-15, 15, 120)
+    M, K = (part @ part.T for part in (rng.standard_normal((120, 120)), rng.standard_normal((120, 60))))
+    matrix = (3.0 + 4.0j) * M + 10 * K
+    right = rng.standard_normal(120) + 1j * rng.standard_normal(120)
+    graded = grades[:, None] * matrix * grades
+    real, imag = np.ascontiguousarray(graded.real), np.ascontiguousarray(graded.imag)
+    x, z = np.real(grades * right).copy(), np.imag(grades * right).copy()
+    assert factor(real, imag, np.empty((2, 120)))
+    substitute(real, imag, x, z)
+    assert grades * (x + 1j * z) == pytest.approx(np.linalg.solve(matrix, right), rel=1e-8, abs=1e-8)
+
+
+def test_a_step_beyond_the_pole_is_refused_by_both() -> None:
+    problem, G = problems.gaussian(5, 11, 0), dln.Power(3)
+    solver = StageSolver(problem.A.numpy(), make_cell(G, G.start(1e-3, 11)), tableau(5))
+    velocity = solver.velocity(problem.y.numpy())
+    h = 20 / float((solver.cell.rate() * np.abs(solver.B @ velocity)).max())
+    assert solver.solve(h, np.zeros((5, 5)), velocity, solver.cell.slope(), np.full(11, 1e-10)) is None
+    change, steps = np.empty((1, 11)), (h * solver.B @ velocity)[None]
+    cell = make_cell(G, G.start(1e-3, 11))
+    change_sides(cell.curves, cell.sides, steps, change)
+    assert not np.isfinite(change).all()
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-20, 1e-8, 0.3, 0.5, 7.0, 29.9, 31.0, 690.0])
+def test_the_exponential_s_change_has_all_digits(size: float) -> None:
+    start = np.array([[0.3] * 4, [0.2] * 4])
+    cell = make_cell(dln.Power(2), torch.from_numpy(start))
+    steps = size / 4 * np.array([[1.0, -1.0, 0.37, -0.83]])
+    exact = 0.09 * np.expm1(4 * steps) - 0.04 * np.expm1(-4 * steps)
+    assert cell.change(steps) == pytest.approx(exact, rel=2e-15 if size < 30 else 1e-13, abs=0)
 
 
 def test_the_descent_at_large_alpha_is_as_far_from_the_flow_as_it_is() -> None:

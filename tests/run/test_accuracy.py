@@ -9,6 +9,7 @@ import torch
 import dlntorch as dln
 from dlntorch.model.metrics import distance
 from dlntorch.numerics.validation import InputError
+from dlntorch.problem import synthetic
 from dlntorch.run.accuracy import plan
 from dlntorch.run.accuracy_parts import Course
 from tests import problems
@@ -85,6 +86,31 @@ def test_the_effective_initialization_along_the_flow_is_that_of_descent(p):
     sides = torch.stack([found.plus, found.minus]).numpy() / alpha
     shrunk = -np.log(sides) if p == 2 else sides ** (2 - p) - 1
     assert shrunk == pytest.approx(total, rel=0.05, abs=2e-3 * total.max())
+
+
+@pytest.mark.parametrize(("p", "alpha", "kappa", "within"), [
+    (2, 1e-2, 0.3, 0.05), (2.5, 1e-3, 0.3, 0.05), (3, 3e-2, 0.1, 0.03), (4, 0.1, 0.1, 0.06), (4, 0.1, 0.03, 0.02),
+])  # fmt: skip
+@pytest.mark.parametrize("nonzeros", [None, 2])
+def test_large_steps_are_predicted_to_second_order(p, alpha, kappa, within, nonzeros):
+    """The weights of a run's end, w₊ + w₋ − 2: what is in range(Aᵀ) of their difference changes no limit."""
+    problem = problems.gaussian(5, 14, 1, nonzeros)
+    course = Course(problem, p, alpha, dln.selected_minimizer(problem, p).psi, 1e-4, 0.0)
+    predicted = course.second_order(kappa).sum(axis=0)
+    run = dln.train(problem, p, alpha, kappa=kappa, tol=1e-4, references=False)
+    found = dln.effective_initialization(problem, p, run.theta_plus, run.theta_minus, alpha=alpha).initialization
+    sides = torch.stack([found.plus, found.minus]).numpy() / alpha
+    added = (-np.log(sides) if p == 2 else sides ** (2 - p) - 1).sum(axis=0)
+    assert predicted == pytest.approx(added, abs=within * added.max())
+    assert np.abs(course.path.added(alpha, kappa).sum(axis=0) - added).max() > np.abs(predicted - added).max()
+
+
+def test_a_run_near_another_minimiser_takes_smaller_steps():
+    """Its κ = 0.3 ends 0.66 from W_p, though the limit to first order in κ is within the accuracy."""
+    problem = synthetic.gaussian(12, 33, 880026)
+    made = plan(problem, 1.2224158015413933e-3, 2.5)
+    assert made.kappa <= 0.05
+    assert reached(problem, made)[0] <= made.accuracy
 
 
 def test_what_cannot_be_had_is_a_status_with_what_can():
