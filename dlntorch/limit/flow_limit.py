@@ -33,6 +33,8 @@ _MULTIPRECISION_SIZE = 2000
 ENCLOSED_DIGITS = 30
 #: Uncertainty beyond which the answer from a general start is refined with residuals in many digits.
 _REFINED = 7e-14
+#: Operators of at most so many entries get their matrix.
+MADE_DENSE = 1_000_000
 
 
 @with_few_threads
@@ -49,7 +51,8 @@ def flow_limit(
     """ψ(∞), the point where the gradient flow from a given start ends, by following a path of starts or data to it.
 
     Args:
-        problem: (A, y), or a sequence of problems of one shape. Where rank(A) < m the equivalent full-rank pair is
+        problem: (A, y), or a sequence of problems of one shape. An operator of at most 10⁶ entries gets its matrix, a larger
+            one is refused. Where rank(A) < m the equivalent full-rank pair is
             used; where y is not in range(A) that is the projection of y, and ``reason`` says so.
         p: Depth, any real number >= 2, or a :class:`~dlntorch.Parametrization`.
         alpha: θ at t = 0: a number > 0; a nonempty sequence of k of them in any order, repeats allowed (for a depth, one
@@ -168,7 +171,8 @@ def _as_problems(problem: Any) -> list[Problem]:
     shapes = {(one.m, one.n) for one in problems}
     if len(shapes) > 1:
         raise InputError(f"problem must be a sequence of problems of one shape, got shapes {sorted(shapes)}")
-    return problems
+    small = problems[0].m * problems[0].n <= MADE_DENSE
+    return [one.to_dense() if small else one for one in problems]
 
 
 def _as_initializations(alpha: Any) -> tuple[list[Initialization], bool] | None:

@@ -22,7 +22,7 @@ from dlntorch.run.effective import EffectiveReport, effective_report
 from dlntorch.run.initialization_error import initialization_difference
 from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.quantities import ABSENT, Explained, summarized, with_reason
-from dlntorch.run.references import References
+from dlntorch.run.references import References, with_matrix
 from dlntorch.run.settings import RunSettings
 from dlntorch.run.update_prediction import End, Found, update_report
 from dlntorch.training.certified import ENDED, certified_bound
@@ -63,7 +63,8 @@ class FinishedRun:
         self.flow, self.flow_reason, self.history = flow, flow_reason, history
         self.status: Status = descent.status
         self.psi = descent.network.psi.detach().to("cpu", torch.float64)
-        self.exact = problem.to("cpu", "float64")
+        exact = problem.to("cpu", "float64")
+        self.exact = with_matrix(exact) or exact
         self.vectors = references.vectors(problem)
 
     # -- what was trained, and how --------------------------------------------------------------------------------------

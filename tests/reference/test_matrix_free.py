@@ -256,3 +256,21 @@ def test_device_tensors_stay_on_the_device() -> None:
     there = dln.basis_pursuit(problem.to("cuda").operator, problem.y.cuda())
     assert there.x.device.type == "cuda"
     assert there.x.cpu().numpy() == pytest.approx(here.x.numpy(), abs=1e-11)
+
+
+def test_complex_operators_are_refused() -> None:
+    A = np.eye(3, 6) + 1j
+    for given in (aslinearoperator(A), sparse.csr_array(A), torch.from_numpy(A)):
+        for front in (dln.Problem, dln.basis_pursuit):
+            with pytest.raises(InputError, match=r"A must be real, got complex numbers: stack A as"):
+                front(given, np.ones(3))
+    with pytest.raises(InputError, match="y must be real"):
+        dln.basis_pursuit(aslinearoperator(A.real), 1j * np.ones(3))
+
+
+def test_a_run_names_its_solver() -> None:
+    for asked, found in (("auto", "linprog"), ("basis_pursuit", "basis_pursuit"), ("matrix_free", "matrix_free")):
+        run = dln.train(partial_cosine(20, 60, 2), 3, 1e-2, max_steps=20, references=asked)
+        assert run.summary["references"]["solver"] == found
+    with pytest.raises(InputError, match="must be one of auto, linprog, basis_pursuit, matrix_free"):
+        dln.train(partial_cosine(20, 60, 2), 3, 1e-2, max_steps=20, references="highs")

@@ -19,8 +19,13 @@ def test_a_partial_cosine_run_end_to_end(command):
     summary = json.loads((outcome.folder / "summary.json").read_text())
     assert summary["problem"] == {"m": 500, "n": 5000, "rank": 500, "name": "partial_cosine"}
     assert summary["distance_to_truth"] > 0
-    assert summary["distance_to_l1"] is None
-    assert "dense A" in summary["distance_to_l1_reason"]
+    assert summary["references"]["solver"] == "matrix_free"
+    assert summary["references"]["unique"] is True
+    assert abs(summary["references"]["l1_certificate"]) < 1e-11
+    assert summary["distance_to_l1"] == pytest.approx(summary["distance_to_truth"], rel=1e-9)
+    assert summary["distance_to_selected"] == summary["distance_to_l1"]
+    assert summary["l1_gap"] is not None
+    assert "dense A" in summary["distance_to_limit_reason"]
     assert (outcome.folder / "report.html").stat().st_size > 1000
     run = dln.load_run(outcome.folder)
     assert run.problem.operator.kind == "partial cosine"

@@ -1,8 +1,7 @@
 """What training needs of A: products with A and with Aᵀ, its shape, its columns' norms, and its spectral norm.
 
 ``matvec`` takes ψ of shape (..., n) to Aψ of shape (..., m), ``rmatvec`` takes r of shape (..., m) to Aᵀr of shape
-(..., n); both can be differentiated. The flow is integrated with them too; the linear programme and the flow's limit need entries
-of A and have to be given a dense matrix.
+(..., n); both can be differentiated. Basis pursuit and the flow need no more; the flow's limit needs entries of A.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.numerics.validation import InputError, check_unmasked
+from dlntorch.numerics.validation import InputError, check_real, check_unmasked
 
 __all__ = ["DenseOperator", "FunctionOperator", "Operator", "RowsOperator", "check_adjoint"]
 
@@ -248,6 +247,7 @@ class FunctionOperator(Operator):
         images = [function(v) for v in vectors.reshape(-1, vectors.shape[-1])]
         for image in images:
             check_unmasked(f"A.{name}", image)
+            check_real("A", image)
         found = [torch.as_tensor(image).to(device=self.device, dtype=self.dtype).reshape(-1) for image in images]
         for image in found:
             if image.shape != (size,):

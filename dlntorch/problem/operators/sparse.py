@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.numerics.validation import InputError
+from dlntorch.numerics.validation import InputError, check_real
 from dlntorch.problem.operators.base import Operator
 
 __all__ = ["SparseOperator"]
@@ -31,8 +31,9 @@ class SparseOperator(Operator):
     def __init__(self, matrix: Any, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> None:
         from scipy import sparse
 
+        check_real("A", matrix)
         if isinstance(matrix, Tensor):
-            if matrix.layout != torch.sparse_csr or matrix.is_complex() or matrix.ndim != 2:
+            if matrix.layout != torch.sparse_csr or matrix.ndim != 2:
                 raise InputError(f"A must be a real sparse_csr matrix, got {matrix.dtype} with layout {matrix.layout}")
             parts = (matrix.values(), matrix.col_indices(), matrix.crow_indices())
             matrix = sparse.csr_array(tuple(t.detach().cpu().numpy() for t in parts), shape=tuple(matrix.shape))
