@@ -95,12 +95,12 @@ def write_matrix_report(result: MatrixResult) -> dict[str, Path]:
 
 
 def _page(result: MatrixResult, charts: Mapping[str, Chart], images: Mapping[str, bytes]) -> str:
-    from dlntorch.report.page import figures_html, one_line, page_html, section_html, table_html, yaml_text
+    from dlntorch.report.page import figures_html, page_html, printable_line, section_html, table_html, yaml_text
 
     summary = result.summary
     heading = f"{summary['problem']['name']}: {summary['model']}, alpha = {summary['alpha']:g}"
     bad = " bad" if result.status.ended_badly else ""
-    status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(one_line(str(summary['reason'])))}."
+    status = f"<strong>{html.escape(str(summary['status']))}</strong>: {html.escape(printable_line(str(summary['reason'])))}."
     head = ("what", "value", "meaning")
     references = [
         (name, str(value) if isinstance(value, bool) else value, str(summary["references"].get(f"{name}_reason", "")))
@@ -110,7 +110,7 @@ def _page(result: MatrixResult, charts: Mapping[str, Chart], images: Mapping[str
     return page_html(
         f"dlntorch: {heading}",
         [
-            f"<h1>{html.escape(one_line(heading))}</h1>",
+            f"<h1>{html.escape(printable_line(heading))}</h1>",
             f'<p class="status{bad}">{status}</p>',
             section_html("Result", table_html(head, result_rows(summary))),
             figures_html(charts, heading, images),
