@@ -133,18 +133,18 @@ def predict_rate(problem: Problem, p: Any, alpha: Any = None, *, selected: Selec
     if not (two_layers or isinstance(parametrization, Power | Nonnegative)):
         why = f"the constant is known for Power and Nonnegative, not for {parametrization.name}"
         return _only_exponent(parametrization, chosen, why)
+    at_two = chosen.p == 2
     if chosen.solver == "matrix_free":
-        return _only_exponent(parametrization, chosen, "the constant needs a dense A (problem.to_dense() has one)")
+        return _only_exponent(parametrization, chosen, "the constant needs a dense A: problem.to_dense()", at_two)
     form = StandardForm.of(problem.to_dense(), chosen.minimizer.weights)
     geometry = _Geometry.of(form, chosen, chosen.selector)
-    return _at_depth_two(form, geometry, chosen) if chosen.p == 2 else _above_two(form, geometry, chosen)
+    return _at_depth_two(form, geometry, chosen) if at_two else _above_two(form, geometry, chosen)
 
 
-def _only_exponent(parametrization: Parametrization, chosen: SelectedMinimizer, why: str) -> Rate:
+def _only_exponent(parametrization: Parametrization, chosen: SelectedMinimizer, why: str, at_two: bool = False) -> Rate:
     """The depth above 2, for a product the number of layers: ψ_i/α^p has a limit off the support. At 2 λ decides it."""
-    known = isinstance(parametrization, Product | Power | Nonnegative)
-    exponent = chosen.p if known and chosen.p > 2 else None
-    return Rate(chosen.p, exponent, None, why, None, None, None, None, None, chosen.status, chosen.reason, chosen)
+    known = isinstance(parametrization, Product | Power | Nonnegative) and not at_two
+    return Rate(chosen.p, chosen.p if known else None, None, why, None, None, None, None, None, chosen.status, chosen.reason, chosen)
 
 
 def _unknown(chosen: SelectedMinimizer, why: str) -> Rate:
