@@ -35,8 +35,7 @@ WIDE = {
     "bounds/certificate_kernel.py:certificate_step": 12,
     "bounds/certificate_kernel.py:_psi_and_slope": 9,
     "engine/triton_kernel.py:_steps": 30,  # Triton passes pointers and constants one by one, and has no records
-    "limit/central_path_kernels.py:checks": 9,
-    "limit/central_path_kernels.py:small_step": 12,
+    "limit/central_path_judging.py:checks": 9,
     "limit/curve_batched.py:advance": 9,
     # no kernels: to be narrowed
     "flow/regularized.py:_follow": 10,

@@ -269,7 +269,7 @@ def compiled_loop(cell, width, positive):
     """The loop for a parametrization, compiled when it is first called.
 
     Args:
-        cell: Its :class:`~dlntorch.model.cells.Kernels`.
+        cell: Its :class:`~dlntorch.model.cells.CellKernels`.
         width: Parameters of a coordinate.
         positive: Whether every parameter has to stay positive.
     """

@@ -1,6 +1,6 @@
 """A parametrization as the compiled loop has it: kernels over all coordinates, and the numbers that they take.
 
-The loop of :mod:`dlntorch.engine.kernels` knows no ψ. It calls the five kernels of a :class:`Cell` and is compiled for
+The loop of :mod:`dlntorch.engine.kernels` knows no ψ. It calls the five kernels of a :class:`CompiledCell` and is compiled for
 them; a cell's numbers, as the depth p, are arguments, so that one compiled loop serves all depths.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlntorch.model.parametrization import Parametrization
 
-__all__ = ["Cell", "Kernels", "ScalarCell", "Scratch", "compiled_cell", "is_compiled", "own_cell"]
+__all__ = ["CellKernels", "CompiledCell", "ScalarCell", "Scratch", "compiled_cell", "is_compiled", "own_cell"]
 
 
 class Scratch(NamedTuple):
@@ -39,7 +39,7 @@ class Scratch(NamedTuple):
         return cls(slope, growth, base, (theta.reshape(-1), growth.reshape(-1), base.reshape(-1)))
 
 
-class Kernels(NamedTuple):
+class CellKernels(NamedTuple):
     """Compiled kernels of one parametrization; a cell's numbers come first in each, then θ (width, n) and a :class:`Scratch`.
 
     Attributes:
@@ -60,7 +60,7 @@ class Kernels(NamedTuple):
     bent: Any
 
 
-class Cell(NamedTuple):
+class CompiledCell(NamedTuple):
     """A compiled cell.
 
     Attributes:
@@ -69,7 +69,7 @@ class Cell(NamedTuple):
         scale: What slopes are multiplied by.
     """
 
-    kernels: Kernels
+    kernels: CellKernels
     numbers: Any
     scale: float = 1.0
 
@@ -95,7 +95,7 @@ class ScalarCell(NamedTuple):
 _CURVED = frozenset({"relative", "stable"})
 
 
-def own_cell(parametrization: Parametrization) -> Cell | ScalarCell | None:
+def own_cell(parametrization: Parametrization) -> CompiledCell | ScalarCell | None:
     """The cell that a parametrization brings; None where a subclass has another ψ than the class that brought the cell."""
     order = type(parametrization).__mro__
     owner = {name: next(k for k, kind in enumerate(order) if name in vars(kind)) for name in ("cell", "value", "slope")}
@@ -111,7 +111,7 @@ def is_compiled(parametrization: Parametrization, rule: str) -> bool:
     return cell.curvature is not None and kind.limits is base.limits and kind.extremes is base.extremes
 
 
-def compiled_cell(parametrization: Parametrization, theta: Tensor) -> Cell:
+def compiled_cell(parametrization: Parametrization, theta: Tensor) -> CompiledCell:
     """The cell for a parametrization whose parameters are ``theta`` (width, n), after a look at a user's functions.
 
     Raises:

@@ -20,7 +20,7 @@ from torch import Tensor
 from dlntorch.numerics.validation import InputError, check_count, check_number
 
 if TYPE_CHECKING:
-    from dlntorch.model.cells import Cell, ScalarCell
+    from dlntorch.model.cells import CompiledCell, ScalarCell
     from dlntorch.model.initialization import Initialization
     from dlntorch.model.mirror import Mirror
     from dlntorch.model.selector import Selector
@@ -112,7 +112,7 @@ class Parametrization(ABC):
 
         return CurveMirror(self, start)
 
-    def cell(self) -> Cell | ScalarCell | None:
+    def cell(self) -> CompiledCell | ScalarCell | None:
         """Scalar functions, or kernels, that the fused engine compiles; without them (None) a run is eager."""
         return None
 

@@ -25,7 +25,7 @@ from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_depth
 
 if TYPE_CHECKING:
-    from dlntorch.model.cells import Cell
+    from dlntorch.model.cells import CompiledCell
 
 __all__ = ["Entropy", "Nonnegative", "Power"]
 
@@ -78,7 +78,7 @@ class Power(Parametrization):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(theta.min())}")
         return theta
 
-    def cell(self) -> Cell:
+    def cell(self) -> CompiledCell:
         from dlntorch.model.power_cells import two_sided
 
         return two_sided(self.p)
@@ -316,7 +316,7 @@ class Nonnegative(Parametrization):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(plus.min())}")
         return plus[None]
 
-    def cell(self) -> Cell:
+    def cell(self) -> CompiledCell:
         from dlntorch.model.power_cells import one_sided
 
         return one_sided(self.p)

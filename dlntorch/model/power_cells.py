@@ -9,7 +9,7 @@ import math
 from functools import cache
 from typing import Any, NamedTuple
 
-from dlntorch.model.cells import Cell, Kernels
+from dlntorch.model.cells import CellKernels, CompiledCell
 from dlntorch.model.stored_slopes import keep
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.compiling import kernel
@@ -159,16 +159,20 @@ def _bent_one(numbers, theta, scratch, g, v, out):
         out[0, i] = bend * g[i] * growth[0, i] * v[0, i]
 
 
-def two_sided(p: float) -> Cell:
+def two_sided(p: float) -> CompiledCell:
     """The cell of ψ = θ₊^p − θ₋^p."""
     numbers, grow = _numbers(p)
-    return Cell(Kernels(_two(grow), _limits_two, _propose_two, keep, _slope_at, _bent_two), numbers, float(p))
+    return CompiledCell(
+        CellKernels(_two(grow), _limits_two, _propose_two, keep, _slope_at, _bent_two), numbers, float(p)
+    )
 
 
-def one_sided(p: float) -> Cell:
+def one_sided(p: float) -> CompiledCell:
     """The cell of ψ = θ^p."""
     numbers, grow = _numbers(p)
-    return Cell(Kernels(_one(grow), _limits_one, _propose_one, keep, _slope_at, _bent_one), numbers, float(p))
+    return CompiledCell(
+        CellKernels(_one(grow), _limits_one, _propose_one, keep, _slope_at, _bent_one), numbers, float(p)
+    )
 
 
 def _numbers(p: float) -> tuple[PowerNumbers, Any]:

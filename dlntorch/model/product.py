@@ -17,7 +17,7 @@ from dlntorch.model.selector import Selector
 from dlntorch.numerics.validation import InputError, check_count
 
 if TYPE_CHECKING:
-    from dlntorch.model.cells import Cell
+    from dlntorch.model.cells import CompiledCell
 
 __all__ = ["Product"]
 
@@ -80,7 +80,7 @@ class Product(Parametrization):
             raise InputError(f"alpha must be > 0 with {self.name}, got {float(first.min())}")
         return torch.stack([first] * (self.width - 1) + [last])
 
-    def cell(self) -> Cell:
+    def cell(self) -> CompiledCell:
         from dlntorch.model.product_cells import layered
 
         return layered(self.layers)

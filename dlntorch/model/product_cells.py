@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from dlntorch.model.cells import Cell, Kernels
+from dlntorch.model.cells import CellKernels, CompiledCell
 from dlntorch.model.stored_slopes import stored_at
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.compiling import kernel
@@ -128,6 +128,6 @@ def _bent(numbers, theta, scratch, g, v, out):
                 out[k, i] += g[i] * (second[i] * v[j, i])
 
 
-def layered(layers: int) -> Cell:
+def layered(layers: int) -> CompiledCell:
     """The cell for a number of layers."""
-    return Cell(Kernels(_represent, _limits(layers), _propose(layers), _fill, stored_at, _bent), ())
+    return CompiledCell(CellKernels(_represent, _limits(layers), _propose(layers), _fill, stored_at, _bent), ())

@@ -15,7 +15,7 @@ from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import is_jitted
 from torch import Tensor
 
-from dlntorch.model.cells import Cell, Kernels, ScalarCell
+from dlntorch.model.cells import CellKernels, CompiledCell, ScalarCell
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.stored_slopes import keep, larger, propose_with, stored_at
 from dlntorch.numerics.compiling import compiles, kernel
@@ -34,7 +34,7 @@ _SHAPES = ("a float", "a tuple of width floats", "a tuple of width tuples of wid
 _set_entry: Any = tuple_setitem if compiles() else _replaced
 
 
-def compiled(parametrization: Parametrization, cell: ScalarCell) -> Cell:
+def compiled(parametrization: Parametrization, cell: ScalarCell) -> CompiledCell:
     """The cell of ψ_i = value(θ_{·i}).
 
     Raises:
@@ -49,7 +49,7 @@ def compiled(parametrization: Parametrization, cell: ScalarCell) -> Cell:
         if function is not None and compiles():
             _compile(f"{parametrization.name}.cell().{name}", function, (row, *[types.float64] * len(numbers)), kind)
         parts.append(function)
-    return Cell(_kernels(*parts, width, parametrization.positive), numbers)
+    return CompiledCell(_kernels(*parts, width, parametrization.positive), numbers)
 
 
 def _compile(who: str, function: Any, given: tuple[Any, ...], kind: Any) -> None:
@@ -111,7 +111,7 @@ def _jitted(function: Callable[..., Any] | None) -> Any:
 
 
 @cache
-def _kernels(value: Any, slope: Any, curvature: Any, width: int, positive: bool) -> Kernels:
+def _kernels(value: Any, slope: Any, curvature: Any, width: int, positive: bool) -> CellKernels:
     zeros = (0.0,) * width
 
     @kernel(inline="always")
@@ -132,7 +132,7 @@ def _kernels(value: Any, slope: Any, curvature: Any, width: int, positive: bool)
                 scratch.slope[j, i] = derivative[j]
 
     if curvature is None:
-        return Kernels(represent, _no_limits, propose_with(positive), keep, stored_at, _not_bent)
+        return CellKernels(represent, _no_limits, propose_with(positive), keep, stored_at, _not_bent)
 
     @kernel
     def limits(numbers, theta, scratch, g, squared_norm):
@@ -167,7 +167,7 @@ def _kernels(value: Any, slope: Any, curvature: Any, width: int, positive: bool)
                     total += second[j][k] * v[k, i]
                 out[j, i] = g[i] * total
 
-    return Kernels(represent, limits, propose_with(positive), keep, stored_at, bend)
+    return CellKernels(represent, limits, propose_with(positive), keep, stored_at, bend)
 
 
 @kernel

@@ -37,7 +37,7 @@ from dlntorch.reference.scaling import ScaledAnswer, ScaledProblem
 from dlntorch.reference.weights import Weights
 
 if TYPE_CHECKING:
-    from dlntorch.reference.matrix_free import Progress
+    from dlntorch.reference.matrix_free import SolveProgress
 
 __all__ = ["BasisPursuitResult", "basis_pursuit"]
 
@@ -99,7 +99,7 @@ def basis_pursuit(
     *,
     tol: float = 1e-9,
     max_iterations: int | None = None,
-    progress: Callable[[Progress], Any] | None = None,
+    progress: Callable[[SolveProgress], Any] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
 ) -> BasisPursuitResult:
@@ -122,7 +122,7 @@ def basis_pursuit(
             the last. With an operator, on the first-order steps of two products each, 20,000 by default; the products of
             the conjugate gradients that finish are no more than that again, and a few hundred. Where it is reached the
             status is ``max_steps``, and the gap is that of the best pair.
-        progress: With an operator: called every ten steps with a :class:`~dlntorch.reference.matrix_free.Progress`. Where
+        progress: With an operator: called every ten steps with a :class:`~dlntorch.reference.matrix_free.SolveProgress`. Where
             it returns True, or on Ctrl-C, the solve ends as ``interrupted``, with what it had reached.
         device: Where the result lives; None: where ``A`` is. A batch on CUDA follows the path there, all problems at
             once, and so does one of many tiny problems on the CPU; the rest, and each crossover to a vertex, is done one

@@ -17,12 +17,12 @@ from dlntorch.numerics.validation import InputError, check_device
 from dlntorch.problem.operators import Operator, as_operator, check_adjoint
 from dlntorch.problem.problem import norm
 from dlntorch.reference.basis_pursuit import BasisPursuitResult, as_array, basis_pursuit
-from dlntorch.reference.matrix_free import Budget, Outcome, nonnegative_fit, solve
+from dlntorch.reference.matrix_free import Outcome, SolveBudget, nonnegative_fit, solve
 from dlntorch.reference.matrix_free_finish import normal_equations_on
 from dlntorch.reference.matrix_free_parts import Products, TensorCosts
 from dlntorch.reference.nonnegative import INFEASIBLE, infeasible_reason
 
-__all__ = ["MAX_STEPS", "Solved", "pursue", "with_operator"]
+__all__ = ["MAX_STEPS", "OperatorSolution", "pursue", "with_operator"]
 
 #: First-order steps that a solve with an operator may take; of a small one, whose matrix is asked then, fewer.
 MAX_STEPS, FEW_STEPS = 20_000, 3_000
@@ -35,7 +35,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass
-class Solved:
+class OperatorSolution:
     """A pair (x, λ) in the caller's units, on the operator's device, float64.
 
     Attributes:
@@ -93,7 +93,7 @@ def pursue(
     tol: float = 1e-9,
     max_steps: int | None = None,
     progress: Callable[..., Any] | None = None,
-) -> Solved:
+) -> OperatorSolution:
     """min Σ w₊x⁺ + w₋x⁻ subject to ‖Ax − y‖₂ <= noise, with products alone.
 
     Args:
@@ -104,7 +104,7 @@ def pursue(
         noise: As there.
         tol: As there.
         max_steps: Bound on the first-order steps, 20,000 by default.
-        progress: Called with a :class:`~dlntorch.reference.matrix_free.Progress` every ten steps; True ends the solve.
+        progress: Called with a :class:`~dlntorch.reference.matrix_free.SolveProgress` every ten steps; True ends the solve.
     """
     costs = TensorCosts.of(weights, operator.shape[1], nonnegative, operator.device)
     unit = 1.0 if isinstance(costs.plus, float) else float(costs.plus.median())
@@ -116,7 +116,7 @@ def pursue(
         return _zero(operator, y, products, noise)
     b = y / (products.norm * back)
     small = operator.shape[0] * operator.shape[1] <= SMALL
-    budget = Budget(tol, max_steps or (FEW_STEPS if small else MAX_STEPS), progress)
+    budget = SolveBudget(tol, max_steps or (FEW_STEPS if small else MAX_STEPS), progress)
     outcome = solve(products, b, scaled, noise / (products.norm * back), budget)
     x, dual = back * outcome.pair.x, unit / products.norm * outcome.pair.dual
     if outcome.infeasible and nonnegative:
@@ -134,7 +134,7 @@ class _Raw:
     products: Products
 
 
-def _judged(operator: Operator, y: Tensor, costs: TensorCosts, noise: float, raw: _Raw, tol: float) -> Solved:
+def _judged(operator: Operator, y: Tensor, costs: TensorCosts, noise: float, raw: _Raw, tol: float) -> OperatorSolution:
     """The certificate evaluated anew with the A and y given."""
     x, size = raw.x, float(norm(y))
     tau = operator.adjoint(raw.dual)
@@ -151,7 +151,7 @@ def _judged(operator: Operator, y: Tensor, costs: TensorCosts, noise: float, raw
     over = 4 * EPS * length * (raw.products.norm * float(x.abs().sum()) + size)
     bound = (over + abs(float(rest @ dual) - (noise * length if noise else 0.0))) / value if value > 0 else 0.0
     fit = max(0.0, left - noise) / size
-    solved = Solved(
+    solved = OperatorSolution(
         x, dual, relative, value, gap, bound, float(norm(y - image)) / size, fit,
         raw.products, raw.outcome.status, "", raw.outcome.steps,
     )  # fmt: skip
@@ -161,7 +161,7 @@ def _judged(operator: Operator, y: Tensor, costs: TensorCosts, noise: float, raw
     return solved
 
 
-def _explain(solved: Solved, raw: _Raw, costs: TensorCosts, noise: float, tol: float, size: float) -> None:
+def _explain(solved: OperatorSolution, raw: _Raw, costs: TensorCosts, noise: float, tol: float, size: float) -> None:
     proven = abs(solved.gap) <= tol and solved.bound <= max(tol, _ROUNDING) and solved.fit <= _RESIDUAL
     if raw.outside is not None:
         solved.status = Status.FAILED
@@ -185,7 +185,7 @@ def _explain(solved: Solved, raw: _Raw, costs: TensorCosts, noise: float, tol: f
         )
 
 
-def _zero(operator: Operator, y: Tensor, products: Products, noise: float) -> Solved:
+def _zero(operator: Operator, y: Tensor, products: Products, noise: float) -> OperatorSolution:
     """x = 0, for y within the noise, or orthogonal to the range of A."""
     n = operator.shape[1]
     zero, size = torch.zeros(n, dtype=torch.float64, device=y.device), float(norm(y))
@@ -193,13 +193,13 @@ def _zero(operator: Operator, y: Tensor, products: Products, noise: float) -> So
     reason = "" if reached else "y is orthogonal to the range of A: no x has Ax = y, and 0 is nearest"
     status = Status.CONVERGED if reached else Status.FAILED
     fit = 1.0 if size else 0.0
-    return Solved(zero, torch.zeros_like(y), zero, 0.0, 0.0, 0.0, fit, fit, products, status, reason, 0)
+    return OperatorSolution(zero, torch.zeros_like(y), zero, 0.0, 0.0, 0.0, fit, fit, products, status, reason, 0)
 
 
-def _unknown(solved: Solved, y: Tensor) -> Solved:
+def _unknown(solved: OperatorSolution, y: Tensor) -> OperatorSolution:
     zero = torch.zeros_like(solved.x)
     why = "the steps left the range of float64"
-    return Solved(
+    return OperatorSolution(
         zero, torch.zeros_like(y), zero, 0.0, 1.0, 0.0, 1.0, 1.0, solved.products, Status.FAILED, why, solved.steps
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dlntorch.model.selector import Selector
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
-from dlntorch.reference.basis_pursuit_operator import INDEPENDENT, TIE, Solved, pursue
+from dlntorch.reference.basis_pursuit_operator import INDEPENDENT, TIE, OperatorSolution, pursue
 from dlntorch.reference.faces import Face
 from dlntorch.reference.l1_minimizer import L1Minimizer, OptimalityCertificate
 from dlntorch.reference.selection import SelectedMinimizer
@@ -51,7 +51,7 @@ def minimizer_of_operator(
     )
 
 
-def _unique(found: Solved, support: Tensor, ties: Tensor) -> tuple[bool | None, str]:
+def _unique(found: OperatorSolution, support: Tensor, ties: Tensor) -> tuple[bool | None, str]:
     if found.status is not Status.CONVERGED:
         return None, "no minimiser was found"
     if not support.numel():
@@ -63,7 +63,7 @@ def _unique(found: Solved, support: Tensor, ties: Tensor) -> tuple[bool | None, 
     return None, "uniqueness is undecided: the columns with |A_iᵀλ| = 1 may be dependent"
 
 
-def _certificate(found: Solved, support: Tensor, signs: Tensor, ties: Tensor) -> OptimalityCertificate:
+def _certificate(found: OperatorSolution, support: Tensor, signs: Tensor, ties: Tensor) -> OptimalityCertificate:
     size = found.x.abs()
     off = torch.ones_like(size, dtype=torch.bool)
     off[ties] = False

@@ -21,10 +21,10 @@ from typing import Any
 from torch import Tensor
 
 from dlntorch.numerics.trajectory import Status
-from dlntorch.reference.matrix_free_finish import FEASIBLE, Pair, finish, least_squares_on
+from dlntorch.reference.matrix_free_finish import FEASIBLE, PrimalDualPair, finish, least_squares_on
 from dlntorch.reference.matrix_free_parts import Products, TensorCosts
 
-__all__ = ["Budget", "Outcome", "Progress", "solve"]
+__all__ = ["Outcome", "SolveBudget", "SolveProgress", "solve"]
 
 _RELAXATION = 1.5
 _PERIOD = 10  # steps from one look to the next
@@ -39,7 +39,7 @@ _RAY = 1e6
 
 
 @dataclass(frozen=True)
-class Progress:
+class SolveProgress:
     """Where a long solve stands.
 
     Attributes:
@@ -60,12 +60,12 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Budget:
+class SolveBudget:
     """When to stop: the relative gap asked for, a bound on the steps, and who is told of the progress and may say so."""
 
     tol: float
     max_steps: int
-    report: Callable[[Progress], Any] | None = None
+    report: Callable[[SolveProgress], Any] | None = None
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Outcome:
         infeasible: Whether λ shows that no admitted x fits b.
     """
 
-    pair: Pair
+    pair: PrimalDualPair
     status: Status
     steps: int
     projected: Tensor | None = None
@@ -121,13 +121,13 @@ class _Walk:
         self.dual += _RELAXATION * (dual - self.dual)
         self.tau = self.products.adjoint(self.dual)
 
-    def pair(self) -> Pair:
+    def pair(self) -> PrimalDualPair:
         """The sparse x' with λ."""
         r = self.b - self.sparse_image
         missing = max(0.0, float(r.norm()) - self.noise) / float(self.b.norm())
-        return Pair(self.sparse, self.dual, self.tau, r, missing, self.costs.excess(self.tau))
+        return PrimalDualPair(self.sparse, self.dual, self.tau, r, missing, self.costs.excess(self.tau))
 
-    def gap(self, pair: Pair) -> float:
+    def gap(self, pair: PrimalDualPair) -> float:
         """(cost − (bᵀλ − ε‖λ‖)/(1 + excess))/cost; 1 where x = 0."""
         value = self.costs.value(pair.x)
         bound = (float(self.b @ pair.dual) - self.noise * float(pair.dual.norm())) / max(1.0, 1 + pair.excess)
@@ -150,7 +150,7 @@ class _Walk:
         return gain > _RAY * rise * max(self.costs.value(self.sparse), float(self.b.norm()))
 
 
-def solve(products: Products, b: Tensor, costs: TensorCosts, noise: float, budget: Budget) -> Outcome:
+def solve(products: Products, b: Tensor, costs: TensorCosts, noise: float, budget: SolveBudget) -> Outcome:
     """min cost(x) subject to ‖Bx − b‖₂ <= ε.
 
     Args:
@@ -167,7 +167,7 @@ def solve(products: Products, b: Tensor, costs: TensorCosts, noise: float, budge
         return Outcome(walk.pair(), Status.INTERRUPTED, walk.steps)
 
 
-def _walked(walk: _Walk, budget: Budget) -> Outcome:
+def _walked(walk: _Walk, budget: SolveBudget) -> Outcome:
     begun, products, b = time.monotonic(), walk.products, walk.b
     before, spent, look, next_change = walk.x != 0, 0, 0, 1 if products.tight else _LATE
     shrunk, next_shrink = 0, 0
@@ -183,7 +183,7 @@ def _walked(walk: _Walk, budget: Budget) -> Outcome:
         before, over, stopped = now, walk.steps >= budget.max_steps, False
         if budget.report is not None:
             gap, seconds = walk.gap(pair), time.monotonic() - begun
-            stopped = budget.report(Progress(walk.steps, products.count, gap, pair.missing, size, seconds)) is True
+            stopped = budget.report(SolveProgress(walk.steps, products.count, gap, pair.missing, size, seconds)) is True
         if over or stopped or (changed <= 1 + _SETTLED * size and spent <= 2 * walk.steps + 400):
             at = products.count
             found = finish(products, b, walk.costs, walk.noise, pair, max(30, walk.steps))
@@ -207,7 +207,7 @@ def _walked(walk: _Walk, budget: Budget) -> Outcome:
                 return outcome
 
 
-def _out_of_reach(walk: _Walk, pair: Pair, budget: Budget) -> Outcome | None:
+def _out_of_reach(walk: _Walk, pair: PrimalDualPair, budget: SolveBudget) -> Outcome | None:
     """What can be said where the constraints cannot be met; None where nothing shows it."""
     if walk.on_a_ray():
         return Outcome(pair, Status.FAILED, walk.steps, infeasible=True)

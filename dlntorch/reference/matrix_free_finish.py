@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dlntorch.reference.matrix_free_parts import Products, TensorCosts
 
-__all__ = ["Pair", "finish", "least_squares_on", "normal_equations_on"]
+__all__ = ["PrimalDualPair", "finish", "least_squares_on", "normal_equations_on"]
 
 #: Most steps of conjugate gradients: κ(A_S) = 50 needs about 800 of them for all digits.
 CG_STEPS = 800
@@ -34,7 +34,7 @@ _ADMITTED = 1e-11  # by how much |τ| may exceed 1
 
 
 @dataclass
-class Pair:
+class PrimalDualPair:
     """x and λ with what they miss; all for the scaled problem.
 
     Attributes:
@@ -115,8 +115,8 @@ def _smallest(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def finish(
-    products: Products, b: Tensor, costs: TensorCosts, noise: float, near: Pair, steps: int = CG_STEPS
-) -> Pair | None:
+    products: Products, b: Tensor, costs: TensorCosts, noise: float, near: PrimalDualPair, steps: int = CG_STEPS
+) -> PrimalDualPair | None:
     """The pair of the support of x, near (x, λ); None where its columns are none or more than m, or do not fit b.
 
     Args:
@@ -145,13 +145,13 @@ def finish(
     x[kept] = values
     missing = float(r.norm() / b.norm())
     if not missing <= FEASIBLE:  # the dual of a support that is too small proves nothing
-        return Pair(x, near.dual, near.tau, r, missing, near.excess)
+        return PrimalDualPair(x, near.dual, near.tau, r, missing, near.excess)
     dual, tau = _dual(products, costs, near, (support, sign), steps)
-    return Pair(x, dual, tau, r, missing, costs.excess(tau))
+    return PrimalDualPair(x, dual, tau, r, missing, costs.excess(tau))
 
 
 def _dual(
-    products: Products, costs: TensorCosts, near: Pair, signed: tuple[Tensor, Tensor], steps: int
+    products: Products, costs: TensorCosts, near: PrimalDualPair, signed: tuple[Tensor, Tensor], steps: int
 ) -> tuple[Tensor, Tensor]:
     """λ with B_Sᵀλ = c_S and Bᵀλ; what is violated joins S."""
     active, sign = signed
@@ -177,7 +177,7 @@ def _with_noise(
     noise: float,
     signed: tuple[Tensor, Tensor, Tensor],
     steps: int,
-) -> Pair | None:
+) -> PrimalDualPair | None:
     support, sign, start = signed
     fitted, rest = least_squares_on(products, support, b, start, steps, 1e-14)
     room = noise**2 - float(rest @ rest)
@@ -192,4 +192,4 @@ def _with_noise(
     x[support] = values
     r = rest + rho * q
     tau = products.adjoint(r / rho)
-    return Pair(x, r / rho, tau, r, max(0.0, float(r.norm()) - noise) / float(b.norm()), costs.excess(tau))
+    return PrimalDualPair(x, r / rho, tau, r, max(0.0, float(r.norm()) - noise) / float(b.norm()), costs.excess(tau))

@@ -144,7 +144,8 @@ def predict_rate(problem: Problem, p: Any, alpha: Any = None, *, selected: Selec
 def _only_exponent(parametrization: Parametrization, chosen: SelectedMinimizer, why: str, at_two: bool = False) -> Rate:
     """The depth above 2, for a product the number of layers: ψ_i/α^p has a limit off the support. At 2 λ decides it."""
     known = isinstance(parametrization, Product | Power | Nonnegative) and not at_two
-    return Rate(chosen.p, chosen.p if known else None, None, why, None, None, None, None, None, chosen.status, chosen.reason, chosen)
+    exponent = chosen.p if known else None
+    return Rate(chosen.p, exponent, None, why, None, None, None, None, None, chosen.status, chosen.reason, chosen)
 
 
 def _unknown(chosen: SelectedMinimizer, why: str) -> Rate:

@@ -24,7 +24,7 @@ from dlntorch.run.open_numbers import depth_and_scale
 from dlntorch.run.quantities import ABSENT, Explained, summarized, with_reason
 from dlntorch.run.references import References, with_matrix
 from dlntorch.run.settings import RunSettings
-from dlntorch.run.update_prediction import End, Found, update_report
+from dlntorch.run.update_prediction import RunEnd, UpdateReport, update_report
 from dlntorch.training.certified import ENDED, certified_bound
 from dlntorch.training.descent import Descent
 
@@ -204,10 +204,10 @@ class FinishedRun:
     # -- what the theory predicts ---------------------------------------------------------------------------------------
 
     @cached_property
-    def _update(self) -> Found:
+    def _update(self) -> UpdateReport:
         theta, progress = self.descent.network.whole_theta().to("cpu", torch.float64), self.descent.progress
         steps = (progress.step, progress.time, progress.eta_min, progress.eta_max)
-        end = End(theta, self.settings.law.value(theta), self.status, *steps)
+        end = RunEnd(theta, self.settings.law.value(theta), self.status, *steps)
         return update_report(self.exact, self.settings, end)
 
     def update(self, key: str) -> Explained:

@@ -132,7 +132,7 @@ def _in_words_of_keys(make: Any) -> Any:
         raise InputError(f"{keys.get(first, first)} {rest}") from None
 
 
-class Columns:
+class MatrixColumns:
     """Numbers of X along a run: its singular values and its distances to what it is compared with.
 
     Args:
@@ -215,9 +215,9 @@ class MatrixPlan:
         descent.block_seconds = block_seconds
         return descent
 
-    def measurer(self) -> Columns:
+    def measurer(self) -> MatrixColumns:
         """What measures the recorded path."""
-        return Columns(self.problem, self.least)
+        return MatrixColumns(self.problem, self.least)
 
     def repeated(self, descent: NetworkDescent) -> None:
         """None: nothing is repeated."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dlntorch.flow.regularized import UpdateFlow
     from dlntorch.run.settings import RunSettings
 
-__all__ = ["KEYS", "End", "update_report"]
+__all__ = ["KEYS", "RunEnd", "update_report"]
 
 #: Of the summary, in its order.
 KEYS = (
@@ -51,7 +51,7 @@ class Unknown(Exception):
 
 
 @dataclass(frozen=True)
-class End:
+class RunEnd:
     """Where a run ended.
 
     Attributes:
@@ -86,7 +86,7 @@ class End:
 
 
 @dataclass
-class Found:
+class UpdateReport:
     """Numbers by key, reasons for those that there are none of, and the prediction in words."""
 
     numbers: dict[str, float] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Found:
     words: str = ""
 
 
-def update_report(problem: Problem, settings: RunSettings, end: End) -> Found:
+def update_report(problem: Problem, settings: RunSettings, end: RunEnd) -> UpdateReport:
     """The numbers of :data:`KEYS` that there are, and why the others are None.
 
     Args:
@@ -102,7 +102,7 @@ def update_report(problem: Problem, settings: RunSettings, end: End) -> Found:
         settings: How it was run.
         end: Where it ended.
     """
-    found = Found()
+    found = UpdateReport()
     why = _why_not(problem, settings, end)
     if not why:
         why = _attempt(lambda: _predicted(problem, settings, end, found))
@@ -122,7 +122,7 @@ def _attempt(compute: Callable[[], None]) -> str:
     return ""
 
 
-def _why_not(problem: Problem, settings: RunSettings, end: End) -> str:
+def _why_not(problem: Problem, settings: RunSettings, end: RunEnd) -> str:
     """Why nothing at all is predicted."""
     if not settings.references:
         return "references=false"
@@ -135,7 +135,7 @@ def _why_not(problem: Problem, settings: RunSettings, end: End) -> str:
     return ""
 
 
-def _predicted(problem: Problem, settings: RunSettings, end: End, found: Found) -> None:
+def _predicted(problem: Problem, settings: RunSettings, end: RunEnd, found: UpdateReport) -> None:
     make = _PREDICTIONS.get(type(settings.update))  # type: ignore[arg-type]
     if make is None:
         raise Unknown(
@@ -144,8 +144,9 @@ def _predicted(problem: Problem, settings: RunSettings, end: End, found: Found) 
     make(problem, settings, end, settings.update, found)
 
 
-def _critical(problem: Problem, settings: RunSettings, found: Found) -> None:
-    if settings.schedule.rule != "constant" or settings.update.flow_time != 1 or not settings.update.follows_gradient:
+def _critical(problem: Problem, settings: RunSettings, found: UpdateReport) -> None:
+    constant = settings.schedule.eta is not None and not settings.schedule.kind.has_c
+    if not constant or settings.update.flow_time != 1 or not settings.update.follows_gradient:
         raise Unknown("2/max lambda_max is compared with a constant step (schedule=constant) along the gradient")
     from dlntorch.bounds.critical_step import critical_step_size
 
@@ -158,7 +159,9 @@ def _critical(problem: Problem, settings: RunSettings, found: Found) -> None:
 # -- each optimizer -----------------------------------------------------------------------------------------------------
 
 
-def _from_start(problem: Problem, settings: RunSettings, end: End, start: Initialization, found: Found) -> None:
+def _from_start(
+    problem: Problem, settings: RunSettings, end: RunEnd, start: Initialization, found: UpdateReport
+) -> None:
     """Gain, tilt and the end of the flow from the predicted start."""
     from dlntorch.bounds.effective import effective_initialization
     from dlntorch.limit.flow_limit import flow_limit
@@ -174,7 +177,9 @@ def _from_start(problem: Problem, settings: RunSettings, end: End, start: Initia
     found.numbers["distance_to_predicted"] = float(distance(end.psi, limit.psi))
 
 
-def _along(problem: Problem, settings: RunSettings, end: End, time: float, flow: UpdateFlow, found: Found) -> None:
+def _along(
+    problem: Problem, settings: RunSettings, end: RunEnd, time: float, flow: UpdateFlow, found: UpdateReport
+) -> None:
     """By the integrals along a flow to the given time of its own."""
     from dlntorch.flow.regularized import integrate_update_flow
 
@@ -186,7 +191,7 @@ def _along(problem: Problem, settings: RunSettings, end: End, time: float, flow:
     _from_start(problem, settings, end, path.initialization, found)
 
 
-def _momentum(problem: Problem, settings: RunSettings, end: End, update: Momentum, found: Found) -> None:
+def _momentum(problem: Problem, settings: RunSettings, end: RunEnd, update: Momentum, found: UpdateReport) -> None:
     from dlntorch.flow.regularized import HeavyBallFlow
 
     if update.nesterov:
@@ -201,7 +206,7 @@ def _momentum(problem: Problem, settings: RunSettings, end: End, update: Momentu
     _along(problem, settings, end, end.time * update.flow_time, flow, found)
 
 
-def _sam(problem: Problem, settings: RunSettings, end: End, update: SAM, found: Found) -> None:
+def _sam(problem: Problem, settings: RunSettings, end: RunEnd, update: SAM, found: UpdateReport) -> None:
     from dlntorch.flow.regularized import SAMFlow
 
     if update.normalized:
@@ -210,7 +215,7 @@ def _sam(problem: Problem, settings: RunSettings, end: End, update: SAM, found: 
     _along(problem, settings, end, end.time, SAMFlow(update.rho), found)
 
 
-def _decay(problem: Problem, settings: RunSettings, end: End, update: WeightDecay, found: Found) -> None:
+def _decay(problem: Problem, settings: RunSettings, end: RunEnd, update: WeightDecay, found: UpdateReport) -> None:
     if update.until is not None and end.time >= update.until:
         factor = float(torch.exp(torch.tensor(-update.strength * update.until, dtype=torch.float64)))
         found.words = f"the limit of the flow from alpha e^(-lambda T), a factor of {factor:.6g}"
@@ -230,7 +235,7 @@ def _decay(problem: Problem, settings: RunSettings, end: End, update: WeightDeca
         _lasso(problem, torch.full((problem.n,), update.strength / 2, dtype=torch.float64), end.psi, found)
 
 
-def _lasso(problem: Problem, strengths: Tensor, psi: Tensor, found: Found) -> Tensor:
+def _lasso(problem: Problem, strengths: Tensor, psi: Tensor, found: UpdateReport) -> Tensor:
     from dlntorch.bounds.label_noise import lasso_end
 
     best = lasso_end(problem, strengths)
@@ -240,7 +245,7 @@ def _lasso(problem: Problem, strengths: Tensor, psi: Tensor, found: Found) -> Te
     return best.psi
 
 
-def _label_noise(problem: Problem, settings: RunSettings, end: End, update: LabelNoise, found: Found) -> None:
+def _label_noise(problem: Problem, settings: RunSettings, end: RunEnd, update: LabelNoise, found: UpdateReport) -> None:
     if not isinstance(settings.law, Entropy) or settings.batch_size is not None:
         raise Unknown("label noise is predicted for p = 2 and full batches")
     if update.sigma == 0:
@@ -273,7 +278,7 @@ def _label_noise(problem: Problem, settings: RunSettings, end: End, update: Labe
         found.numbers["mean_in_standard_errors"] = float(((mean.psi - lasso).abs() / mean.standard_error)[on].max())
 
 
-_PREDICTIONS: dict[type[Update], Callable[[Problem, RunSettings, End, Any, Found], None]] = {
+_PREDICTIONS: dict[type[Update], Callable[[Problem, RunSettings, RunEnd, Any, UpdateReport], None]] = {
     Momentum: _momentum,
     SAM: _sam,
     WeightDecay: _decay,

@@ -23,10 +23,10 @@ EXAMPLES = {
 
 
 def registered(kind: type = Parametrization) -> set[type]:
-    """The package's classes, from the class tree: plug-ins of tests stand outside."""
+    """The classes of the room, from the class tree: plug-ins of tests and studies stand outside."""
     found = set()
     for child in kind.__subclasses__():
-        found |= registered(child) | ({child} if child.__module__.startswith("dlntorch.") else set())
+        found |= registered(child) | ({child} if child.__module__.startswith("dlntorch.model.") else set())
     return found
 
 

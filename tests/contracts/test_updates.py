@@ -16,7 +16,7 @@ from dlntorch.engine.capabilities import NAMED, Needs
 from dlntorch.numerics.random_signs import random_signs
 from dlntorch.optim.step_size import OWN_RATE, Schedule, make_schedule
 from dlntorch.optim.update import UPDATES, Update, make_update
-from dlntorch.run.members import member_configs
+from dlntorch.run.members import network_configs
 from dlntorch.training.descent import Descent
 from tests.problems import gaussian
 
@@ -155,11 +155,11 @@ def test_an_ensemble_over_options_and_seeds_is_each_run_alone(name, options):
 
 def test_ensemble_keys_of_an_optimizer_vary_its_options():
     config = {"problem": {}, "optimizer": {"name": "label_noise", "sigma": 0.1}, "ensemble": {"sigma": [0.1, 0.3]}}
-    assert [one["optimizer"]["sigma"] for one in member_configs(config)] == [0.1, 0.3]
+    assert [one["optimizer"]["sigma"] for one in network_configs(config)] == [0.1, 0.3]
     with pytest.raises(
         dln.InputError, match="ensemble.beta must be left out with optimizer=label_noise, which has no beta"
     ):
-        member_configs({**config, "ensemble": {"beta": [0.1, 0.3]}})
+        network_configs({**config, "ensemble": {"beta": [0.1, 0.3]}})
 
 
 def test_seeds_are_streams_of_their_own():

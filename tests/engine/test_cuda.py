@@ -206,7 +206,7 @@ def test_an_ensemble_trains_its_networks_in_batches(monkeypatch):
         ]
 
     together, alone = EnsembleDescent(descents()), descents()
-    assert [len(batch.descents) for batch in together._batches] == [4, 4, 4]
+    assert [len(batch.descents) for batch in together._groups] == [4, 4, 4]
     for _ in range(4):
         together.advance()
     resumed = EnsembleDescent(descents())
@@ -214,7 +214,7 @@ def test_an_ensemble_trains_its_networks_in_batches(monkeypatch):
     for ensemble in (together, resumed):
         while ensemble.advance() is None:
             pass
-    assert any(len(batch.descents) < 4 for batch in together._batches)
+    assert any(len(batch.descents) < 4 for batch in together._groups)
     for i, one in enumerate(alone):
         while one.advance() is None:
             pass

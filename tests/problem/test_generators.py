@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from dlntorch.matrix.named import MATRIX_GENERATORS
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import GENERATORS, Problem, digit_image, make_problem, paper, real, synthetic
+from dlntorch.problem.make import OF_MATRICES
 from tests import problems as exact
 
 CONF = Path(__file__).parents[2] / "conf" / "problem"
@@ -64,7 +66,8 @@ def test_the_configuration_holds_exactly_the_defaults(name: str) -> None:
 
 
 def test_every_configuration_has_a_generator() -> None:
-    assert {file.stem for file in CONF.glob("*.yaml")} == {*GENERATORS, "file"}
+    assert {file.stem for file in CONF.glob("*.yaml")} == {*GENERATORS, *OF_MATRICES, "file"}
+    assert set(OF_MATRICES) == set(MATRIX_GENERATORS)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,7 @@ def test_memory_is_a_few_vectors() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_device_tensors_stay_on_the_device() -> None:
     problem = partial_cosine(2**10, 2**12, 100)
     here = dln.basis_pursuit(problem.operator, problem.y)

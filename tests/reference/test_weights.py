@@ -287,7 +287,9 @@ def test_mistakes_get_one_line(weights: Any, options: dict[str, Any], message: s
 
 
 def test_an_unknown_solver_is_refused() -> None:
-    with pytest.raises(dln.InputError, match="solver must be one of auto, linprog, basis_pursuit, got 'simplex'"):
+    with pytest.raises(
+        dln.InputError, match="solver must be one of auto, linprog, basis_pursuit, matrix_free, got 'simplex'"
+    ):
         dln.l1_minimizer(line(), solver="simplex")
 
 

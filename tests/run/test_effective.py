@@ -50,7 +50,7 @@ def test_the_summary_is_the_function_at_the_end(p, batch):
     assert run.summary["budget"]["cause"].startswith(words)
 
 
-def test_without_references_and_with_operators():
+def test_without_references_and_with_operators(monkeypatch):
     A, y = gaussian(0)
     run = dln.train(dln.Problem(A, y), 3, 0.1, max_steps=50, references=False)
     complete(run.summary["effective"])
@@ -69,6 +69,11 @@ def test_without_references_and_with_operators():
         def column_norms(self):
             return torch.from_numpy(np.linalg.norm(A, axis=0))
 
+    small = dln.train(dln.Problem(Operator(), y), 3, 0.1, max_steps=50).summary["effective"]
+    assert small["gain_min"] == pytest.approx(
+        dln.train(dln.Problem(A, y), 3, 0.1, max_steps=50).summary["effective"]["gain_min"]
+    )
+    monkeypatch.setattr("dlntorch.run.references.MAX_MADE_DENSE", 10)
     run = dln.train(dln.Problem(Operator(), y), 3, 0.1, max_steps=50)
     complete(run.summary["effective"])
     assert run.summary["effective"]["gain_min"] is None

@@ -16,8 +16,7 @@ from dlntorch.reference.basis_pursuit import basis_pursuit
 from dlntorch.reference.statistical_dimension import weak_threshold
 from dlntorch.report.chart_static import draw_chart
 from dlntorch.report.study_figures import study_charts
-from dlntorch.studies import recovery
-from dlntorch.studies.base import Verdict, pick, select
+from dlntorch.studies.base import pick
 from dlntorch.studies.early_stopping import best_of_lasso, best_of_path, best_of_saddles, oracle_error
 from dlntorch.studies.recovery import BASIS_PURSUIT, expected_half_success, half_success
 
@@ -112,18 +111,6 @@ def test_the_flow_is_stopped_where_it_is_best(result):
     errors = np.linalg.norm(integrate_flow(problem, 3, alpha, times, rtol=1e-7).psi.numpy() - truth, axis=1)
     assert row["error"] == pytest.approx(errors.min(), rel=0.03)
     assert errors[-1] > 1.05 * errors.min()
-
-
-def test_without_scikit_learn_the_lasso_is_left_open(small, monkeypatch):
-    monkeypatch.setattr(recovery, "lasso_available", lambda: False)
-    result = small(
-        "recovery", undersampling=[0.5], sparsity=[0.1, 0.8], trials=3, depths=[3], powers=[1e-8], noise_trials=1
-    )
-    open_claims = [claim for claim in result.claims if "lasso" in claim.claim]
-    assert len(open_claims) == 3
-    assert all(claim.verdict is Verdict.UNDECIDED for claim in open_claims)
-    assert all(row["error"] is None for row in select(result.rows, method="lasso"))
-    assert study_charts("recovery", result.rows, result.settings)
 
 
 def test_maps_keep_their_scales_inside_the_figure(result):

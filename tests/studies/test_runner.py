@@ -105,7 +105,7 @@ def test_the_cache_depends_on_the_code(tmp_path, monkeypatch):
     assert kept.load({"p": 2.0}) == [{"a": 1}]
     assert kept.load({"p": 3.0}) is None
     assert PointCache(tmp_path, "figure1").load({"p": 2.0}) is None
-    monkeypatch.setattr(cache, "code_version", lambda name: "other")
+    monkeypatch.setattr(cache, "row_version", lambda name: "other")
     assert kept.load({"p": 2.0}) is None
 
 
