@@ -163,8 +163,18 @@ def _weighted(
         proved = weighted_minimizer(problem, law.p, theta.abs(), end, guess)
         if proved is not None:
             return proved
-    weights = end.weights_plus if one_sided else (end.weights_plus, end.weights_minus)
-    return l1_minimizer(problem, weights=weights, nonnegative=one_sided).psi
+    sides = _weights(law, end, problem.n)
+    return l1_minimizer(problem, weights=sides[0] if one_sided else sides, nonnegative=one_sided).psi
+
+
+def _weights(law: Parametrization, end: Effective, n: int) -> tuple[Any, Any]:
+    """Of the norm that the limit minimises as α → 0: α±_eff^{2−p} up to a factor, so that a start's own shape counts."""
+    depth = getattr(law, "p", None)
+    if depth is None or end.initialization is None:
+        return end.weights_plus, end.weights_minus
+    plus, minus = end.initialization.expanded(n)
+    unit = torch.minimum(plus.min(), minus.min())
+    return (plus / unit) ** (2 - depth), (minus / unit) ** (2 - depth)
 
 
 def _threshold(problem: Problem, settings: RunSettings, references: References) -> StepSizeThreshold:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 import dlntorch as dln
 from dlntorch.bounds.effective import effective_initialization
@@ -80,6 +81,24 @@ def test_without_references_and_with_operators(monkeypatch):
     assert run.effective.initialization is None
     assert run.summary["budget"]["cause"] is None
     assert run.summary["budget"]["cause_reason"]
+
+
+@pytest.mark.parametrize("law", [3, dln.Nonnegative(3)], ids=repr)
+def test_the_weights_of_a_shaped_start_are_its_own_and_the_steps(law, monkeypatch):
+    """The general solver, and by hand: the weights are α_eff^{2−p}, not only what the steps changed of them."""
+    A = abs(gaussian(3, 4, 9)[0])
+    start = dln.Initialization(torch.logspace(-3, -2, 9, dtype=torch.float64))
+    problem = dln.Problem(A, A @ np.eye(9)[2] + A @ np.eye(9)[5])
+    monkeypatch.setattr("dlntorch.run.effective.weighted_minimizer", lambda *_: None)
+    run = dln.train(problem, law, start, kappa=0.1, tol=1e-6)
+    sides = (*run.theta, None)[:2]
+    plus, minus = effective_initialization(problem, law, *sides, start).initialization.expanded(9)
+    costs = np.concatenate([1 / plus.numpy(), 1 / minus.numpy()])[: 9 if isinstance(law, dln.Nonnegative) else 18]
+    found = linprog(costs / costs.max(), A_eq=np.hstack([A, -A])[:, : costs.size], b_eq=problem.y.numpy())
+    psi = found.x[:9] - (found.x[9:] if costs.size > 9 else 0)
+    assert run.summary["effective"]["distance_to_weighted"] == pytest.approx(
+        np.linalg.norm(run.psi.numpy() - psi), rel=1e-6
+    )
 
 
 def test_the_selecting_schedule_takes_the_threshold():
