@@ -16,6 +16,7 @@ from dlntorch.engine.base import RecordingEngine, Snapshot, first_improper
 from dlntorch.engine.update_kernels import state_tensors, update_numbers
 from dlntorch.model.cells import Scratch, compiled_cell
 from dlntorch.model.metrics import starting_direction
+from dlntorch.numerics.aligned import aligned_copy, aligned_empty
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count
 from dlntorch.optim.step_size import COLD_ITERATIONS, WARM_ITERATIONS
@@ -51,14 +52,14 @@ class FusedEngine(RecordingEngine):
             raise RuntimeError("the engine has refused what it does not run")
         n, law, schedule = self.problem.n, self.law, self.schedule
         cell = compiled_cell(law, self.network.whole_theta())
-        A, y = np.ascontiguousarray(self.problem.A.numpy()), np.ascontiguousarray(self.problem.y.numpy())
+        A, y = aligned_copy(self.problem.A.numpy()), aligned_copy(self.problem.y.numpy())
         kind, shape = A.dtype, (law.width, n)
         self._data = kernels.Data(A, y, np.zeros_like(y), np.arange(len(y), dtype=np.int64))
         self._cold = schedule.rule == "stable"
         start = starting_direction(n, self.problem.dtype, width=law.width).numpy().reshape(shape)
         self._direction = np.stack([start, start, start]) if self._cold else None
         nothing_due = kernels.Record(np.empty(0, np.int64), np.empty((0, *shape), kind), np.empty((0, 2)))
-        theta, new, vectors = np.empty(shape, kind), np.empty(shape, kind), np.empty((4, n), kind)
+        theta, new, vectors = (aligned_empty(size, kind) for size in (shape, shape, (4, n)))
         self._work = kernels.Work(theta, new, Scratch.beside(theta), vectors, nothing_due)
         scale = 1.0 if self.batches is None else self.batches.scale
         given = [math.nan if value is None else float(value) for value in (schedule.c, schedule.kappa, schedule.eta)]

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from dlntorch.model.parametrization import Parametrization
+from dlntorch.numerics.aligned import aligned_empty
 
 __all__ = ["CellKernels", "CompiledCell", "ScalarCell", "Scratch", "compiled_cell", "is_compiled", "own_cell"]
 
@@ -35,7 +36,7 @@ class Scratch(NamedTuple):
     @classmethod
     def beside(cls, theta: np.ndarray) -> Scratch:
         """That of a contiguous θ (width, n)."""
-        slope, growth, base = (np.empty_like(theta) for _ in range(3))
+        slope, growth, base = (aligned_empty(theta.shape, theta.dtype) for _ in range(3))
         return cls(slope, growth, base, (theta.reshape(-1), growth.reshape(-1), base.reshape(-1)))
 
 
