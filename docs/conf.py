@@ -36,6 +36,8 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_attr_annotations = False
 
+smartquotes = False  # they would turn primes of formulas into quotation marks
+
 html_theme = "furo"
 html_title = f"dlntorch {version}"
 templates_path = ["_templates"]

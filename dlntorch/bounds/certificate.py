@@ -10,7 +10,8 @@ D(ν) = dψ/dν = p²(θ₊^{2p−2} + θ₋^{2p−2}) > 0 is even and convex in
 joined linearly to ŝ(u), t_k <= u <= t_{k+1}, with ε_k the rounding error of r̂_k. Write ĝ_k = Aᵀr̂_k and let ν̂_k be
 the *stored* Aᵀŝ_k, |ν̂_k − Aᵀŝ_k|_i <= ρ‖A_i‖.
 
-**Theorem.** If E_0 = 0 and E_{k+1} is made from E_k as in (6) to (8), then ‖ŝ(u) − s(u)‖₂ <= E at u = t_k for every k.
+**Theorem.** For depth p >= 2, one α, the full batch and any step sizes η_k: if E_0 = 0 and E_{k+1} is made from E_k as in (6)
+to (8), then for every k ‖ŝ(t_k) − s(t_k)‖₂ <= E_k, and ‖θ_k − θ(t_k)‖₂ is at most what (9) gives.
 
 *Proof.* 1. Let δ(u) = ŝ(u) − s(u) and w = Aᵀδ. On a step, ŝ' = r̂_k, so δ' = −A[ψ(ν̂_k) − ψ(Aᵀs(u))] + ε_k.
 
@@ -74,7 +75,8 @@ Two things are outside the theorem. It is about t_k = Σ η_j exactly: the ``tim
 k 2⁻⁵³ t_k (some √k 2⁻⁵³ t_k in practice), which matters only where a jump is shorter than that. And of a rank-deficient A it
 certifies the flow of the *computed* pair (Ã, ỹ).
 
-Source: arXiv 2307.07410, section 4.1, proves the bound of :mod:`dlntorch.bounds.theorem`, with e^{Ct} where this has sums.
+Source: the theorem is this package's own. That of arXiv 2307.07410, section 4.1, is in :mod:`dlntorch.bounds.theorem`; it has
+e^{Ct} where this has sums.
 """
 
 from __future__ import annotations

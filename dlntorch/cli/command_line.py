@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlntorch.cli.arguments import is_sweep, options_first, redirect_resumed_run, take_paths_as_typed
 from dlntorch.cli.drawing import draw_ensemble, draw_matrix, draw_run
 from dlntorch.cli.help import asks_for_help, train_help
-from dlntorch.cli.messages import defect, hydra_message, mistake, print_warning, quiet
+from dlntorch.cli.messages import defect, hydra_message, library_message, mistake, print_warning, quiet
 from dlntorch.cli.next_steps import print_next_steps
 from dlntorch.cli.resuming import compare_runs, repeated_settings, resumed_settings, write_comparison
 from dlntorch.cli.sweep_command import run_packs, sweep_point, sweep_point_settings
@@ -100,7 +100,8 @@ def _run_task(task: Callable[..., Any], debug: bool) -> int:
             print("interrupted before training began; nothing was written", file=sys.stderr)
         return 3
     except Exception as error:
-        return defect(error, debug)
+        known = library_message(error)
+        return defect(error, debug) if known is None else mistake(known, debug)
     return max(_outcomes, default=0)
 
 

@@ -17,7 +17,7 @@ from dlntorch.numerics.validation import DataWarning
 from dlntorch.run.configuration import config_directory, group_options, known_keys, nearest, study_keys, unknown_key
 from dlntorch.sweep.launcher import PLUGINS
 
-__all__ = ["about", "defect", "hydra_message", "mistake", "print_warning", "quiet"]
+__all__ = ["about", "defect", "hydra_message", "library_message", "mistake", "print_warning", "quiet"]
 
 
 #: Which of many things the messages are about; empty where there is one.
@@ -55,6 +55,19 @@ def defect(error: Exception, debug: bool) -> int:
     what = f"{type(error).__name__}: {text}{_about.get()}"
     print(f"error: a defect, please report it: {what} (debug=true shows where)", file=sys.stderr)
     return 1
+
+
+def library_message(error: Exception) -> str | None:
+    """What a user asked of a library below us that it cannot do, in our words; None where it is a defect of ours."""
+    text = " ".join(str(error).split())
+    if 'Could not detect "srun"' in text:
+        return "hydra/launcher=slurm must be used where SLURM's srun is, got a machine without it"
+    if type(error).__name__ == "FailedJobError":  # submitit's
+        return f"hydra/launcher=slurm must have an sbatch that takes jobs, which said: {text}"
+    flags = re.match(r"Only one of (--.*) can be specified", text)
+    if flags:
+        return f"the command line must have one at most of {flags[1]}"
+    return None
 
 
 def print_warning(message: Warning | str, *_: Any) -> None:

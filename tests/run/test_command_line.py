@@ -109,6 +109,7 @@ MISTAKES = [
     ),
     (["callbacks=false"], "callbacks must be one of default, got false"),
     (["-m", "engine=1,2"], "engine must be one of auto, autograd, cuda, eager, fused, got 1"),
+    (["-m", "p=2,3", "--cfg", "hydra"], "the command line must have one at most of --run, --multirun"),
     (["+engine=3"], "engine must be one of auto, autograd, cuda, eager, fused, got 3"),
     (["problem.path=[a.npy,b.npy]"], "path must be"),
 ]
