@@ -82,9 +82,11 @@ class EffectiveStart:
 
     gain_min: float | None = number("smallest over the coordinates of what the steps took from α",
         lambda run: run.effective("gain_min"), symbol="min −ln(α_e²/α²)")
-    gain_max: float | None = number("the largest", lambda run: run.effective("gain_max"), symbol="max −ln(α_e²/α²)",
+    gain_max: float | None = number("largest over the coordinates of what the steps took from α",
+        lambda run: run.effective("gain_max"), symbol="max −ln(α_e²/α²)",
         console=True)
-    gain_mean: float | None = number("the mean", lambda run: run.effective("gain_mean"), symbol="mean −ln(α_e²/α²)",
+    gain_mean: float | None = number("mean over the coordinates of what the steps took from α",
+        lambda run: run.effective("gain_mean"), symbol="mean −ln(α_e²/α²)",
         console=True, optional=True)
     tilt: float | None = number("largest part of ν that the steps moved outside range(Aᵀ)",
         lambda run: run.effective("tilt"), "[θ]^(2−p)")
