@@ -42,6 +42,7 @@ from dlntorch.run.configuration import (
     check_keys,
     choose_own_nouns,
     choose_problem_file,
+    is_factorization,
     name_solver,
 )
 from dlntorch.store.folder import CheckpointError, FolderInUse, WriteError, drop_if_empty
@@ -194,7 +195,6 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     with quiet():
         from dlntorch.run import plan_run
         from dlntorch.run.console import plan_table
-        from dlntorch.run.matrix_plan import is_factorization
         from dlntorch.run.members import is_ensemble
 
         may_start_anew = sweep or config["resume"] == "auto"

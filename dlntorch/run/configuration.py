@@ -23,6 +23,7 @@ __all__ = [
     "choose_problem_file",
     "config_directory",
     "group_options",
+    "is_factorization",
     "known_keys",
     "name_solver",
     "nearest",
@@ -116,6 +117,11 @@ def name_solver(arguments: list[str]) -> None:
     for i, argument in enumerate(arguments):
         if argument.startswith("references.solver="):
             arguments[i] = argument.replace(".solver", "", 1)
+
+
+def is_factorization(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is that of a matrix run."""
+    return config["model"].get("name") == "factorization"
 
 
 def check_group_choices(arguments: Sequence[str]) -> None:

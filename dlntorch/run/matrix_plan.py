@@ -27,7 +27,7 @@ from dlntorch.run.matrix_result import MatrixResult, matrix_summary
 from dlntorch.run.nouns import optimizer_of
 from dlntorch.training.prediction import Prediction
 
-__all__ = ["MatrixPlan", "MatrixSettings", "is_factorization", "plan_matrix"]
+__all__ = ["MatrixPlan", "MatrixSettings", "plan_matrix"]
 
 #: Problems of more entries or measurements have no reference: its Newton systems would take longer than training.
 LARGEST_REFERENCE, LARGEST_MEASUREMENTS = 10_000, 2_000
@@ -40,11 +40,6 @@ _UNUSED = {
     "certificate": (None, "there is none for matrices"),
     "early_stopping": (False, "it compares with the lasso of vectors"),
 }
-
-
-def is_factorization(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is that of a matrix run."""
-    return config["model"].get("name") == "factorization"
 
 
 @dataclass(frozen=True)

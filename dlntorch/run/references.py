@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ __all__ = ["MAX_DENSE_ENTRIES", "References", "compute_references", "flow_along"
 #: W_p on a face, the flow and its limit need dense linear algebra: past this many entries of A, and of an operator's
 #: matrix, which is made up to there, the ℓ1-minimiser is found with products alone, and the rest only where it is unique.
 MAX_DENSE_ENTRIES, MAX_MADE_DENSE = 4_000_000, 1_000_000
+#: The matrices made for operators in use: a run's references, flow and effective start share one and its decompositions.
+_MADE: WeakKeyDictionary[Problem, Problem] = WeakKeyDictionary()
 #: First-order steps for that, two products each.
 MAX_STEPS = 2_000
 
@@ -71,8 +74,13 @@ class References:
 
 def with_matrix(problem: Problem) -> Problem | None:
     """The problem with its matrix, made where it is small; None where A is too large for what needs one."""
-    size = problem.m * problem.n
-    return problem.to_dense() if size <= (MAX_DENSE_ENTRIES if problem.dense else MAX_MADE_DENSE) else None
+    if problem.m * problem.n > (MAX_DENSE_ENTRIES if problem.dense else MAX_MADE_DENSE):
+        return None
+    if problem.dense:
+        return problem
+    if problem not in _MADE:
+        _MADE[problem] = problem.to_dense()
+    return _MADE[problem]
 
 
 def needs_matrix(problem: Problem) -> str:

@@ -9,13 +9,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
 
-from dlntorch.matrix.network_descent import NetworkDescent
-from dlntorch.matrix.recorder import LayerRecorder
 from dlntorch.numerics.durations import format_seconds
 from dlntorch.numerics.validation import DataWarning, InputError
 from dlntorch.training.descent import Descent
@@ -23,6 +21,10 @@ from dlntorch.training.ensemble import EnsembleDescent
 from dlntorch.training.measure import GROUP, Measurer
 from dlntorch.training.module import SGDModule
 from dlntorch.training.recorder import Recorder
+
+if TYPE_CHECKING:  # a run of vectors need not load the matrices
+    from dlntorch.matrix.network_descent import NetworkDescent
+    from dlntorch.matrix.recorder import LayerRecorder
 
 __all__ = ["CheckpointCallback", "EnsembleCallback", "MetricsCallback", "SignalCallback", "make_progress_bar"]
 

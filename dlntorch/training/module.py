@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -11,13 +11,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from dlntorch.engine.autograd import AutogradEngine
-from dlntorch.matrix.network_descent import NetworkDescent
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.store.identity import check_identity
 from dlntorch.training.data import Blocks
 from dlntorch.training.descent import Descent
 from dlntorch.training.ensemble import EnsembleDescent
+
+if TYPE_CHECKING:
+    from dlntorch.matrix.network_descent import NetworkDescent
 
 __all__ = ["SGDModule"]
 
