@@ -85,6 +85,9 @@ POWERS = {
     "studies/warm_start.py": 1,
 }
 
+#: Loops of kernels that store and add 1 to an integer, which has one value in any order.
+COUNTED = ["flow/stage_kernel.py:_largest_move"]
+
 #: The public names that an executable example shows in use.
 SHOWN = [
     "Initialization",
@@ -237,6 +240,28 @@ def test_powers_are_the_model_s():
             if two and power and not name.startswith("model/"):
                 found[name] += 1
     only_shrinks(found, POWERS, "comparisons of p with 2")
+
+
+def test_no_kernel_sums_where_it_stores():
+    """LLVM vectorizes such a loop only where the arrays lie far enough apart, and a reordered sum has other last bits then."""
+    found = []
+    for name, tree in TREES.items():
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef) or not re.search(
+                r"kernel\(.*SUMS", "".join(map(ast.unparse, function.decorator_list))
+            ):
+                continue
+            for loop in ast.walk(function):
+                if isinstance(loop, ast.For) and sum(isinstance(part, ast.For) for part in ast.walk(loop)) == 1:
+                    changed = [part.target for part in ast.walk(loop) if isinstance(part, ast.AugAssign)]
+                    stored = [
+                        target for part in ast.walk(loop) if isinstance(part, ast.Assign) for target in part.targets
+                    ]
+                    sums = [target for target in changed if isinstance(target, ast.Name)]
+                    stores = [target for target in changed + stored if "[" in ast.unparse(target)]
+                    if sums and stores:
+                        found.append(f"{name}:{function.name}")
+    assert found == COUNTED
 
 
 @pytest.mark.parametrize("name", [name for name in dln.__all__ if name != "__version__"])

@@ -239,6 +239,7 @@ def _psi_and_slope(alpha_p, factor, norms, inv_u, inv_v, plus, minus, psi, slope
     for i in range(norms.size):
         psi[i] = alpha_p * (plus[i] - minus[i])
         slope[i] = factor * (plus[i] * inv_u[i] + minus[i] * inv_v[i])
+    for i in range(norms.size):
         size += norms[i] * (plus[i] + minus[i])
     return size
 

@@ -168,6 +168,7 @@ def product_steps(theta, layers, where, rule, state, bounds, reference, steps):
         total = 0.0
         for e in range(places.size):
             r[e] = y[e] - entries[places[e]]
+        for e in range(places.size):
             total += r[e] * r[e]
         residual = math.sqrt(total) / scale
         if not residual <= 1e8 * max(first, 1.0):

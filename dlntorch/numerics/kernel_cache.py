@@ -42,7 +42,9 @@ UNUSED = 30 * 86400.0
 _SWITCHES = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML")
 #: Bytes of the checksum ahead of a kernel.
 _CHECK = 32
-_VERSIONS = (sys.implementation.cache_tag, sys.abiflags, numba.__version__, llvmlite.__version__, np.__version__)
+#: Another where the same sources are compiled otherwise (:mod:`dlntorch.numerics.compiling`).
+_FORMAT = 2
+_VERSIONS = (_FORMAT, sys.implementation.cache_tag, sys.abiflags, numba.__version__, llvmlite.__version__, np.__version__)
 
 
 class _TemporaryLocator(caching.UserWideCacheLocator):

@@ -43,15 +43,15 @@ def tridiagonal(A, slope, bend, start, diagonal, beside):
                 for j in range(n):
                     h = J[s, j] * back[j] - b[s, j] * v[s, j]
                     size += h * h
-                    h -= beta * previous[s, j]
-                    along += h * v[s, j]
-                    image[s, j] = h
+                    along += (h - beta * previous[s, j]) * v[s, j]
             left = 0.0
             for s in range(2):
                 for j in range(n):
-                    h = image[s, j] - along * v[s, j]
-                    left += h * h
-                    image[s, j] = h
+                    h = J[s, j] * back[j] - b[s, j] * v[s, j]
+                    image[s, j] = h - beta * previous[s, j] - along * v[s, j]
+            for s in range(2):
+                for j in range(n):
+                    left += image[s, j] * image[s, j]
             beta = left**0.5
             # an invariant subspace was found: go on with a zero vector, which adds zero eigenvalues only
             if not beta > 1e-13 * size**0.5:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,17 @@ def test_sharpness_is_the_largest_eigenvalue_in_modulus(m, n, p):
         exact = torch.linalg.eigvalsh(_dense_hessian(problem, plus[i], minus[i], p)).abs().max()
         assert float(found[i]) == pytest.approx(float(exact), rel=1e-7)
         assert float(sharpness(problem, plus[i], minus[i], p)) == pytest.approx(float(found[i]), rel=1e-12)
+
+
+def test_the_sharpness_does_not_depend_on_where_in_memory_its_vectors_lie():
+    """Small allocations between the calls move those of a call nearer to each other, or apart."""
+    problem, (plus, minus), generator, found, kept = gaussian(2, 4, seed=2), _state(4, 16), random.Random(0), set(), []
+    for _ in range(400):
+        kept += [np.empty(generator.randrange(1, 40)) for _ in range(generator.randrange(30))]
+        generator.shuffle(kept)
+        del kept[len(kept) // 2 :]
+        found.add(sharpness(problem, plus, minus, 3).numpy().tobytes())
+    assert len(found) == 1
 
 
 def test_power_iteration_approaches_the_sharpness_from_below():

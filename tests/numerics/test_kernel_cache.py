@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from llvmlite.binding import Linkage
 
 import dlntorch
 from dlntorch.numerics.compiling import SUMS, kernel
@@ -22,6 +23,7 @@ PACKAGE = Path(dlntorch.__file__).parent
 
 SCALES = "FACTOR = 2.0\n"
 INNER = """
+import numpy as np
 from numba.extending import register_jitable
 from dlntorch.numerics.compiling import kernel
 from scaled.scales import FACTOR
@@ -43,6 +45,12 @@ from scaled.inner import doubled
 def outer(x):
     return inner.shifted(doubled(x))
 """
+#: Too long to be inlined.
+TALL = (
+    "\n@kernel\ndef tall(x):\n"
+    + "".join(f"    x += np.sin({k} * x) / (x + {k}.5)\n" for k in range(200))
+    + "    return x\n"
+)
 
 
 @pytest.fixture
@@ -123,6 +131,40 @@ def test_a_kernel_whose_callee_has_other_flags_or_that_is_compiled_by_other_swit
     assert _outer() == (7.0, 0)
     monkeypatch.setattr("numba.core.config.SLP_VECTORIZE", 1)
     assert _outer() == (7.0, 0)
+
+
+def test_a_kernel_calls_its_own_copies_of_the_others(scaled):
+    """Visible copies would be linked to whichever the process loaded first."""
+    (scaled / "inner.py").write_text(INNER + TALL)
+    (scaled / "outer.py").write_text(OUTER.replace("doubled(x))", "doubled(x)) + inner.tall(x) + inner.tall(2 * x)"))
+    _forget()
+    outer = importlib.import_module("scaled.outer").outer
+    outer(3.0)
+    (compiled,) = outer.overloads.values()
+    functions = [function for function in compiled.library.get_defined_functions() if "scaled" in function.name]
+    inner = [function for function in functions if "inner" in function.name]
+    assert any("tall" in function.name for function in inner)
+    assert {function.linkage for function in inner} == {Linkage.internal}
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_which_kernels_come_from_disk(tmp_path):
+    """All compiled, none, and each room's alone: the same bits of a prediction through some forty kernels."""
+    program = textwrap.dedent("""
+        from tests.run.test_background_plan import configuration, make_problem, plan_run
+        config = configuration("problem=plane", "p=2.5", "alpha=1e-2")
+        print(plan_run(config, make_problem(**config["problem"])).prediction)
+    """)
+    folder, printed = tmp_path / "kernels", set()
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(PACKAGE.parent)}
+    for removed in ("nothing", "", "*loop_kernel*", "*stage_kernel*", "*cell_kernels*", "*symmetric*"):
+        for file in folder.rglob(f"{removed}.nbc") if removed else ():
+            file.unlink()
+        printed.add(
+            subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True).stdout
+        )
+    assert len(printed) == 1
+    assert b"steps=" in printed.pop()
 
 
 def test_processes_that_compile_the_same_kernel_at_once_leave_one_sound_file(scaled):
