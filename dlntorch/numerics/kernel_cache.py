@@ -44,7 +44,14 @@ _SWITCHES = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO
 _CHECK = 32
 #: Another where the same sources are compiled otherwise (:mod:`dlntorch.numerics.compiling`).
 _FORMAT = 2
-_VERSIONS = (_FORMAT, sys.implementation.cache_tag, sys.abiflags, numba.__version__, llvmlite.__version__, np.__version__)
+_VERSIONS = (
+    _FORMAT,
+    sys.implementation.cache_tag,
+    sys.abiflags,
+    numba.__version__,
+    llvmlite.__version__,
+    np.__version__,
+)
 
 
 class _TemporaryLocator(caching.UserWideCacheLocator):
