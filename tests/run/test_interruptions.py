@@ -24,14 +24,15 @@ from dlntorch.training.callbacks import CheckpointCallback, SignalCallback
 from dlntorch.training.fit import fit_descent
 from dlntorch.training.identity import run_identity
 from tests.run.conftest import ROOT
+from tests.run.interrupted import KINDS
 
 pytestmark = pytest.mark.slow
 
 QUICK = ("references=false", "trainer.progress=false", "alpha=0.1")
 
 
-def disturbed(name: str, count: int) -> dict:
-    command = [sys.executable, "-m", "tests.run.interrupted", name, str(count), "1"]
+def disturbed(kind: str, name: str, count: int) -> dict:
+    command = [sys.executable, "-m", "tests.run.interrupted", kind, name, str(count), "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -39,17 +40,19 @@ def disturbed(name: str, count: int) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGUSR1"])
-def test_some_runs_hit_at_random_moments_are_resumed_to_the_same_bits(name):
-    found = disturbed(name, 4)
+@pytest.mark.parametrize("kind", KINDS)
+def test_some_runs_hit_at_random_moments_are_resumed_to_the_same_bits(kind, name):
+    found = disturbed(kind, name, 4)
     assert found["equal"] == 4, found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGUSR1", "SIGTERM"])
-def test_a_hundred_runs_hit_at_random_moments_are_resumed_to_the_same_bits(name):
-    found = disturbed(name, 100)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hundred_runs_hit_at_random_moments_are_resumed_to_the_same_bits(kind, name):
+    found = disturbed(kind, name, 100)
     assert found["equal"] == 100, found
-    assert set(found["phases"]) >= {"training", "done"} | ({"writing"} if name == "SIGKILL" else set())
+    assert set(found["phases"]) >= {"training", "done"} | ({"writing"} if (kind, name) == ("sgd", "SIGKILL") else set())
 
 
 # -- handlers ---------------------------------------------------------------------------------------------------------
