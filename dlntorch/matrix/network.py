@@ -23,6 +23,8 @@ from dlntorch.numerics.validation import (
 
 __all__ = ["STARTS", "MatrixFactorization"]
 
+#: Of all layers together: 4 GiB in float64.
+MOST_ENTRIES = 2**29
 STARTS = ("zero_last", "balanced", "orthogonal", "gaussian")
 
 
@@ -90,6 +92,9 @@ class MatrixFactorization(nn.Module):
         if many is not None and size != many:
             raise InputError(f"batch must be the number of alphas, {many}, got {size}")
         self.batch: tuple[int, ...] = () if size is None else (size,)
+        entries = (size or 1) * self.width * (sum(self.shape) + (count - 2) * self.width)
+        if entries > MOST_ENTRIES:
+            raise InputError(f"layers must have at most {MOST_ENTRIES} entries together, got about {entries}")
         shapes = self.kind.shapes(self.shape, self.width)
         values = self._start(start, shapes, check_count("seed", seed, at_least=0))
         kind_of, place = check_dtype(dtype), check_device(device)

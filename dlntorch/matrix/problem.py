@@ -320,8 +320,9 @@ def _places(where: Any, shape: Any) -> tuple[tuple[int, int], Tensor]:
                 f"where must lie within the shape {size}, got the indices {array[_first_outside(array, size)]}"
             )
         places = np.ravel_multi_index((array[:, 0], array[:, 1]), size)
-        if np.unique(places).size != places.size:
-            raise InputError(f"where must name each place once, got {places.size - np.unique(places).size} repeated")
+        repeated = int(np.count_nonzero(np.diff(np.sort(places)) == 0))  # np.unique takes ten times as long
+        if repeated:
+            raise InputError(f"where must name each place once, got {repeated} repeated")
     if places.size == 0:
         raise InputError("where must observe at least one entry, got none")
     return size, torch.from_numpy(places.astype(np.int64))

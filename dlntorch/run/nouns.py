@@ -5,6 +5,7 @@ A group has a name of the package with its options, or a ``_target_``: the impor
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -116,11 +117,15 @@ def _found(name: str, target: Any) -> Any:
     """The object at an import path."""
     from hydra.utils import get_object
 
+    log = logging.getLogger(get_object.__module__)
+    silent, log.disabled = log.disabled, True  # it would say in three lines what is said here in one
     try:
         return get_object(str(target))
     except Exception as error:  # of somebody's module, at its import
         why = " ".join(str(error).split())
         raise InputError(f"{name}._target_ must be the import path of an object, got {target!r} ({why})") from None
+    finally:
+        log.disabled = silent
 
 
 def _made(name: str, group: Mapping[str, Any]) -> Any:

@@ -98,10 +98,10 @@ SWEEP = [pytest.param(law, marks=() if repr(law) in FAST else pytest.mark.slow) 
 every_law = pytest.mark.parametrize("law", SWEEP, ids=repr)
 
 
-def descend(engine, law, schedule, update="sgd", batch=None, alpha=0.3, dtype=None):
+def descend(engine, law, schedule, update="sgd", batch=None, alpha=0.3, dtype=None, steps=STEPS):
     network = dln.DiagonalLinearNetwork(12, law, alpha, dtype=dtype)
     problem = gaussian(5, 12, seed=1).to(dtype=network.rows[0].dtype)
-    stopping = Stopping(tol=0, max_steps=STEPS)
+    stopping = Stopping(tol=0, max_steps=steps)
     descent = Descent(
         network, problem, schedule, stopping, engine=engine, batch_size=batch, seed=5, update=make_update(update)
     )
@@ -142,7 +142,8 @@ def test_so_are_those_of_the_other_updates(law, update):
 
 @every_law
 def test_a_long_step_ends_both_the_same_way(law):
-    assert_same(law, make_schedule("constant", eta=0.5), tolerance=1e-9)
+    """Such steps are chaotic where θ may change its sign: a difference by rounding is in the eighth digit after 60."""
+    assert_same(law, make_schedule("constant", eta=0.5), tolerance=1e-9, steps=25)
 
 
 @every_law

@@ -29,7 +29,8 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.problem import make_problem
 from dlntorch.problem.readers import save_problem
 from dlntorch.run import run_experiment
-from dlntorch.run.configuration import check_complete, check_keys, config_directory
+from dlntorch.run.configuration import check_complete, check_keys, config_directory, is_factorization
+from dlntorch.run.matrix_plan import plan_matrix
 from dlntorch.run.members import is_ensemble
 from dlntorch.run.settings import RunSettings
 from dlntorch.run.watched import training_options
@@ -155,6 +156,41 @@ def reader(name: str) -> Callable[[random.Random, Path], str | None]:
     return target
 
 
+def reader_options(chance: random.Random, place: Path) -> str | None:
+    """``dln.load_problem`` of a table with options that nobody expects, such as a command line may bring."""
+    path = place / "options.csv"
+    separator = chance.choice((b",", b";", b"\t", b" ", b"|"))
+    lines = [line.replace(b",", separator) for line in _samples()["csv"].splitlines()]
+    path.write_bytes(b"\n".join(lines[chance.choice((0, 0, 1)) :]) + b"\n")
+    words = ("y", "A0", "A1", "A9", "A0:A2", "A2:A0", ":", "A0:", "1:3", "3:1", "0", "1", "-1", "5", "1e3", "[A0,A1]", "A0,A1",
+             "comma", "semicolon", "tab", "space", "pipe", ",", ";", "||", "\n", '"', "#", ".")  # fmt: skip
+    options: dict[str, Any] = {}
+    for key in ("y", "columns", "delimiter", "header", "name", "dtype", "max_bytes"):
+        if chance.random() < 0.35:
+            several = [chance.choice((*words, 1, 2, 9)) for _ in range(chance.randrange(4))]
+            options[key] = chance.choice((chance.choice(words), chance.choice(words), chance.choice(VALUES), several))
+    return attempt(lambda: dln.load_problem(path, **options))
+
+
+def rationals(chance: random.Random, place: Path) -> str | None:
+    """``Problem.from_rationals`` of words that are numbers, nearly are, or are too long, and the exact minimiser."""
+
+    def number() -> Any:
+        digits = "".join(chance.choice("0123456789") for _ in range(chance.choice((1, 2, 3, 30, 4500))))
+        whole = chance.choice(("", "-", "+", "--", " ")) + digits
+        return chance.choice(
+            (whole, f"{whole}/{digits}", f"{whole}/0", f"{whole}.{digits}", f"{whole}_0", f"{whole} / 3",
+             f"{whole}e{chance.choice((5, -5, 400, 10**9))}", "nan", "inf", "1/", "/2", "0x10", "１", "½",
+             int(digits[:20]), 0, 1, -1, chance.choice(VALUES))
+        )  # fmt: skip
+
+    m, n = chance.choice(((1, 1), (1, 2), (2, 3), (2, 2)))
+    often = chance.random() < 0.6  # most entries are sound, so that some problems are
+    entry = lambda: chance.choice(("1", "-2/3", "0.1", 2)) if often and chance.random() < 0.9 else number()  # noqa: E731
+    A, y = [[entry() for _ in range(n)] for _ in range(m)], [entry() for _ in range(m)]
+    return attempt(lambda: dln.l1_minimizer(dln.Problem.from_rationals(A, y), exact=True))
+
+
 @cache
 def _y_of_pair() -> bytes:
     buffer = io.BytesIO()
@@ -226,7 +262,7 @@ def _configuration() -> dict[str, Any]:
 def _groups() -> dict[str, list[dict[str, Any]]]:
     """The files of every group whose choice can be tried without a network, a GPU or data of others."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for group in ("problem", "schedule", "engine", "logger"):
+    for group in ("problem", "schedule", "engine", "logger", "optimizer", "model"):
         files = sorted((config_directory() / group).glob("*.yaml"))
         found[group] = [yaml.safe_load(path.read_text()) for path in files if path.stem not in ("digits", "diabetes")]
     return found
@@ -238,6 +274,35 @@ def keys(chance: random.Random, place: Path) -> str | None:
     for group, options in _groups().items():
         if chance.random() < 0.4:
             config[group] = copy.deepcopy(chance.choice(options))
+    return _with_odd_values(config, chance)
+
+
+def matrix_keys(chance: random.Random, place: Path) -> str | None:
+    """The same of a factorization, whose problem, model and rules are mostly those of matrices."""
+    config = copy.deepcopy(_configuration())
+    groups = _groups()
+    matrices = ("sensing", "completion", "embedded", "two_by_two", "digits_table")
+    config["problem"] = copy.deepcopy(chance.choice([one for one in groups["problem"] if one["name"] in matrices]))
+    config["model"] = copy.deepcopy(next(one for one in groups["model"] if one["name"] == "factorization"))
+    for group in ("schedule", "optimizer"):
+        if chance.random() < 0.4:
+            config[group] = copy.deepcopy(chance.choice(groups[group]))
+    config["references"] = False
+    return _with_odd_values(config, chance)
+
+
+def optimizer_keys(chance: random.Random, place: Path) -> str | None:
+    """The keys of optimizer, model and schedule alone."""
+    config = copy.deepcopy(_configuration())
+    for group in ("optimizer", "model", "schedule"):
+        config[group] = copy.deepcopy(chance.choice(_groups()[group]))
+    for _ in range(chance.choice((1, 1, 2, 3))):
+        inside = config[chance.choice(("optimizer", "model", "schedule"))]
+        inside[chance.choice(list(inside))] = copy.deepcopy(chance.choice(VALUES))
+    return attempt(lambda: _validate(config))
+
+
+def _with_odd_values(config: dict[str, Any], chance: random.Random) -> str | None:
     for _ in range(chance.choice((1, 1, 2, 3))):
         inside = config
         if chance.random() < 0.6:
@@ -255,6 +320,12 @@ def _validate(config: dict[str, Any]) -> None:
     if is_ensemble(config):
         return
     training_options(config)
+    if is_factorization(config):
+        if 10**6 not in [
+            v for v in config["problem"].values() if type(v) is int
+        ]:  # a sound problem that takes its time
+            plan_matrix(config).new_descent()
+        return
     RunSettings.from_config(make_problem(**config["problem"]), config)
 
 
@@ -267,4 +338,8 @@ TARGETS: dict[str, Callable[[random.Random, Path], str | None]] = {
     "load_run": run_folder,
     "repeat": saved_configuration,
     "keys": keys,
+    "optimizer keys": optimizer_keys,
+    "matrix keys": matrix_keys,
+    "reader options": reader_options,
+    "rationals": rationals,
 }

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import dlntorch as dln
+from dlntorch.numerics.validation import InputError
+from dlntorch.run.nouns import optimizer_of
 from tests.problems import gaussian
 
 PROBLEM = gaussian(5, 12, seed=1)
@@ -259,3 +261,10 @@ def test_mistakes_of_targets_are_one_line(command):
         assert done.status == 2, argument
         assert said in done.err
         assert len(done.err.strip().splitlines()) == 1
+
+
+def test_nothing_else_says_that_a_target_is_none(caplog):
+    """Hydra would log it in three lines beside the one of the error."""
+    with pytest.raises(InputError, match="optimizer._target_ must be the import path of an object, got 'no.Thing'"):
+        optimizer_of({"name": "own", "_target_": "no.Thing"})
+    assert not caplog.records
