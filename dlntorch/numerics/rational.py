@@ -65,7 +65,7 @@ def fraction_of(name: str, value: Any, where: str = "") -> Fraction:
     return number
 
 
-def _length(value: str | Decimal) -> int:
+def _length(value: Any) -> int:
     """Digits of a number that was not made, as they are too many."""
     parts = [str(value)] if isinstance(value, Decimal) else _parts(value)
     return max(max(len(part), _digits(Decimal(part))) for part in parts)
