@@ -9,7 +9,7 @@ algorithm that reads the data to that accuracy can be right (arXiv 2307.07410, s
 
 **Above.** Let B be the columns of a basis, Bᵀλ = σ its dual vector and i a column with |A_iᵀλ| < 1. Moved along λ by
 (1 − |A_iᵀλ|)/‖λ‖₂, column i joins the ties, m + 1 columns in m dimensions: every y in the interior of their cone then has
-several minimisers. Candidates are the optimal basis and its neighbours, which are reached by moving y until one W_j = 0;
+several minimisers. Candidates are the optimal basis and all that the walk below visits, into whose cones y is moved;
 and a column j of the basis moved inwards until another ties with the rest of the basis, which is shorter where |c_j| > 1.
 A column moved into the span of the large entries of W alone, with Σσ_jc_j = ±1 there, ties for every dual vector: the
 minimisers then differ in large entries. Moving y alone does not destroy uniqueness where every basis is strict: on fixed A
@@ -49,6 +49,7 @@ HARMFUL = 1e-2
 _HARMLESS = "no perturbation is known whose minimisers are 1 % apart"
 _TRIED = 8
 _FEW = 2  # moves kept of each basis that is not next to the optimal one
+_LOOSENED = 4000  # bases visited times entries of A up to which columns of a basis are moved inwards
 _ENTRIES = 20_000  # of A up to which every pair of columns is a candidate
 _LARGE = 1e-6  # entries of W below this fraction of the largest are small
 
@@ -263,6 +264,8 @@ class _Search:
             if vertex.key not in around and vertex.target is not None:
                 moves = sorted(self._joining(vertex), key=lambda c: c.size)
                 found += moves[:_FEW] + [c for c in moves[_FEW:] if c.spread >= HARMFUL][:_FEW]
+        for vertex in visited[: _LOOSENED // self.data.A.size]:
+            found += self._inward(vertex, min((c.size for c in found), default=math.inf))
         if self.data.A.size <= _ENTRIES and start.inside:
             for at, i, sign, size, spread in start.inward_moves():
                 if spread > 0:
@@ -273,6 +276,23 @@ class _Search:
                     )
         found += self._within_support(start)
         return sorted(found, key=lambda c: (c.size, -c.spread))
+
+    def _inward(self, vertex: DualVertex, below: float) -> Iterator[_Candidate]:
+        """Each column of a basis moved inwards until another ties with the rest, and y into the cone of those.
+
+        Args:
+            below: Only shorter moves are of use.
+        """
+        for at, i, sign, size, _ in vertex.inward_moves():
+            if size / self.data.column_size >= below:
+                continue
+            moved, columns, signs = vertex.columns[at], list(vertex.columns), list(vertex.signs)
+            columns[at], signs[at] = i, sign
+            loose = DualVertex.loose(self.data, columns, signs)
+            if loose.target is not None:
+                sizes, spreads = loose.moves(np.array([float(v) for v in loose.target]))
+                size = max(abs(float(sizes[moved])) / self.data.column_size, loose.way)
+                yield _Candidate(size, float(spreads[moved]), loose, moved, loose.columns, loose.signs)
 
     def _joining(self, vertex: DualVertex) -> Iterator[_Candidate]:
         """Each column moved until it joins the ties of a basis, and y moved into the basis' cone."""

@@ -69,7 +69,7 @@ class _Walk:
                 continue
             if len(self.visited) >= self.data.steps:
                 self._fail(
-                    height, f"the minimiser has so many zero entries that more than {self.data.steps} bases meet at y"
+                    height, f"more than {self.data.steps} bases meet near y, as the minimiser has few large entries"
                 )
                 return
             other = vertex.neighbour(at)
