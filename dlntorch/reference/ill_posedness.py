@@ -129,7 +129,10 @@ def ill_posedness(problem: Problem, *, minimizer: L1Minimizer | None = None) -> 
 
 
 def needed_digits(problem: Problem) -> tuple[int | None, str]:
-    """``digits`` of :func:`ill_posedness` alone, without proofs; or None and the reason."""
+    """``digits`` by the optimal basis and those next to it, without proofs; or None and the reason.
+
+    :func:`ill_posedness` looks at more bases, and has at least as many digits.
+    """
     exact = exact_minimizer(problem, start=_rough(problem))
     if exact is None or not exact.unique:
         return None, "the minimiser is not unique: no number of digits is enough"
