@@ -125,3 +125,14 @@ def test_a_gap_below_its_bound_is_not_converged(monkeypatch: pytest.MonkeyPatch)
     found = dln.basis_pursuit(A, y, noise=0.1)
     assert found.status is not Status.CONVERGED
     assert "known to" in str(found.reason)
+
+
+def test_gaps_of_operators_are_not_below_their_bound() -> None:
+    for seed in range(20):
+        problem = gaussian(6, 20, seed, 2 if seed % 2 else None)
+        found = dln.l1_minimizer(problem, solver="matrix_free")
+        assert found.status is Status.CONVERGED
+        x, dual, bound = found.psi.numpy(), found.dual.numpy(), found.certificate.gap_bound
+        exact = in_rationals(problem.y.numpy(), x, dual)
+        assert exact >= -bound
+        assert abs(exact) == pytest.approx(found.certificate.duality_gap, abs=bound)
