@@ -47,7 +47,6 @@ WIDE = {
 LONG = {
     "limit/central_path_batched.py": 416,
     "problem/problem.py": 494,
-    "reference/ill_posedness.py": 407,
 }
 
 #: Comparisons of p with 2 outside ``model/``. The expansions of the rate and of the saddles are those of p = 2.

@@ -100,7 +100,8 @@ def flow_limit(
     if digits is not None:
         size = problems[0].m * n
         if size > _MULTIPRECISION_SIZE:
-            raise InputError(f"precision must be left out for m n > {_MULTIPRECISION_SIZE}, got m n = {size}")
+            rule = "enclosure must be False" if enclosure else "precision must be left out"
+            raise InputError(f"{rule} for m n > {_MULTIPRECISION_SIZE}, got m n = {size}")
     place = problems[0].device if device is None else check_device(device)
     depth = parametrization if isinstance(parametrization, Power) else None
     if depth is not None and given is None and not (digits is not None and per_coordinate):

@@ -59,15 +59,26 @@ def fraction_of(name: str, value: Any, where: str = "") -> Fraction:
             number = Fraction(value) if isinstance(value, Rational) else Fraction(float(value))
     except (ArithmeticError, TypeError, ValueError):
         raise InputError(f"{rule}, got {_quoted(value)}{where}") from None
-    if number is None or _size(number) > MAX_DIGITS:
-        text = value if isinstance(value, str | Decimal) else f"one of {_size(number or Fraction(0))} digits"
-        raise InputError(f"{rule} of at most {MAX_DIGITS} digits, got {_quoted(text)}{where}")
+    size = _length(value) if number is None else _size(number)
+    if number is None or size > MAX_DIGITS:
+        raise InputError(f"{rule} of at most {MAX_DIGITS} digits, got one of {size} digits{where}")
     return number
+
+
+def _length(value: Any) -> int:
+    """Digits of a number that was not made, as they are too many."""
+    parts = [str(value)] if isinstance(value, Decimal) else _parts(value)
+    return max(max(len(part), _digits(Decimal(part))) for part in parts)
+
+
+def _parts(text: str) -> list[str]:
+    """The numerator and the denominator of a string."""
+    return [part.strip().replace("_", "") for part in text.split("/")]
 
 
 def _parsed(text: str) -> Fraction | None:
     """The number that a string says; None where it has too many digits to be made."""
-    parts = [part.strip().replace("_", "") for part in text.split("/")]
+    parts = _parts(text)
     if len(parts) > 2 or not all(parts):
         raise ValueError
     try:

@@ -258,14 +258,19 @@ def _noisy(
         outcome.gap,
         outcome.residual,
         is_vertex=outcome.is_vertex,
+        bound=outcome.bound,
         iterations=outcome.iterations,
     )
-    if abs(outcome.gap) <= tol and outcome.residual <= noise / size + _RESIDUAL:
+    proven = -outcome.bound <= outcome.gap <= tol and outcome.bound <= max(tol, _ROUNDING)
+    if proven and outcome.residual <= noise / size + _RESIDUAL:
         return answer
     best = _least_distance(A, y, weights)
     exhausted = outcome.iterations >= max_iterations
     answer.status = Status.MAX_STEPS if exhausted else Status.FAILED
-    answer.reason = f"relative gap {outcome.gap:.1e} (tol {tol:.1e}), relative residual {outcome.residual:.6g}"
+    answer.reason = (
+        f"relative gap {outcome.gap:.1e} known to {outcome.bound:.1e} (tol {tol:.1e}), "
+        f"relative residual {outcome.residual:.6g}"
+    )
     if best > noise / size + _RESIDUAL:
         answer.status, answer.reason = Status.FAILED, _out_of_reach(best, noise / size, weights)
     return answer

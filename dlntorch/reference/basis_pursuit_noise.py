@@ -19,6 +19,7 @@ import numpy as np
 import scipy.linalg.blas
 import scipy.linalg.lapack
 
+from dlntorch.numerics.extended import EPS
 from dlntorch.reference.basis_pursuit_finish import State
 from dlntorch.reference.columns import ColumnFactors
 from dlntorch.reference.costs import Costs
@@ -37,7 +38,7 @@ _SMALL = 40  # rows up to which it costs nothing to try
 
 @dataclass
 class NoisyOutcome:
-    """x and λ in the caller's columns, with the relative gap, and the Newton matrices formed."""
+    """x and λ in the caller's columns, with the relative gap and its error, and the Newton matrices formed."""
 
     x: np.ndarray
     dual: np.ndarray
@@ -46,11 +47,30 @@ class NoisyOutcome:
     residual: float
     iterations: int
     is_vertex: bool
+    bound: float
 
 
-def noisy_gap(y: np.ndarray, noise: float, value: float, dual: np.ndarray) -> float:
-    """(cost(x) − yᵀλ + ε‖λ‖)/cost(x), 0 where x = 0."""
-    return (value - float(y @ dual) + noise * float(np.linalg.norm(dual))) / value if value else 0.0
+def noisy_gap(
+    A: np.ndarray, y: np.ndarray, noise: float, pair: tuple[np.ndarray, np.ndarray], costs: Costs
+) -> tuple[float, float]:
+    """(cost(x) − yᵀλ + ε‖λ‖)/cost(x), and a bound of how far it may be negative; 0 where x = 0.
+
+    With r = y − Ax, cost(x) >= (Ax)ᵀλ up to the rounding of Aᵀλ: the gap is at least (ε‖λ‖ − rᵀλ)/cost(x), up to that.
+
+    Args:
+        A: Shape (m, n).
+        y: Shape (m,).
+        noise: ε.
+        pair: x (n,) and λ (m,).
+        costs: The cost of x.
+    """
+    x, dual = pair
+    value, length, size = costs.value(x), float(np.linalg.norm(dual)), np.abs(dual)
+    if not value:
+        return 0.0, 0.0
+    rounding = 4 * EPS * (float((size @ np.abs(A)) @ np.abs(x)) + float(size @ np.abs(y)) + noise * length)
+    bound = rounding + abs(float((y - A @ x) @ dual) - noise * length)
+    return (value - float(y @ dual) + noise * length) / value, bound / value
 
 
 def follow_with_noise(
@@ -78,11 +98,11 @@ def follow_with_noise(
         full = weights.unscaled(x, exponent)
         lam = np.ldexp(weights.factor * dual, weights.unit - matrix - again)
         value = float(np.ldexp(weights.factor * weights.costs.value(x), weights.unit + exponent))
-    gap = noisy_gap(solver.y, solver.noise, weights.costs.value(x), dual)
+    gap, bound = noisy_gap(B, solver.y, solver.noise, (x, dual), weights.costs)
     residual = float(np.linalg.norm(solver.y - B @ x) / np.linalg.norm(solver.y))
     support = np.flatnonzero(x)
     vertex = support.size <= A.shape[0] and int(np.linalg.matrix_rank(B[:, support])) == support.size
-    return NoisyOutcome(full, lam, value, gap, residual, iterations, bool(vertex))
+    return NoisyOutcome(full, lam, value, gap, residual, iterations, bool(vertex), bound)
 
 
 class _Noisy:
@@ -186,7 +206,7 @@ class _Noisy:
         value = self.costs.value(x)
         excess = float(np.linalg.norm(self.y - self.A @ x)) - self.noise
         feasible = excess <= _FEASIBLE * float(np.linalg.norm(self.y)) and np.isfinite(value)
-        gap = abs(noisy_gap(self.y, self.noise, value, dual)) if feasible else 1.0
+        gap = abs(noisy_gap(self.A, self.y, self.noise, (x, dual), self.costs)[0]) if feasible else 1.0
         if self.best is None or gap < self.best[0]:
             self.best = gap, x.copy(), dual
         return gap

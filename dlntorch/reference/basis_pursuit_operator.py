@@ -162,7 +162,7 @@ def _judged(operator: Operator, y: Tensor, costs: TensorCosts, noise: float, raw
 
 
 def _explain(solved: OperatorSolution, raw: _Raw, costs: TensorCosts, noise: float, tol: float, size: float) -> None:
-    proven = abs(solved.gap) <= tol and solved.bound <= max(tol, _ROUNDING) and solved.fit <= _RESIDUAL
+    proven = -solved.bound <= solved.gap <= tol and solved.bound <= max(tol, _ROUNDING) and solved.fit <= _RESIDUAL
     if raw.outside is not None:
         solved.status = Status.FAILED
         solved.reason = (

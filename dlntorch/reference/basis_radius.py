@@ -1,26 +1,25 @@
-"""Bases near an optimal one, and how much the data may change before one of them stops being strict.
-
-Bases are verified in integers; norms are floats with their rounding bounded. See :mod:`dlntorch.reference.ill_posedness`.
-"""
+"""Bases near an optimal one: verified in integers, measured in floats. See :mod:`dlntorch.reference.ill_posedness`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+from scipy.optimize import nnls
 
-from dlntorch.numerics.extended import EPS
 from dlntorch.reference.exact_simplex import ExactBasis, Programme
 
-__all__ = ["DualVertex", "UniqueProblem", "bases_around", "radius"]
+__all__ = ["DualVertex", "UniqueProblem", "bases_around"]
 
-_NEIGHBOURS = 64  # bases visited where the problem is small
+_NEIGHBOURS = 64  # bases next to the optimal one that are looked at where the problem is small
 _FEW = 6  # and where it is not
 _SMALL = 2000  # entries of A
-_DROPPED = 4  # coordinates that may count as small
+_STEPS = ((400, 6000), (_SMALL, 500))  # of a walk, up to so many entries of A
+_FEW_STEPS = 60  # and beyond
 _LIFT = 2.0**-100  # a zero entry becomes this fraction of the largest
 
 
@@ -54,7 +53,13 @@ class UniqueProblem:
 
     @property
     def visits(self) -> int:
+        """Bases next to the optimal one that are looked at."""
         return _NEIGHBOURS if self.A.size <= _SMALL else _FEW
+
+    @property
+    def steps(self) -> int:
+        """Bases that a walk may visit."""
+        return next((steps for entries, steps in _STEPS if self.A.size <= entries), _FEW_STEPS)
 
 
 class DualVertex:
@@ -115,23 +120,47 @@ class DualVertex:
         """The entries of x times their signs: all > 0 inside the basis' cone."""
         return [s * v for s, v in zip(self.signs, self.values, strict=True)]
 
+    @cached_property
     def target(self) -> list[Fraction] | None:
-        """x' with the signs of the basis, strictly, and Bx' near y; None where more than one entry has another sign."""
+        """x' with the signs of the basis, strictly, and Bx' near y; None where rounding leaves none."""
         signed, lift = self.signed, Fraction(max(map(abs, self.values))) * Fraction(_LIFT)
         wrong = [k for k, v in enumerate(signed) if v < 0]
-        if len(wrong) > 1:
-            return None
-        if wrong:  # the nearest point of the hyperplane x_k = 0, and a little beyond
-            k = wrong[0]
-            row = self.inverse[k]
-            move = self.inverse @ row / float(row @ row)
-            step = -signed[k] * self.signs[k]
-            signed = [
-                v + s * step * Fraction(float(u)) for v, s, u in zip(signed, self.signs, move.tolist(), strict=True)
-            ]
-            signed[k] = lift
+        if len(wrong) == 1:
+            signed = self._across(wrong[0], lift)
+        if min(signed) < 0:
+            signed = self._in_the_cone()
         lifted = [v or lift for v in signed]
         return None if min(lifted) <= 0 else [s * v for s, v in zip(self.signs, lifted, strict=True)]
+
+    def _across(self, k: int, lift: Fraction) -> list[Fraction]:
+        """The signed entries of the nearest point of the hyperplane x_k = 0, and a little beyond."""
+        row, signed = self.inverse[k], self.signed
+        move = self.inverse @ row / float(row @ row)
+        step = -signed[k] * self.signs[k]
+        moved = [v + s * step * Fraction(float(u)) for v, s, u in zip(signed, self.signs, move.tolist(), strict=True)]
+        moved[k] = lift
+        return moved
+
+    def _in_the_cone(self) -> list[Fraction]:
+        """The signed entries of the point of the basis' cone that is nearest to y."""
+        B = self.data.A[:, self.columns] * np.array(self.signs, dtype=np.float64)
+        try:
+            return [Fraction(float(v)) for v in nnls(B, self.data.y)[0]]
+        except RuntimeError:  # it took too many steps
+            return [Fraction(-1)]
+
+    @property
+    def way(self) -> float:
+        """How far y must move to be inside the cone, relative to ‖y‖₂; inf where ``target`` is None."""
+        if self.target is None:
+            return math.inf
+        change = np.array([float(a - b) for a, b in zip(self.target, self.values, strict=True)])
+        return float(np.linalg.norm(self.data.A[:, self.columns] @ change)) / self.data.target_size
+
+    @property
+    def key(self) -> tuple[tuple[int, int], ...]:
+        """What tells it from the others: its columns and their signs."""
+        return tuple(zip(self.columns, self.signs, strict=True))
 
     @property
     def inside(self) -> bool:
@@ -215,162 +244,15 @@ class DualVertex:
             return None
 
 
-def bases_around(data: UniqueProblem, start: DualVertex) -> Iterator[tuple[DualVertex, np.ndarray, float]]:
-    """Bases, a vertex inside the cone of each, and how far y must move to be there, relative to ‖y‖₂: the nearest first."""
-    x = start.target()
-    if x is not None:
-        yield start, _floats(x), _way(data, start, x)
+def bases_around(data: UniqueProblem, start: DualVertex) -> Iterator[DualVertex]:
+    """The optimal basis and those next to it with a cone that y may move into, the nearest first."""
+    if start.target is not None:
+        yield start
     rows = np.linalg.norm(start.inverse, axis=1)
     reach = np.abs(start.x) / (rows * data.target_size)
     for at in np.argsort(reach)[: data.visits]:
         if reach[at] >= 1:
             break
         vertex = start.neighbour(int(at))
-        x = None if vertex is None else vertex.target()
-        if vertex is not None and x is not None:
-            yield vertex, _floats(x), _way(data, vertex, x)
-
-
-def _floats(x: list[Fraction]) -> np.ndarray:
-    return np.array([float(v) for v in x])
-
-
-def _way(data: UniqueProblem, vertex: DualVertex, x: list[Fraction]) -> float:
-    change = np.array([float(a - b) for a, b in zip(x, vertex.values, strict=True)])
-    return float(np.linalg.norm(data.A[:, vertex.columns] @ change)) / data.target_size
-
-
-def radius(data: UniqueProblem, start: DualVertex) -> tuple[float, str]:
-    """A lower bound of the distance to ill-posedness, and the reason where it is 0."""
-    order = np.argsort(np.abs(start.x), kind="stable")
-    zeros = int(np.sum(start.x == 0))
-    best, why = 0.0, ""
-    for dropped in range(zeros, min(zeros + _DROPPED, len(order) - 1) + 1):
-        large = sorted(start.columns[k] for k in order[dropped:])
-        vertices, trouble = _fan(data, start, set(large))
-        if trouble:
-            why = trouble
-            break
-        best = max(best, _common_radius(data, start, vertices, large))
-    return best, "" if best > 0 else why or "rounding leaves nothing of the bound: the basis is too ill-conditioned"
-
-
-def _fan(data: UniqueProblem, start: DualVertex, large: set[int]) -> tuple[list[DualVertex], str]:
-    """All bases that contain the columns ``large`` with their signs and are reached from ``start`` through the others."""
-    seen, queue = {_key(start): start}, [start]
-    while queue:
-        vertex = queue.pop()
-        if not vertex.strict:
-            return (
-                [],
-                "a basis at y has |A_iᵀλ| = 1 off it: a change of y as small as one likes makes another minimiser",
-            )
-        for at, j in enumerate(vertex.columns):
-            if j in large:
-                continue
-            other = vertex.neighbour(at)
-            if other is None:
-                return [], "rounding hides a basis next to the optimal ones"
-            if _key(other) in seen:
-                continue
-            if len(seen) >= data.visits:
-                return (
-                    [],
-                    f"the minimiser has so many zero or small entries that more than {data.visits} bases meet at y",
-                )
-            seen[_key(other)] = other
-            queue.append(other)
-    return list(seen.values()), ""
-
-
-def _key(vertex: DualVertex) -> tuple[tuple[int, int], ...]:
-    return tuple(zip(vertex.columns, vertex.signs, strict=True))
-
-
-def _common_radius(data: UniqueProblem, start: DualVertex, vertices: list[DualVertex], large: list[int]) -> float:
-    """The ε up to which all ``vertices`` stay strict and the coordinates ``large`` keep their signs, by bisection."""
-    a, b = data.column_size * (1 + 1e-12), data.target_size * (1 + 1e-12)
-    value = dict(zip(start.columns, start.x, strict=True))
-    x = np.array([abs(value[j]) for j in large])
-    small = [k for k, j in enumerate(start.columns) if j not in large]
-    rest = float(np.linalg.norm(data.A[:, [start.columns[k] for k in small]] @ start.x[small])) if small else 0.0
-    bounds = [_Bounds.of(data, vertex, large) for vertex in vertices]
-
-    def holds(epsilon: float) -> bool:
-        return all(one.holds(epsilon * a, epsilon * b + rest * (1 + 1e-12), x) for one in bounds)
-
-    if not holds(0.0):
-        return 0.0
-    low, high = 0.0, 1.0
-    if not holds(1e-300):
-        return 0.0
-    low, exponent = 1e-300, -300.0
-    while exponent < 0 and holds(10.0 ** (exponent + 1)):
-        exponent += 1
-    low, high = 10.0**exponent, 10.0 ** (exponent + 1)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low * (1 - 1e-12)
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """What one basis needs: norms with the rounding of the inverse added."""
-
-    kappa: float
-    lam: float
-    slack: np.ndarray
-    largest: np.ndarray
-    length: np.ndarray
-    rows: np.ndarray
-
-    @classmethod
-    def of(cls, data: UniqueProblem, vertex: DualVertex, large: list[int]) -> _Bounds:
-        A, X = data.A, vertex.inverse
-        B = A[:, vertex.columns]
-        r = len(B)
-        gamma = (r + 4) * EPS  # of a product of r terms; the floats themselves are off by EPS
-        size = float(np.linalg.norm(X))
-        # ‖I − XB‖ of the exact B
-        off = float(np.linalg.norm(np.eye(r) - X @ B)) + 2 * gamma * float(np.linalg.norm(np.abs(X) @ np.abs(B)))
-        if off >= 0.5:
-            return cls(np.inf, np.inf, vertex.slack[vertex.off], np.zeros(1), np.zeros(1), np.zeros(1))
-        error = size * off / (1 - off)  # of X as an inverse
-        C = vertex.coordinates[:, vertex.off]
-        columns = np.linalg.norm(A[:, vertex.off], axis=0)
-        more = (error + 2 * gamma * size) * columns * (1 + 1e-10)
-        where = [vertex.columns.index(j) for j in large]
-        return cls(
-            kappa=(_spectral(X) + error) * (1 + 1e-10),
-            lam=float(np.linalg.norm(vertex.lam)) * (1 + 1e-10) + error * r**0.5,
-            slack=vertex.slack[vertex.off] * (1 - 1e-15),
-            largest=np.abs(C).max(axis=0, initial=0.0) + more,
-            length=np.linalg.norm(C, axis=0) * (1 + 1e-12) + more,
-            rows=np.linalg.norm(X[where], axis=1) * (1 + 1e-12) + error,
-        )
-
-    def holds(self, t: float, dy: float, x: np.ndarray) -> bool:
-        """Whether the basis stays strict for Σ‖dA_i‖ <= t and ‖dy‖ <= ``dy``, and the large entries keep their signs."""
-        theta = self.kappa * t
-        if not theta < 1:
-            return False
-        reach = np.maximum(1.0, self.largest + theta * (self.length - self.largest))
-        strict = t * self.lam * reach / (1 - theta) < self.slack
-        kept = self.rows * (dy + t * float(x.max(initial=0.0))) / (1 - theta) < x * (1 - 1e-12)
-        return bool(np.all(strict) and np.all(kept))
-
-
-def _spectral(X: np.ndarray) -> float:
-    """An upper bound of ‖X‖₂, from the Frobenius norm of (XᵀX)⁸, with the rounding of every product added."""
-    gamma = (len(X) + 4) * EPS
-    size = float(np.linalg.norm(X))
-    G = (X / size).T @ (X / size)
-    errors = [gamma]  # ‖|X|ᵀ|X|‖_F <= ‖X‖_F²
-    for _ in range(3):
-        errors.append(gamma * float(np.linalg.norm(G)) ** 2)
-        G = G @ G
-    bound = float(np.linalg.norm(G)) * (1 + 1e-12)
-    for error in reversed(errors[1:]):
-        bound = (bound + error) ** 0.5
-    return size * (bound + errors[0]) ** 0.5 * (1 + 1e-12)
+        if vertex is not None and vertex.target is not None:
+            yield vertex

@@ -151,7 +151,8 @@ def _described(system: ExactSystem, programme: Programme, basis: ExactBasis, cos
                 signs.append(sign)
     point = basis.point(n)
     support, interior = _face(programme, basis, dict(zip(ties, signs, strict=True)), point)
-    rank = system.matrix.take(support).rank()
+    within = set(support) <= set(basis.columns)  # whose columns are independent
+    rank = len(support) if within else system.matrix.take(support).rank()
     dimension = len(support) - rank
     leaning = dict(zip(ties, signs, strict=True))
     face_signs = [leaning[j] for j in support]

@@ -9,24 +9,22 @@ algorithm that reads the data to that accuracy can be right (arXiv 2307.07410, s
 
 **Above.** Let B be the columns of a basis, Bᵀλ = σ its dual vector and i a column with |A_iᵀλ| < 1. Moved along λ by
 (1 − |A_iᵀλ|)/‖λ‖₂, column i joins the ties, m + 1 columns in m dimensions: every y in the interior of their cone then has
-several minimisers. Candidates are the optimal basis and its neighbours, which are reached by moving y until one W_j = 0;
+several minimisers. Candidates are the optimal basis and all that the walk below visits, into whose cones y is moved;
 and a column j of the basis moved inwards until another ties with the rest of the basis, which is shorter where |c_j| > 1.
 A column moved into the span of the large entries of W alone, with Σσ_jc_j = ±1 there, ties for every dual vector: the
 minimisers then differ in large entries. Moving y alone does not destroy uniqueness where every basis is strict: on fixed A
 the minimiser is then a continuous function of y.
 
 **Below.** With t = Σ‖dA_i‖₂, κ_B = ‖B⁻¹‖₂, θ = κ_B t < 1, c_i = B⁻¹A_i: λ' of the changed basis has
-|A_i'ᵀλ'| <= |A_iᵀλ| + t ‖λ‖₂ max(1, ‖c_i‖_∞ + θ(‖c_i‖₂ − ‖c_i‖_∞)) / (1 − θ), and the changed vertex x' has
-|x'_j − x_j| <= ‖e_jᵀB⁻¹‖₂ (‖dy‖₂ + t‖x‖_∞) / (1 − θ). While the first stays below 1 off B, and the second below |x_j|, the
-basis stays optimal and its minimiser unique. With fewer than m nonzeros, or where only small ones are in the way, y lies on,
-or near, the boundary of several bases: if all of them, reached from each other by the dual simplex method through the small
-coordinates, are strict under the change, one of them stays optimal, and the second condition is asked of the large
-coordinates only.
+|A_i'ᵀλ'| <= |A_iᵀλ| + t ‖λ‖₂ max(1, ‖c_i‖_∞ + θ(‖c_i‖₂ − ‖c_i‖_∞)) / (1 − θ), and while that stays below 1 off B, B is
+strict. The minimiser is unique as long as all bases are strict that can be optimal after the change. They are found by a
+walk from the optimal one (:mod:`dlntorch.reference.uniqueness_radius`): with few large entries in W, the many that meet at y.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -37,10 +35,12 @@ from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.problem import Problem
 from dlntorch.problem.exact_system import ExactSystem
-from dlntorch.reference.basis_radius import DualVertex, UniqueProblem, bases_around, radius
+from dlntorch.reference.basis_radius import DualVertex, UniqueProblem, bases_around
 from dlntorch.reference.exact import ExactMinimizer, exact_minimizer
 from dlntorch.reference.exact_simplex import Programme
 from dlntorch.reference.l1_minimizer import L1Minimizer, l1_minimizer
+from dlntorch.reference.perturbation import exact_sum, rounded, size_of_change
+from dlntorch.reference.uniqueness_radius import uniqueness_radius
 
 __all__ = ["IllPosedness", "ill_posedness", "needed_digits"]
 
@@ -48,9 +48,10 @@ __all__ = ["IllPosedness", "ill_posedness", "needed_digits"]
 HARMFUL = 1e-2
 _HARMLESS = "no perturbation is known whose minimisers are 1 % apart"
 _TRIED = 8
+_FEW = 2  # moves kept of each basis that is not next to the optimal one
+_LOOSENED = 4000  # bases visited times entries of A up to which columns of a basis are moved inwards
 _ENTRIES = 20_000  # of A up to which every pair of columns is a candidate
 _LARGE = 1e-6  # entries of W below this fraction of the largest are small
-_BITS = 100  # of a rational number in a perturbation, below its size
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class IllPosedness:
     """How far a problem is from one without a unique minimiser.
 
     Attributes:
-        lower: Every change of smaller size leaves the minimiser unique; 0 where nothing is proved, and ``lower_reason``.
+        lower: Every change of smaller size leaves the minimiser unique; 0 where nothing is proved. ``lower_reason`` says why
+            it is 0, or why the proof ended early.
         upper: Size of ``perturbation``, rounded up; None where none is known, and ``upper_reason``.
         perturbation: (dA, dy), arrays (m, n) and (m,) of Fractions: (A + dA, y + dy) has several minimisers. None with
             ``upper``.
@@ -127,7 +129,10 @@ def ill_posedness(problem: Problem, *, minimizer: L1Minimizer | None = None) -> 
 
 
 def needed_digits(problem: Problem) -> tuple[int | None, str]:
-    """``digits`` of :func:`ill_posedness` alone, without proofs; or None and the reason."""
+    """``digits`` by the optimal basis and those next to it, without proofs; or None and the reason.
+
+    :func:`ill_posedness` looks at more bases, and has at least as many digits.
+    """
     exact = exact_minimizer(problem, start=_rough(problem))
     if exact is None or not exact.unique:
         return None, "the minimiser is not unique: no number of digits is enough"
@@ -209,8 +214,8 @@ class _Search:
 
     def result(self) -> IllPosedness:
         start = self.start
-        lower, why_lower = self._lower(start)
-        candidates = self.candidates()
+        lower, why_lower, visited = self._lower(start)
+        candidates = self.candidates(visited)
         best, perturbation, upper = self._verified(candidates)
         harmful = [c.size for c in candidates if c.spread >= HARMFUL]
         distance = upper if best is not None and best.spread >= HARMFUL else min(harmful, default=None)
@@ -243,19 +248,27 @@ class _Search:
             raise ArithmeticError("the optimal basis is not optimal")
         return vertex
 
-    def _lower(self, start: DualVertex) -> tuple[float, str]:
+    def _lower(self, start: DualVertex) -> tuple[float, str, list[DualVertex]]:
         if self.exact.rank < self.problem.m:
-            return 0.0, f"rank(A) = {self.exact.rank} < m: any change of A may raise the rank, and the minimiser jumps"
-        return radius(self.data, start)
+            why = f"rank(A) = {self.exact.rank} < m: any change of A may raise the rank, and the minimiser jumps"
+            return 0.0, why, []
+        return uniqueness_radius(self.data, start)
 
-    def candidates(self) -> list[_Candidate]:
-        """All moves of one column, the smallest first; of equal ones, that with the largest effect."""
-        start, found = self.start, []
-        for vertex, x, way in bases_around(self.data, start):
-            sizes, spreads = vertex.moves(x)
-            for i in np.flatnonzero(np.isfinite(sizes)):
-                size = max(float(sizes[i]) / self.data.column_size, way)
-                found.append(_Candidate(size, float(spreads[i]), vertex, int(i), vertex.columns, vertex.signs))
+    def candidates(self, visited: Sequence[DualVertex] = ()) -> list[_Candidate]:
+        """Moves of one column, the smallest first; of equal ones, that with the largest effect.
+
+        Args:
+            visited: More bases, of which only the smallest moves are wanted.
+        """
+        start = self.start
+        around = {vertex.key: vertex for vertex in bases_around(self.data, start)}
+        found = [candidate for vertex in around.values() for candidate in self._joining(vertex)]
+        for vertex in visited:
+            if vertex.key not in around and vertex.target is not None:
+                moves = sorted(self._joining(vertex), key=lambda c: c.size)
+                found += moves[:_FEW] + [c for c in moves[_FEW:] if c.spread >= HARMFUL][:_FEW]
+        for vertex in visited[: _LOOSENED // self.data.A.size]:
+            found += self._inward(vertex, min((c.size for c in found), default=math.inf))
         if self.data.A.size <= _ENTRIES and start.inside:
             for at, i, sign, size, spread in start.inward_moves():
                 if spread > 0:
@@ -266,6 +279,31 @@ class _Search:
                     )
         found += self._within_support(start)
         return sorted(found, key=lambda c: (c.size, -c.spread))
+
+    def _inward(self, vertex: DualVertex, below: float) -> Iterator[_Candidate]:
+        """Each column of a basis moved inwards until another ties with the rest, and y into the cone of those.
+
+        Args:
+            below: Only shorter moves are of use.
+        """
+        for at, i, sign, size, _ in vertex.inward_moves():
+            if size / self.data.column_size >= below:
+                continue
+            moved, columns, signs = vertex.columns[at], list(vertex.columns), list(vertex.signs)
+            columns[at], signs[at] = i, sign
+            loose = DualVertex.loose(self.data, columns, signs)
+            if loose.target is not None:
+                sizes, spreads = loose.moves(np.array([float(v) for v in loose.target]))
+                size = max(abs(float(sizes[moved])) / self.data.column_size, loose.way)
+                yield _Candidate(size, float(spreads[moved]), loose, moved, loose.columns, loose.signs)
+
+    def _joining(self, vertex: DualVertex) -> Iterator[_Candidate]:
+        """Each column moved until it joins the ties of a basis, and y moved into the basis' cone."""
+        sizes, spreads = vertex.moves(np.array([float(v) for v in vertex.target or []]))
+        way, top = vertex.way, self.data.column_size
+        for i in np.flatnonzero(np.isfinite(sizes)):
+            size = max(float(sizes[i]) / top, way)
+            yield _Candidate(size, float(spreads[i]), vertex, int(i), vertex.columns, vertex.signs)
 
     def _within_support(self, start: DualVertex) -> list[_Candidate]:
         """Columns moved into the span of fewer than m columns, those of the large entries, with Σ σ_j c_j = ±1 there.
@@ -307,7 +345,7 @@ class _Search:
             )
             again = exact_minimizer(changed, start=self._guess(candidate))
             if again is not None and not again.unique:
-                return candidate, (dA, dy), self._size(dA, dy)
+                return candidate, (dA, dy), size_of_change(A, y, dA, dy)
         return None, None, None
 
     def _guess(self, candidate: _Candidate) -> tuple[np.ndarray, np.ndarray]:
@@ -316,7 +354,7 @@ class _Search:
         if vertex is None:
             psi[self.start.columns] = self.start.x
             return psi, self.start.tau
-        psi[vertex.columns] = [float(v) for v in vertex.target() or []]
+        psi[vertex.columns] = [float(v) for v in vertex.target or []]
         return psi, vertex.tau
 
     def _perturbation(self, candidate: _Candidate) -> tuple[np.ndarray, np.ndarray]:
@@ -326,7 +364,7 @@ class _Search:
         vertex, i = candidate.vertex, candidate.column
         step: dict[int, Fraction] = {}
         if candidate.c is not None:
-            c = _exact_sum([Fraction(float(v)) for v in candidate.c], candidate.signs)
+            c = exact_sum([Fraction(float(v)) for v in candidate.c], candidate.signs)
             step = {j: -v for j, v in enumerate(self.exact.psi) if v and j not in candidate.columns}
         elif vertex is not None:
             c, step = self._moved(vertex, i), self._step(vertex)
@@ -344,9 +382,9 @@ class _Search:
         """What must be added to x, and y moved by A times that, for x to have the signs of the basis."""
         if vertex.inside:
             return {}
-        step = [a - b for a, b in zip(vertex.target() or [], vertex.values, strict=True)]
+        step = [a - b for a, b in zip(vertex.target or [], vertex.values, strict=True)]
         size = max(map(abs, step))
-        return {j: _rounded(v, size) for j, v in zip(vertex.columns, step, strict=True) if v}
+        return {j: rounded(v, size) for j, v in zip(vertex.columns, step, strict=True) if v}
 
     def _moved(self, vertex: DualVertex, i: int) -> list[Fraction]:
         """The coordinates in the basis of column i moved along λ until |A_iᵀλ| = 1, exactly that."""
@@ -355,50 +393,5 @@ class _Search:
         before = [Fraction(v, unit) for v in numerators]
         tau = sum((s * v for s, v in zip(vertex.signs, before, strict=True)), Fraction(0))
         gap = (1 if tau >= 0 else -1) - tau
-        c = [_rounded(v + gap * Fraction(float(u)), gap) for v, u in zip(before, vertex.push, strict=True)]
-        return _exact_sum(c, vertex.signs)
-
-    def _size(self, dA: np.ndarray, dy: np.ndarray) -> float:
-        """The size of a change, rounded up."""
-        A, y = self.problem.rationals
-        largest = max(sum((v * v for v in column), Fraction(0)) for column in zip(*A, strict=True))
-        squares = [sum(v * v for v in column if v) for column in dA.T.tolist()]
-        total = sum((_root_up(square / largest) for square in squares if square), Fraction(0))
-        change, right = sum(v * v for v in dy.tolist()), sum(v * v for v in y)
-        return _up(max(total, _root_up(change / right) if change else Fraction(0)))
-
-
-def _exact_sum(c: list[Fraction], signs: list[int]) -> list[Fraction]:
-    """c with its largest entry changed so that Σ σ_j c_j is ±1, whichever is nearer."""
-    total = sum((s * v for s, v in zip(signs, c, strict=True)), Fraction(0))
-    largest = max(range(len(c)), key=lambda k: abs(c[k]))
-    return [
-        v + s * ((1 if total >= 0 else -1) - total) * (k == largest)
-        for k, (s, v) in enumerate(zip(signs, c, strict=True))
-    ]
-
-
-def _rounded(value: Fraction, unit: Fraction) -> Fraction:
-    """The number rounded to about 100 bits below ``unit``; itself where it is that short, or ``unit`` is 0."""
-    if not unit or max(value.numerator.bit_length(), value.denominator.bit_length()) <= _BITS:
-        return value
-    exponent = _BITS - (unit.numerator.bit_length() - unit.denominator.bit_length())
-    return Fraction(round(value * Fraction(2) ** exponent)) / Fraction(2) ** exponent
-
-
-def _root_up(square: Fraction | float) -> Fraction:
-    """√square, rounded up to about 100 bits, exact where it is rational."""
-    square = Fraction(square)
-    if not square:
-        return Fraction(0)
-    above, below = math.isqrt(square.numerator), math.isqrt(square.denominator)
-    if above * above == square.numerator and below * below == square.denominator:
-        return Fraction(above, below)
-    shift = 2 * max(0, 110 - (square.numerator.bit_length() - square.denominator.bit_length()) // 2)
-    scaled = (square.numerator << shift) // square.denominator + 1
-    return Fraction(math.isqrt(scaled) + 1, 1 << (shift // 2))
-
-
-def _up(number: Fraction) -> float:
-    nearest = float(number)
-    return nearest if Fraction(nearest) >= number else math.nextafter(nearest, math.inf)
+        c = [rounded(v + gap * Fraction(float(u)), gap) for v, u in zip(before, vertex.push, strict=True)]
+        return exact_sum(c, vertex.signs)

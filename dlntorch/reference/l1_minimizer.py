@@ -66,6 +66,8 @@ class OptimalityCertificate:
         dual_margin: min of 1 − |A_iᵀλ| over the indices that are not ties (1 when all are).
         ties: Number of indices with |A_iᵀλ| = 1; every minimiser vanishes off them.
         noise: Rounding errors to expect in A_iᵀλ, the tolerance of a tie.
+        gap_below: How far ‖ψ‖₁ − yᵀλ lies, relatively, below −(``gap_bound`` + ``dual_infeasibility``), which weak duality
+            rules out; 0 where it does not.
     """
 
     primal_residual: float
@@ -77,6 +79,7 @@ class OptimalityCertificate:
     ties: int
     noise: float
     gap_bound: float = 0.0
+    gap_below: float = 0.0
 
     @property
     def worst(self) -> float:
@@ -313,6 +316,8 @@ def _left_open(form: StandardForm, vertex: Vertex, certificate: OptimalityCertif
         found.append(f"A is so ill-conditioned that the optimality conditions hold only to {worst:.1e} with A itself")
     if certificate.gap_bound > KKT_TOLERANCE:
         found.append(f"rounding leaves the duality gap open to {certificate.gap_bound:.1e}")
+    if certificate.gap_below > 0:
+        found.append(f"the duality gap is negative by {certificate.gap_below:.1e} more than rounding explains")
     if error > KKT_TOLERANCE:
         found.append(
             f"the columns of the support are so ill-conditioned that psi may be off by {error:.1e}, relatively"
@@ -368,11 +373,13 @@ def certify(form: StandardForm, vertex: Vertex) -> OptimalityCertificate:
     tau = form.costs.relative(form.A.T @ lam)
     support = np.flatnonzero(x)
     gap, bound, _ = duality_gap(form.A, form.y, x, lam, form.y - form.A @ x, form.costs)
+    infeasibility = float(max(0.0, np.abs(tau).max() - 1))
     return OptimalityCertificate(
         primal_residual=vertex.residual,
-        dual_infeasibility=float(max(0.0, np.abs(tau).max() - 1)),
+        dual_infeasibility=infeasibility,
         duality_gap=abs(gap),
         gap_bound=bound,
+        gap_below=max(0.0, -gap - bound - infeasibility),
         complementarity=float(np.abs(tau[support] - np.sign(x[support])).max(initial=0.0)),
         support_margin=float(np.abs(x[support]).min() / np.abs(x).max()) if support.size else 1.0,
         dual_margin=vertex.near,

@@ -226,8 +226,9 @@ def conclude(result: RunResult) -> None:
         key = "certified_theta_error_sup" if schedule.get("over") == "all" else "certified_theta_error"
         words = in_ascii(dict(quantities(StepSizes))[key].words)
         rows.append(("certified", schedule[key], f"{words}{asked}"))
-    if summary.get("digits") is not None:
-        rows.append(("digits", summary["digits"], f"that the data must have; they have {summary['digits_of_data']}"))
+    if summary["references"]["l1_value"] is not None:
+        why = summary.get("digits_reason") or f"that the data must have; they have {summary['digits_of_data']}"
+        rows.append(("digits", summary["digits"], in_ascii(why)))
     cells = [(name, shown(value), meaning) for name, value, meaning in rows]
     title = f"{summary['status']}: {summary['reason']}"
     console = terminal()

@@ -74,6 +74,20 @@ def test_at_two_hundred_by_thousand_the_cost_is_that_of_highs() -> None:
         assert min(ours) < 4 * min(theirs)
 
 
+@pytest.mark.slow
+def test_exact_answers_at_fifty_by_two_hundred_take_less_than_ten_times_the_float_ones() -> None:
+    """Entries of 53 bits; the least processor time of seven, interleaved, each with a new problem: nothing is kept."""
+    for seed in range(6):
+        nonzeros = (None, 6, 10)[seed % 3]
+        floats, exact = [], []
+        for _ in range(7):
+            for exactly, times in ((False, floats), (True, exact)):
+                problem, began = gaussian(50, 200, seed, nonzeros), time.process_time()
+                dln.l1_minimizer(problem, exact=exactly)
+                times.append(time.process_time() - began)
+        assert min(exact) < 10 * min(floats)
+
+
 def best_of(count: int, work: Callable) -> float:
     """Least seconds of ``count`` calls."""
     times = []

@@ -145,8 +145,12 @@ def test_rationals_and_sequences() -> None:
 
 def test_bad_input_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     large = gaussian(50, 200, 0)
-    with pytest.raises(dln.InputError, match="m n > 2000"):
+    with pytest.raises(dln.InputError, match="enclosure must be False for m n > 2000, got m n = 10000"):
         dln.flow_limit(large, 3, 0.1, enclosure=True)
+    with pytest.raises(
+        dln.InputError, match="enclosure must be False for a face of more than 300 coordinates, got 301"
+    ):
+        dln.selected_minimizer(dln.Problem([[1.0] * 301], [1]), 3, enclosure=True)
     with pytest.raises(dln.InputError, match="enclosure must be False for m n > 2000, got m n = 10000"):
         enclosed_limit(large, 3, [0.1] * 200, [0.1] * 200, [0.0] * 200, 30)
     with pytest.raises(dln.InputError, match="enclosure must be true or false"):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 import dlntorch as dln
 from dlntorch.numerics.trajectory import Status
-from dlntorch.reference.basis_radius import _spectral
+from dlntorch.reference.uniqueness_radius import _spectral
 from tests.problems import gaussian
 from tests.reference.brute_force import brute_force
 
@@ -93,9 +94,64 @@ def test_two_rows_against_a_search() -> None:
     assert np.median(ratios) > 0.5
 
 
+def nearest_by_all_bases(problem: dln.Problem) -> float:
+    """The smallest change of one column, and of y, that ends uniqueness, found by looking at all bases and signs.
+
+    A basis whose λ violates |A_iᵀλ| <= 1 at most at one column: that one, or any other, is moved along λ onto a tie, and y
+    to the nearest point of the basis' cone. The winner is confirmed by brute force in rationals.
+    """
+    A, y = problem.A.numpy(), problem.y.numpy()
+    (m, n), top = A.shape, np.linalg.norm(A, axis=0).max()
+    found = []
+    for columns in combinations(range(n), m):
+        B = A[:, columns]
+        for signs in product((1.0, -1.0), repeat=m):
+            sigma = np.array(signs)
+            lam = np.linalg.solve(B.T, sigma)
+            tau = np.abs(A.T @ lam)
+            tau[list(columns)] = 1.0
+            outside = np.flatnonzero(tau > 1 + 1e-12)
+            if len(outside) > 1:
+                continue
+            x, far = nnls(B * sigma, y)
+            for i in outside if len(outside) else set(range(n)) - set(columns):
+                size_ = max(abs(1 - tau[i]) / np.linalg.norm(lam) / top, far / np.linalg.norm(y))
+                found.append((size_, columns, signs, int(i), x, lam))
+    for size_, columns, signs, i, x, lam in sorted(found, key=lambda f: f[0]):
+        exact = [[Fraction(v) for v in row] for row in A]
+        B = A[:, columns] * np.array(signs)
+        sign = 1.0 if A[:, i] @ lam > 0 else -1.0
+        moved = A[:, i] + lam * float(sign - A[:, i] @ lam) / float(lam @ lam)
+        c = [Fraction(v) for v in np.linalg.solve(B, moved).tolist()]
+        c[0] += Fraction(int(sign)) - sum(c)
+        inside = [Fraction(v) + Fraction(1, 10**30) for v in x.tolist()]
+        columns_of_B = [[int(s) * exact[k][j] for j, s in zip(columns, signs, strict=True)] for k in range(m)]
+        target = [sum(a * v for a, v in zip(row, inside, strict=True)) for row in columns_of_B]
+        for row, values in zip(exact, columns_of_B, strict=True):
+            row[i] = sum(a * v for a, v in zip(values, c, strict=True))
+        truth = brute_force(exact, target)
+        if truth is not None and not truth.unique:
+            return size_
+    raise AssertionError("no basis gives a change")
+
+
+@pytest.mark.parametrize(("m", "n", "nonzeros"), [(2, 6, 1), (3, 6, None), (3, 6, 1), (3, 7, 2)])
+def test_all_bases_of_small_problems(m: int, n: int, nonzeros: int | None) -> None:
+    """Of a planted minimiser many bases meet at y: the nearest of all is between the bounds, which are close."""
+    ratios = []
+    for seed in range(12):
+        problem = gaussian(m, n, seed, nonzeros)
+        found, truth = dln.ill_posedness(problem), nearest_by_all_bases(problem)
+        assert 0 < found.lower <= truth * (1 + 1e-9)
+        assert found.upper <= truth * 1.1
+        ratios.append(found.upper / found.lower)
+    assert np.median(ratios) < 2
+    assert max(ratios) < 4
+
+
 def test_no_smaller_change_found_at_random_ends_uniqueness_or_leaves_the_bound() -> None:
     rng = np.random.default_rng(1)
-    for seed, nonzeros in ((0, None), (1, None), (2, 2)):
+    for seed, nonzeros in ((0, None), (1, None), (2, 2), (4, 1), (5, 2)):
         problem = gaussian(4, 9, seed, nonzeros)
         found = dln.ill_posedness(problem)
         assert 0 < found.lower <= found.upper
@@ -123,6 +179,33 @@ def test_the_perturbation_ends_uniqueness_in_rationals(m: int, n: int, nonzeros:
         again = dln.l1_minimizer(dln.Problem.from_rationals(*changed(problem, found.perturbation)), exact=True)
         assert again.unique is False
         assert found.digits is not None
+
+
+KINDS = [(3, 7, None), (5, 12, None), (10, 30, None), (5, 12, 1), (5, 12, 2), (8, 20, 2), (10, 30, 4)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("m", "n", "nonzeros"), KINDS)
+def test_the_bounds_are_close_by_kind_of_problem(m: int, n: int, nonzeros: int | None) -> None:
+    """Each perturbation is applied and solved in rationals; the median of upper/lower is below two for each kind."""
+    ratios = []
+    for seed in range(100, 130):
+        problem = gaussian(m, n, seed, nonzeros)
+        found = dln.ill_posedness(problem)
+        assert 0 < found.lower <= found.upper
+        assert found.lower_reason == ""
+        again = dln.l1_minimizer(dln.Problem.from_rationals(*changed(problem, found.perturbation)), exact=True)
+        assert again.unique is False
+        ratios.append(found.upper / found.lower)
+    assert np.median(ratios) < 2
+    assert max(ratios) < 10
+
+
+@pytest.mark.slow
+def test_more_bases_than_can_be_visited_are_said() -> None:
+    found = dln.ill_posedness(gaussian(20, 60, 0, 3))
+    assert 0 < found.lower < 1e-12
+    assert "more than 500 bases meet near y" in found.lower_reason
 
 
 def test_integer_problems() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
+import torch
 
 import dlntorch as dln
 from dlntorch.reference.ill_posedness import needed_digits
@@ -72,3 +76,65 @@ def test_every_run_has_them(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row[0]: row for row in reference_rows(run.summary)}
     assert rows["digits"][1] == 7
     assert "float32" in rows["digits"][2]
+
+
+def single(folder: Path, kind: str) -> Path:
+    """(1, 1 − 1e-7) and y = 1 in single precision, as a file of that kind."""
+    A, y = np.array([[1, 1 - 1e-7]], dtype=np.float32), np.ones(1, dtype=np.float32)
+    file = folder / f"data.{kind}"
+    if kind == "npz":
+        np.savez(file, A=A, y=y)
+    elif kind == "npy":
+        np.save(folder / "data_A.npy", A)
+        np.save(folder / "data_y.npy", y)
+    elif kind == "mat":
+        scipy.io.savemat(file, {"A": A, "y": y})
+    else:
+        torch.save({"A": torch.from_numpy(A), "y": torch.from_numpy(y)}, file)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "mat", "pt"])
+def test_float32_files_are_float32_data(tmp_path: Path, kind: str) -> None:
+    problem = dln.load_problem(str(single(tmp_path, kind)))
+    assert problem.A.dtype == torch.float64
+    assert data_digits(problem) == (6, "float32")
+    assert "which have 6 (float32)" in report(problem)["digits_warning"]
+
+
+#: Three nearly collinear columns, to four digits: the minimiser hangs on the fifth.
+FOUR_DIGITS = "1.234,0.0012,0.8999,0.9\n0.0011,1.234,0.3352,0.7\n"
+
+
+@pytest.mark.parametrize(("kind", "needed", "has"), [("npz", 7, "6 (float32)"), ("csv", 5, "4 (the file's numbers")])
+def test_the_command_line_warns(command, tmp_path: Path, kind: str, needed: int, has: str) -> None:
+    file = tmp_path / "data.csv"
+    if kind == "csv":
+        file.write_text(FOUR_DIGITS)
+    else:
+        file = single(tmp_path, kind)
+    done = command(f"problem.path={file}", "p=3", "alpha=0.1", "max_steps=50")
+    assert done.status == 0, done.err
+    summary = json.loads((done.folder / "summary.json").read_text())
+    words = f"depends on digit {needed} of the data, which have {has}"
+    assert summary["digits"] == needed == dln.ill_posedness(dln.load_problem(str(file))).digits
+    assert words in summary["digits_warning"]
+    assert f"note: the l1-minimiser {words}" in " ".join(done.out.split())
+    assert words in html.unescape((done.folder / "report.html").read_text())
+    assert data_digits(dln.load_run(done.folder).problem)[0] == summary["digits_of_data"]
+
+
+def test_the_command_line_has_the_digits_or_the_reason(command, tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    quick = ("p=3", "alpha=0.1", "max_steps=50", "callbacks.figures=false")
+    for line, digits, words in (
+        ("1.5,1.4995,1.25", 4, "that the data must have; they have 5"),
+        ("1.5,1.5,1.25", None, "no number of digits is enough"),
+    ):
+        file.write_text(line)
+        done = command(f"problem.path={file}", *quick, folder=tmp_path / f"run{digits}")
+        assert done.status == 0, done.err
+        summary = json.loads((done.folder / "summary.json").read_text())
+        assert summary["digits"] == digits
+        assert summary["digits_warning"] == ""
+        assert words in " ".join(done.out.split())
