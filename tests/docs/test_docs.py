@@ -245,6 +245,11 @@ def test_every_key_of_a_summary_and_every_file_of_a_folder_is_explained(tmp_path
     assert written - {"trajectory.parquet"} == set(told) - drawn
 
 
+def test_the_version_that_is_cited_is_this_one():
+    cited = (ROOT / "CITATION.cff").read_text() + (DOCS / "bibliography.md").read_text()
+    assert set(re.findall(r"(?:^version: |version = \{|\[version )(\d+\.\d+\.\d+)", cited, re.M)) == {dln.__version__}
+
+
 def test_what_the_package_cites_is_in_the_bibliography():
     sources = "".join(file.read_text() for file in (ROOT / "dlntorch").rglob("*.py"))
     cited = set(re.findall(r"arXiv:? (\d{4}\.\d{5})", sources))
