@@ -58,11 +58,12 @@ def _versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Its model where the system tells, else its architecture."""
+    """Its name and generation where the system tells, else its architecture: virtual machines hide generations in a name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in known:
+        return platform.processor() or platform.machine()
+    return f"{known['model name']}, family {known.get('cpu family', '?')}, model {known.get('model', '?')}"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
+from pathlib import Path
 
 import pytest
+
+from dlntorch.store import provenance
 
 QUICK = ("logger=none", "trainer.progress=false", "callbacks.figures=false")
 
@@ -85,3 +89,12 @@ def test_what_cannot_be_repeated_is_refused_in_one_line(command, tmp_path):
     assert "repeat must be the folder of a finished run" in done.err
     done = command(f"repeat={tmp_path / 'nowhere'}", folder=tmp_path / "again")
     assert "repeat must be a run folder with a readable config.yaml" in done.err
+
+
+def test_the_generation_of_a_processor_is_known_by_more_than_its_name(monkeypatch):
+    """Virtual machines on processors with other vector units call them the same."""
+    text = "processor\t: 0\nmodel name\t: AMD EPYC\ncpu family\t: 26\nmodel\t\t: 2\n\nprocessor\t: 1\nmodel\t: 3\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: text)
+    assert provenance._processor() == "AMD EPYC, family 26, model 2"
+    monkeypatch.setattr(Path, "read_text", lambda self: "Processor : ARMv7\n")
+    assert provenance._processor() in (platform.processor(), platform.machine())
