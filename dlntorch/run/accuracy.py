@@ -54,6 +54,7 @@ class RunPlan:
         p, alpha, kappa: Depth, initialization and the relative rule's largest change of a parameter; None without a plan.
         tol: Relative residual to stop at.
         max_time: Horizon in t = Σ η.
+        time: Predicted t at the end.
         steps: Predicted SGD steps.
         seconds: Predicted wall-clock time of the training, from a few steps of the compiled loop on this machine.
         budget: ``discretization``, ``finite_time`` and ``initialization``, the three predicted parts, and ``error``, what
@@ -70,6 +71,7 @@ class RunPlan:
     kappa: float | None
     tol: float | None
     max_time: float | None
+    time: float | None
     steps: float | None
     seconds: float | None
     budget: dict[str, float]
@@ -236,7 +238,7 @@ class _Search:
     def answer(self, problem: Problem, why: str) -> RunPlan:
         if self.best is None:
             status, reason, reachable = min(self.refusals, key=lambda found: found[2] or math.inf)
-            return RunPlan(self.accuracy, None, None, None, None, None, None, None, {}, status, reason, reachable)
+            return RunPlan(self.accuracy, None, None, None, None, None, None, None, None, {}, status, reason, reachable)
         course, end = self.best
         budget = {
             "discretization": end.discretization,
@@ -253,6 +255,7 @@ class _Search:
             kappa=end.kappa,
             tol=min(end.residual, 1.0),
             max_time=end.latest,
+            time=end.time,
             steps=end.steps,
             seconds=_seconds(problem, course.p, course.alpha, end.kappa, end.steps),
             budget=budget,
