@@ -131,7 +131,10 @@ def _check_fixed(config: Mapping[str, Any]) -> None:
 
 def _planned(problem: Problem, accuracy: float, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What is chosen and what is predicted."""
-    made = plan(problem, accuracy, asked["p"], alpha=asked["alpha"], kappa=asked["schedule.kappa"])
+    kappa = asked["schedule.kappa"]
+    if kappa is not None:
+        check_number("schedule.kappa", kappa, above=0, at_most=0.3)
+    made = plan(problem, accuracy, asked["p"], alpha=asked["alpha"], kappa=kappa)
     if made.tol is None or made.steps is None:
         raise _refusal(made, asked)
     tol = made.tol if asked["tol"] is None else check_number("tol", asked["tol"], at_least=0, at_most=1)

@@ -119,6 +119,11 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
         (("accuracy=0",), 2, "error: accuracy must be a finite real number > 0, got 0"),
         (("accuracy=much",), 2, "error: accuracy must be"),
         (("accuracy=1e-2", "p=1"), 2, "error: p must be"),
+        (
+            ("accuracy=1e-2", "schedule.kappa=0.5"),
+            2,
+            "error: schedule.kappa must be a finite real number > 0 and <= 0.3",
+        ),
         (("accuracy=1e-2", "tol=1"), 2, "error: tol must be at most"),
         (("accuracy=1e-2", "schedule=stable"), 2, "error: schedule must be relative with accuracy, got 'stable'"),
         (("accuracy=1e-2", "schedule.c=0.5"), 2, "error: schedule.c must be 1 with accuracy, got 0.5"),
