@@ -194,6 +194,7 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
     _check_switches(settings)
     with quiet():
         from dlntorch.run import plan_run
+        from dlntorch.run.asked_accuracy import foretold
         from dlntorch.run.console import plan_table
         from dlntorch.run.members import is_ensemble
 
@@ -212,7 +213,7 @@ def _run(config: DictConfig, folder: Path, resume: bool) -> tuple[int, float | N
         else:
             settings, planned = _planned(settings, config, folder)
             if settings["dry_run"]:
-                plan_table(plan_run(settings), settings)
+                plan_table(foretold(plan_run(settings), planned), settings)
             else:
                 result = _run_one(settings, folder, may_start_anew, planned)
         if settings["dry_run"]:
@@ -279,10 +280,12 @@ def _run_one(
     settings: dict[str, Any], folder: Path, may_start_anew: bool, planned: Mapping[str, Any] | None = None
 ) -> Any:
     from dlntorch.run import run_experiment
+    from dlntorch.run.asked_accuracy import foretold
     from dlntorch.run.background_plan import BackgroundPlan
     from dlntorch.run.console import announce, conclude
 
-    with BackgroundPlan(settings) as make_plan:
+    with BackgroundPlan(settings) as background:
+        make_plan = lambda *given, **known: foretold(background(*given, **known), planned)  # noqa: E731
         run = partial(
             run_experiment, folder=folder, announce=announce, draw=draw_run, make_plan=make_plan, planned=planned
         )

@@ -14,6 +14,8 @@ __all__ = ["next_steps", "print_next_steps", "sync_command"]
 MORE = 10
 #: A run is predicted to take so many steps at most as its prediction, which is an underestimate for slow tails.
 MARGIN = 1.5
+#: Ends of runs that a larger budget would let go on.
+_BUDGETS = ("max_steps", "max_time")
 
 
 def print_next_steps(result: Any) -> None:
@@ -28,13 +30,15 @@ def print_next_steps(result: Any) -> None:
 def next_steps(summary: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> list[str]:
     """The commands that make sense after a run: to go on where it ended early, to send W&B what was logged offline.
 
+    More steps or time are not offered to networks that have passed their nearest point to a planted truth.
+
     Args:
         summary: The summary of a run, or of an ensemble.
         config: Its configuration.
         folder: Its folder.
     """
     networks = summary.get("networks") or [summary]
-    statuses = {network["status"] for network in networks}
+    statuses = {network["status"] for network in networks if network["status"] not in _BUDGETS or not _passed(network)}
     words = [f"resume={folder}"]
     if "max_steps" in statuses:
         taken = [network for network in networks if network["status"] == "max_steps"]
@@ -46,6 +50,12 @@ def next_steps(summary: Mapping[str, Any], config: Mapping[str, Any], folder: Pa
     if len(words) > 1 or statuses & {"interrupted", "max_wall_seconds"}:
         found.append(shlex.join(["python", "train.py", *words]))
     return [*found, *sync_command([folder])]
+
+
+def _passed(network: Mapping[str, Any]) -> bool:
+    """Whether a run on a planted problem has passed its best point."""
+    nearest = network.get("nearest_to_truth")
+    return nearest is not None and bool(nearest["passed"])
 
 
 def _more_steps(networks: Sequence[Mapping[str, Any]], budget: int) -> int:

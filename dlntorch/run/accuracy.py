@@ -20,6 +20,7 @@ from dlntorch.reference.saddles import SaddlePath, saddle_path
 from dlntorch.reference.selection import selected_minimizer
 from dlntorch.run.accuracy_parts import Course, End, limit_errors
 from dlntorch.run.open_numbers import new_descent
+from dlntorch.run.reachable import Refusals, first_reachable
 from dlntorch.run.settings import RunSettings
 from dlntorch.run.summary import PARTS_OF_ERROR
 
@@ -54,6 +55,7 @@ class RunPlan:
         p, alpha, kappa: Depth, initialization and the relative rule's largest change of a parameter; None without a plan.
         tol: Relative residual to stop at.
         max_time: Horizon in t = Σ η.
+        time: Predicted t at the end.
         steps: Predicted SGD steps.
         seconds: Predicted wall-clock time of the training, from a few steps of the compiled loop on this machine.
         budget: ``discretization``, ``finite_time`` and ``initialization``, the three predicted parts, and ``error``, what
@@ -61,7 +63,7 @@ class RunPlan:
         status: ``converged`` where there is a plan; ``max_steps`` where it would take more than 1e10 steps,
             ``below_input_precision`` where float64 does not decide so many digits, ``failed`` otherwise.
         reason: Why these numbers, or which part of the accuracy cannot be had.
-        reachable: An accuracy that can be had, where this one cannot and one is known; else None.
+        reachable: An accuracy that has a plan, where this one has none and one was found; else None.
     """
 
     accuracy: float
@@ -70,6 +72,7 @@ class RunPlan:
     kappa: float | None
     tol: float | None
     max_time: float | None
+    time: float | None
     steps: float | None
     seconds: float | None
     budget: dict[str, float]
@@ -117,13 +120,23 @@ def plan(problem: Problem, accuracy: Any, p: Any = None, *, alpha: Any = None, k
             "accuracy needs data to be planned for: the part of y in range(A) is 0, and so is ψ at every t"
         )
     vertex = l1_minimizer(exact)
-    search = _Search(exact, wanted, given, kappas)
-    for depth in depths:
-        if vertex.status is not Status.FAILED:
-            search.depth(depth, selected_minimizer(exact, depth, minimizer=vertex))
-        else:
-            search.refuse(Status.FAILED, vertex.reason)
-    return search.answer(problem, "takes the fewest steps of the depths tried" if p is None else "is given")
+
+    def search(accuracy: float) -> _Search:
+        """The cheapest run of all depths."""
+        found = _Search(exact, accuracy, given, kappas)
+        for depth in depths:
+            if vertex.status is not Status.FAILED:
+                found.depth(depth, selected_minimizer(exact, depth, minimizer=vertex))
+            else:
+                found.refuse(Status.FAILED, vertex.reason)
+        return found
+
+    def refused(accuracy: float) -> Refusals | None:
+        found = search(accuracy)
+        return found.refusals if found.best is None else None
+
+    made = search(wanted).answer(problem, "takes the fewest steps of the depths tried" if p is None else "is given")
+    return made if made.p is not None else replace(made, reachable=first_reachable(made.reachable, refused))
 
 
 @dataclass
@@ -133,10 +146,10 @@ class _Search:
     alpha: float | None
     kappas: tuple[float, ...] = KAPPAS
     best: tuple[Course, End] | None = None
-    refusals: list[tuple[Status, str, float | None]] = field(default_factory=list)
+    refusals: Refusals = field(default_factory=Refusals)
 
     def refuse(self, status: Status, reason: str, reachable: float | None = None) -> None:
-        self.refusals.append((status, reason, reachable))
+        self.refusals.add(status, reason, reachable)
 
     def depth(self, p: float, chosen: Any) -> None:
         """The cheapest run of depth p."""
@@ -235,8 +248,8 @@ class _Search:
 
     def answer(self, problem: Problem, why: str) -> RunPlan:
         if self.best is None:
-            status, reason, reachable = min(self.refusals, key=lambda found: found[2] or math.inf)
-            return RunPlan(self.accuracy, None, None, None, None, None, None, None, {}, status, reason, reachable)
+            status, reason, reachable = self.refusals.mildest
+            return RunPlan(self.accuracy, None, None, None, None, None, None, None, None, {}, status, reason, reachable)
         course, end = self.best
         budget = {
             "discretization": end.discretization,
@@ -253,6 +266,7 @@ class _Search:
             kappa=end.kappa,
             tol=min(end.residual, 1.0),
             max_time=end.latest,
+            time=end.time,
             steps=end.steps,
             seconds=_seconds(problem, course.p, course.alpha, end.kappa, end.steps),
             budget=budget,

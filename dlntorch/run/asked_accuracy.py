@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from dlntorch.run.accuracy import RunPlan, plan
 from dlntorch.run.configuration import OPEN_KEYS
 from dlntorch.run.members import is_ensemble
 from dlntorch.run.nouns import start_of
+from dlntorch.run.planning import Plan
 from dlntorch.run.settings import DEFAULT_MAX_STEPS
 from dlntorch.store.identity import problem_digest
 from dlntorch.store.reading import DAMAGE, read_json
+from dlntorch.training.prediction import Prediction
 
-__all__ = ["accuracy_report", "as_asked", "planned_settings", "saved_plan"]
+__all__ = ["accuracy_report", "as_asked", "foretold", "planned_settings", "saved_plan"]
 
 #: The step budget is so much larger than the steps that are predicted.
 MARGIN = 2.0
@@ -100,6 +103,19 @@ def accuracy_report(record: Mapping[str, Any], reached: float | None) -> dict[st
     return {**report, "met": None if reached is None else reached <= accuracy}
 
 
+def foretold(plan: Plan, record: Mapping[str, Any] | None) -> Plan:
+    """The plan of a run with the steps, time and error that its accuracy's plan predicts, where that chose the tolerance.
+
+    Args:
+        plan: What the run is about to do.
+        record: That of :func:`planned_settings`; None without an accuracy.
+    """
+    if record is None or record["asked"]["tol"] is not None or "time" not in record["predicted"]:
+        return plan  # a folder of an earlier version has no time
+    steps, time, error = (record["predicted"][key] for key in ("steps", "time", "error"))
+    return replace(plan, prediction=Prediction(steps, time, error=error, clock=plan.prediction.clock))
+
+
 def _check_fixed(config: Mapping[str, Any]) -> None:
     if is_ensemble(config):
         raise InputError(f"accuracy must be left out with an ensemble, got {config['accuracy']!r}")
@@ -115,7 +131,10 @@ def _check_fixed(config: Mapping[str, Any]) -> None:
 
 def _planned(problem: Problem, accuracy: float, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What is chosen and what is predicted."""
-    made = plan(problem, accuracy, asked["p"], alpha=asked["alpha"], kappa=asked["schedule.kappa"])
+    kappa = asked["schedule.kappa"]
+    if kappa is not None:
+        check_number("schedule.kappa", kappa, above=0, at_most=0.3)
+    made = plan(problem, accuracy, asked["p"], alpha=asked["alpha"], kappa=kappa)
     if made.tol is None or made.steps is None:
         raise _refusal(made, asked)
     tol = made.tol if asked["tol"] is None else check_number("tol", asked["tol"], at_least=0, at_most=1)
@@ -133,7 +152,13 @@ def _planned(problem: Problem, accuracy: float, asked: Mapping[str, Any]) -> dic
     chosen = {key: value if asked[key] is None else asked[key] for key, value in numbers.items()}
     return {
         "chosen": chosen,
-        "predicted": {**made.budget, "steps": made.steps, "seconds": made.seconds, "why": made.reason},
+        "predicted": {
+            **made.budget,
+            "time": made.time,
+            "steps": made.steps,
+            "seconds": made.seconds,
+            "why": made.reason,
+        },
     }
 
 

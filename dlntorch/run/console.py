@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlntorch.numerics.validation import DataWarning
+from dlntorch.run.expected_end import expected_error
 from dlntorch.run.quantities import Shown, in_ascii, quantities
 from dlntorch.run.result import RunResult
 from dlntorch.run.speed import budget_notes, expected_seconds, measure_speed
@@ -167,7 +168,7 @@ def _budgets(settings: RunSettings) -> str:
 
 
 def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
-    """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps, time and seconds.
+    """The whole plan, for ``dry_run=true``: problem, schedule, references, predicted steps, time, seconds and error at the end.
 
     The seconds are the predicted steps at the speed of some that are made now on this machine and thrown away. A budget that
     is predicted to end the run early is warned of.
@@ -196,6 +197,7 @@ def plan_table(plan: Plan, config: Mapping[str, Any]) -> None:
     prediction = plan.prediction
     rows.append(("predicted steps", prediction.reason if prediction.steps is None else f"{prediction.steps:.3g}"))
     rows.append(("predicted time t", prediction.reason if prediction.time is None else f"{prediction.time:.4g}"))
+    rows.append(("predicted ||psi - W_p||", expected_error(plan)))
     speed = measure_speed(plan, config["trainer"]["threads"])
     rows.append(("steps per second", speed.reason or f"{speed.steps_per_second:.2g}, of {speed.steps:,} made now"))
     rows.append(("predicted training time", expected_seconds([plan], speed)))

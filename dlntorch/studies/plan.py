@@ -28,11 +28,15 @@ ABOUT = (
 
 def points(settings: Settings) -> list[Point]:
     seeds = check_count("study.seeds", settings["seeds"], at_most=100_000)
+    first = check_count("study.first", settings["first"], at_least=0)
     rows = check_count("study.rows", settings["rows"], at_least=3, at_most=1000)
     least = check_number("study.least", settings["least"], above=0)
     most = check_number("study.most", settings["most"], above=least)
     limit = check_count("study.max_steps", settings["max_steps"])
-    return [{"seed": seed, "rows": rows, "least": least, "most": most, "max_steps": limit} for seed in range(seeds)]
+    return [
+        {"seed": seed, "rows": rows, "least": least, "most": most, "max_steps": limit}
+        for seed in range(first, first + seeds)
+    ]
 
 
 def problem_of(point: Point) -> tuple[Problem, float, str]:

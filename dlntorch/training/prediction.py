@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,14 +13,13 @@ from dlntorch.optim.step_size import Schedule
 from dlntorch.optim.step_sizes_along import step_sizes_along
 from dlntorch.problem import Problem
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["Prediction", "predict_run"]
 
 #: Points per factor of ten of time, and how far the horizon reaches around the natural time α^{2−p}/(p max|Aᵀy|).
 POINTS_PER_DECADE, DECADES_BELOW, DECADES_ABOVE = 24, 4, 14
-#: Relative residual from which on the decay is taken to be exponential.
+#: The flow is followed to the tolerance, or to this relative residual, below which rounding may hold it up.
+FOLLOWED = 1e-11
+#: Relative residual from which on, where it cannot be followed so far, the decay is taken to be exponential.
 TAIL_FROM = 1e-3
 #: What dense linear algebra on one thread does in a second.
 _FLOPS = 1e10
@@ -37,19 +35,29 @@ class Prediction:
         steps: SGD steps to the residual tolerance, or None with a reason.
         time: The time t at which the flow reaches the tolerance, or None with a reason.
         reason: Why a number is missing.
+        error: ‖ψ − W_p‖₂ at the tolerance, where a plan predicts it; else None.
+        clock: Times t of the flow on its way, and the steps until each; empty where no steps are known.
     """
 
     steps: float | None
     time: float | None
     reason: str = ""
+    error: float | None = None
+    clock: tuple[np.ndarray, np.ndarray] = field(default=(np.zeros(0), np.zeros(0)), compare=False, repr=False)
+
+    def time_of(self, steps: float) -> float:
+        """The time t that so many steps take; inf where they are more than are predicted, or none are."""
+        times, counts = self.clock
+        return float(np.interp(steps, counts, times)) if counts.size and steps < counts[-1] else math.inf
 
 
 def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, tol: float) -> Prediction:
     """Predict the steps and the time of a full-batch run to a relative residual ``tol``.
 
-    The flow is integrated to a relative residual of 1e-3, and the steps are ∫ dt/η(θ(t)) along it, by the trapezoidal
-    rule in log t. From there the residual decays like exp(−λt) with λ = λ_min(A diag(p²(θ₊^{2p−2} + θ₋^{2p−2})) Aᵀ)
-    at the point reached, and η stays; where λ itself still shrinks (an algebraic tail) this is an underestimate.
+    The flow is integrated to the tolerance, and the steps are ∫ dt/η(θ(t)) along it, by the trapezoidal rule in log t.
+    Where that takes too long, from a relative residual of at most 1e-3 the residual is taken to decay like exp(−λt) with
+    λ = λ_min(A diag(p²(θ₊^{2p−2} + θ₋^{2p−2})) Aᵀ) at the point reached, and η to stay: an underestimate where λ still
+    shrinks (an algebraic tail), an overestimate where coordinates have yet to switch on.
     """
     from dlntorch.flow.integrate import flow_path
 
@@ -67,22 +75,26 @@ def predict_run(problem: Problem, p: float, alpha: float, schedule: Schedule, to
         return Prediction(None, None, f"the flow's natural time α^(2−p)/(p max|Aᵀy|) = {natural:.1g} is out of range")
     count = POINTS_PER_DECADE * (DECADES_BELOW + DECADES_ABOVE)
     times = natural * np.logspace(-DECADES_BELOW, DECADES_ABOVE, count + 1)
-    near = max(tol, TAIL_FROM)
+    near = max(tol, FOLLOWED)
     budget = _evaluations(exact.m, exact.n)
     path = flow_path(exact, p, alpha, times, rtol=1e-5, stop_residual=near, max_evaluations=budget)
-    if path.status is not Status.CONVERGED:
-        if path.status is Status.MAX_STEPS:
-            return Prediction(None, None, "the flow is too stiff to follow in a second")
-        return Prediction(None, None, path.reason or f"the flow needs more than t = {times[-1]:.1e}")
-    tail = math.log(near / tol) / _decay_rate(exact, p, path.theta_plus[-1], path.theta_minus[-1])
+    left = float(exact.relative_residual(path.psi[-1:])[0]) if len(path.t) else math.inf
+    if path.status is not Status.CONVERGED and not left <= TAIL_FROM:
+        stiff = "the flow is too stiff to follow in a second" if path.status is Status.MAX_STEPS else ""
+        return Prediction(None, None, stiff or path.reason or f"the flow needs more than t = {times[-1]:.1e}")
+    left, tail = near if path.status is Status.CONVERGED else left, 0.0
+    if left > tol:
+        tail = math.log(left / tol) / _decay_rate(exact, p, path.theta_plus[-1], path.theta_minus[-1])
     t = path.t.numpy()
     if not math.isfinite(tail):
         return Prediction(None, None, "the residual's decay rate underflows: the tail is too slow to predict")
     if schedule.eta is None and not schedule.kind.has_c:
         return Prediction(None, float(t[-1]) + tail, "the step size has not been chosen yet")
     eta = step_sizes_along(exact, p, (path.theta_plus, path.theta_minus), schedule)
-    steps = float(np.trapezoid(t / eta, np.log(t)) + t[0] / eta[0])
-    return Prediction(steps + tail / float(eta[-1]), float(t[-1]) + tail)
+    per_log = t / eta  # steps per unit of log t
+    counts = per_log[0] + np.append(0.0, np.cumsum(np.diff(np.log(t)) * 0.5 * (per_log[1:] + per_log[:-1])))
+    counts, t = np.append(counts, counts[-1] + tail / float(eta[-1])), np.append(t, t[-1] + tail)
+    return Prediction(float(counts[-1]), float(t[-1]), clock=(t, counts))
 
 
 def _evaluations(m: int, n: int) -> int:

@@ -8,10 +8,12 @@ import torch
 
 import dlntorch as dln
 from dlntorch.model.metrics import distance
+from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import synthetic
 from dlntorch.run.accuracy import plan
 from dlntorch.run.accuracy_parts import Course
+from dlntorch.run.reachable import Refusals, first_reachable
 from tests import problems
 
 
@@ -128,6 +130,42 @@ def test_what_cannot_be_had_is_a_status_with_what_can():
     cliff = plan(dln.Problem([[1.0, 1.0 - 1e-12]], [1.0]), 1e-3)
     assert cliff.status == "below_input_precision"
     assert cliff.reason.startswith("W_p at p = 2: uniqueness is undecided")
+
+
+@pytest.mark.parametrize(
+    ("problem", "accuracy", "options"),
+    [
+        (problems.paper_random(), 1e-17, {}),
+        (problems.line(), 1e-12, {"p": 2.5}),  # a face: α would allow 5e-11, the steps do not
+        (problems.plane(), 1e-6, {"p": 3}),
+        (problems.gaussian(3, 9, 1), 1e-4, {"p": 2, "kappa": 0.3}),
+    ],
+)
+def test_what_is_said_to_be_reachable_is_reached(problem, accuracy, options):
+    refused = plan(problem, accuracy, **options)
+    assert refused.p is None
+    assert refused.reachable > accuracy
+    assert float(f"{refused.reachable:.2g}") == refused.reachable  # as it is shown
+    made = plan(problem, refused.reachable, **options)
+    assert made.status == "converged"
+    assert reached(problem, made)[0] <= refused.reachable
+
+
+def test_accuracies_are_tried_until_one_has_a_plan():
+    tried = []
+
+    def refused(accuracy, least=0.5, named=None):
+        tried.append(accuracy)
+        if accuracy >= least:
+            return None
+        found = Refusals()
+        found.add(Status.FAILED, "too small", named)
+        return found
+
+    assert first_reachable(0.1234, refused) == 0.5
+    assert tried == [0.13, 0.25, 0.5]
+    assert first_reachable(0.13, lambda accuracy: refused(accuracy, 0.7, 0.701)) == 0.71
+    assert first_reachable(1e-9, refused) is first_reachable(None, refused) is first_reachable(np.inf, refused) is None
 
 
 def test_a_run_of_too_many_steps_is_not_planned(monkeypatch):

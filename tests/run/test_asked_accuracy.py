@@ -84,7 +84,14 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
     for words in ("the plan for this accuracy", "depth (given)", f"{made.alpha:.6g}", "finite_time", "p = 3 is given"):
         assert words in done.out
     assert "predicted training time" in done.out
+    rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.out.splitlines() if line[:1] == "│"}
+    assert rows["predicted steps"] == f"{made.steps:.3g}"
+    assert rows["predicted time t"] == f"{made.time:.4g}"
+    assert rows["predicted ||psi - W_p||"] == f"{made.budget['error']:.3g}, at t = {made.time:.4g}"
+    assert done.err == ""
     assert not done.folder.exists()
+    short = command(*PAPER, "accuracy=1e-4", "p=3", "max_steps=9", "dry_run=true")
+    assert "warning: this run will end before it converges: max_steps=9 is " in short.err
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,11 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(command):
         (("accuracy=0",), 2, "error: accuracy must be a finite real number > 0, got 0"),
         (("accuracy=much",), 2, "error: accuracy must be"),
         (("accuracy=1e-2", "p=1"), 2, "error: p must be"),
+        (
+            ("accuracy=1e-2", "schedule.kappa=0.5"),
+            2,
+            "error: schedule.kappa must be a finite real number > 0 and <= 0.3",
+        ),
         (("accuracy=1e-2", "tol=1"), 2, "error: tol must be at most"),
         (("accuracy=1e-2", "schedule=stable"), 2, "error: schedule must be relative with accuracy, got 'stable'"),
         (("accuracy=1e-2", "schedule.c=0.5"), 2, "error: schedule.c must be 1 with accuracy, got 0.5"),

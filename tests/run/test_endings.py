@@ -34,6 +34,17 @@ def test_a_run_that_ended_early_is_offered_more():
     assert next_steps(networks, {"max_steps": 7}, Path("run")) == ["python train.py resume=run max_steps=70"]
 
 
+def test_a_run_that_has_passed_its_nearest_point_to_the_truth_is_not_offered_more():
+    passed, before = ({"nearest_to_truth": {"passed": there}} for there in (True, False))
+    config = {"max_steps": 7, "max_time": 2.0}
+    for status in ("max_steps", "max_time"):
+        assert next_steps({"status": status, **passed}, config, FOLDER) == []
+        assert len(next_steps({"status": status, **before}, config, FOLDER)) == 1
+    assert next_steps({"status": "interrupted", **passed}, config, Path("run")) == ["python train.py resume=run"]
+    networks = {"networks": [{"status": "max_steps", **passed}, {"status": "max_steps", **before}]}
+    assert next_steps(networks, config, Path("run")) == ["python train.py resume=run max_steps=70"]
+
+
 @given(st.floats(1, 1e15), st.integers(0, 10**12))
 def test_what_is_offered_is_more_than_there_was_and_than_is_predicted(predicted, budget):
     (line,) = of("max_steps", predicted=predicted, max_steps=budget)

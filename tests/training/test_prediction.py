@@ -6,6 +6,7 @@ import pytest
 
 import dlntorch as dln
 from dlntorch.optim.step_size import make_schedule
+from dlntorch.problem import make_problem
 from dlntorch.training.prediction import predict_run
 from tests import problems
 
@@ -21,6 +22,33 @@ def test_the_steps_of_a_run_are_predicted_within_a_tenth(rule: str, p: float, al
     assert run.status == "converged"
     assert found.steps == pytest.approx(run.summary["steps"], rel=0.1)
     assert found.time == pytest.approx(run.summary["time"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("problem", "p", "alpha", "tol"),
+    [
+        (problems.gaussian(8, 24, 0, 2), 2.5, 1e-4, 1e-5),  # coordinates switch on at a residual below 1e-3
+        (make_problem("sparse", m=20, n=60, noise=0.1), 2, 1e-20, 1e-4),
+        (problems.line(), 4, 0.1, 1e-10),  # an algebraic tail
+    ],
+)
+def test_the_flow_is_followed_to_the_tolerance(problem, p, alpha, tol) -> None:
+    """Where it was followed to a residual of 1e-3 only, these were up to 1e8 times off."""
+    found = predict_run(problem, p, alpha, make_schedule("relative", kappa=0.005), tol)
+    run = dln.train(problem, p, alpha, kappa=0.005, tol=tol, references=False)
+    assert run.status == "converged"
+    assert found.steps == pytest.approx(run.summary["steps"], rel=0.1)
+    assert found.time == pytest.approx(run.summary["time"], rel=0.1)
+
+
+def test_the_clock_tells_when_a_budget_of_steps_is_used_up() -> None:
+    problem = problems.gaussian(5, 12, 1)
+    found = predict_run(problem, 3, 1e-2, make_schedule("relative"), 1e-8)
+    for count in (30, 300, 0.9 * found.steps):
+        cut = dln.train(problem, 3, 1e-2, tol=0, max_steps=int(count), references=False)
+        assert found.time_of(int(count)) == pytest.approx(cut.summary["time"], rel=0.1)
+    assert found.time_of(2 * found.steps) == float("inf")
+    assert predict_run(problem, 3, 1e-2, make_schedule("relative"), 0).time_of(5) == float("inf")
 
 
 def test_the_time_of_a_constant_step_is_predicted_before_the_step_is_chosen() -> None:
