@@ -55,7 +55,6 @@ POWERS = {
     "bounds/certificate_kernel.py": 2,
     "bounds/effective.py": 2,
     "bounds/support.py": 2,
-    "bounds/threshold.py": 4,
     "estimators/stopped_flow.py": 1,
     "flow/regularized.py": 4,
     "flow/routes.py": 1,

@@ -11,7 +11,8 @@ joined linearly to ŝ(u), t_k <= u <= t_{k+1}, with ε_k the rounding error of r
 the *stored* Aᵀŝ_k, |ν̂_k − Aᵀŝ_k|_i <= ρ‖A_i‖.
 
 **Theorem.** For depth p >= 2, one α, the full batch and any step sizes η_k: if E_0 = 0 and E_{k+1} is made from E_k as in (6)
-to (8), then for every k ‖ŝ(t_k) − s(t_k)‖₂ <= E_k, and ‖θ_k − θ(t_k)‖₂ is at most what (9) gives.
+to (8), then for every k ‖ŝ(t_k) − s(t_k)‖₂ <= E_k, and ‖θ_k − θ(t_k)‖₂ is at most what (9) gives. The same holds from any
+θ±(0) > 0, with what is said under **General starts** in the place of α, τ and M.
 
 *Proof.* 1. Let δ(u) = ŝ(u) − s(u) and w = Aᵀδ. On a step, ŝ' = r̂_k, so δ' = −A[ψ(ν̂_k) − ψ(Aᵀs(u))] + ε_k.
 
@@ -58,6 +59,21 @@ Nothing above asks that ŝ and θ take the same steps, only that ŝ is known at 
 happens when ŝ is through a jump that θ has yet to make, the mirror path divides it: no part changes θ̂ by more than a
 factor 1 ± 0.03 or exceeds 1.5/(‖A‖² max D), so ŝ stays away from the pole and stable, whatever the schedule of θ.
 
+**General starts.** Let θ±(0) = α± > 0 be given for each coordinate, with ᾱ, a±, α_e and u± as in
+:mod:`dlntorch.model.positive_start`. The proof asks four things of α.
+
+- *Step 3*, that ψ acts on each coordinate and increases: it does from any start.
+- *Step 5, above*: D = p²ᾱ^{2p−2}(u₊^{−(k+1)} + u₋^{−(k+1)}) is convex in ν_i, though even no more, so that a chord slope is
+  at most the larger D of its two ends. Where ν_i moves by at most b no u± falls below u±(1 − c_p b/u), u = min(u₊, u₋), c_p made
+  with ᾱ: the bound D(1 − c_p b/u)^{−(k+1)} of 5, on both sides of ν̂_i. At p = 2 θ±² move by factors within e^{±4b}, as before.
+- *Step 5, below*: in the same way D >= D(ν̂_i)(1 + c_p b/u)^{−(k+1)} >= D(ν̂_i)(1 − (k+1)c_p b/u), and D >= 2p²α_e^{2p−2} >=
+  2p²ᾱ^{2p−2}.
+- *D_M*: M is that of :func:`~dlntorch.bounds.start.largest_power`, and the smaller of θ± is at most α_e, whose largest takes the
+  place of α.
+
+In (9) θ± = ᾱu±^{−1/(p−2)} are monotone in ν. Nothing else contains α. a±^{2−p} is held as a sum of two floats, as τ̂ is, since
+u± = a±^{2−p} ∓ τ̂ cancels close to a pole.
+
 **What it says about θ.** θ±(t_k) is monotone in ν, so with |ν − ν̂_k|_i <= ‖A_i‖(E_k + ρ), and θ^p <= M on the flow,
 
     (9)  θ(t_k) ∈ box = ∏ [θ(ν̂_{k,i} ∓ ‖A_i‖(E_k + ρ))],   ‖θ_k − θ(t_k)‖₂ <= distance from θ_k to its farthest corner.
@@ -91,10 +107,12 @@ from torch import Tensor
 
 from dlntorch.bounds import certificate_box as layout
 from dlntorch.bounds import certificate_kernel as kernel
+from dlntorch.bounds.start import largest_power
 from dlntorch.bounds.theorem import flow_bound
 from dlntorch.model.dual import dual_scale
+from dlntorch.model.positive_start import PositiveStart
 from dlntorch.numerics.trajectory import short_repr
-from dlntorch.numerics.validation import InputError, check_alpha, check_depth
+from dlntorch.numerics.validation import InputError, check_depth
 from dlntorch.problem import Problem
 
 __all__ = ["Certificate", "FlowBox"]
@@ -117,22 +135,24 @@ class FlowBox:
 
 
 class Certificate:
-    """Accumulates the bound along a full-batch run from θ₊ = θ₋ = α; the theorem and its proof head this module.
+    """Accumulates the bound along a full-batch run from θ(0) > 0; the theorem and its proof head this module.
 
     Args:
         problem: The data; of a rank-deficient A the equivalent full-rank pair is used, whose flow is the same.
         p: Depth, >= 2.
-        alpha: Initialization, > 0, one for all coordinates.
+        alpha: Where θ starts: a number α > 0, a vector (n,) of them, or an :class:`Initialization`.
 
     Raises:
-        InputError: p < 2 or alpha <= 0, or numbers for which the bound's constants overflow.
+        InputError: p < 2, an alpha that is not > 0 or of the wrong length, or numbers for which the bound's constants overflow.
 
     The cost of a step is one pass over A and a few powers. A compiled loop takes :meth:`arguments` and
     calls :func:`~dlntorch.bounds.certificate_kernel.certificate_step` itself.
     """
 
-    def __init__(self, problem: Problem, p: float, alpha: float) -> None:
-        self.p, self.alpha = check_depth(p), check_alpha(alpha)
+    def __init__(self, problem: Problem, p: float, alpha: Any) -> None:
+        self.p = check_depth(p)
+        self.start = PositiveStart.of(alpha, self.p, problem.n)
+        self.alpha = self.start.unit
         full = problem.reduced().to("cpu", torch.float64)
         self.A = np.ascontiguousarray(full.A.numpy())
         self.y = np.ascontiguousarray(full.y.numpy())
@@ -141,25 +161,33 @@ class Certificate:
         self.spectral_norm = full.spectral_norm
         smallest = full.sigma_min - (m + n) * 2 * _UNIT * full.spectral_norm
         try:
-            largest = flow_bound(full, self.p, self.alpha) * (full.sigma_min / smallest) if smallest > 0 else math.inf
+            largest = self._largest(full, smallest) if smallest > 0 else math.inf
             self.numbers = self._constants(largest)
         except (InputError, OverflowError):
             raise InputError(
                 "p, alpha, A and y must leave the certificate's constants in the range of float64, "
-                f"got p={self.p:g}, alpha={self.alpha:g} and a spectral norm of {full.spectral_norm:g}"
+                f"got p={self.p:g}, alpha={self.start} and a spectral norm of {full.spectral_norm:g}"
             ) from None
         self.state = np.zeros(10)
         self.state[layout.ALIVE] = 1.0
         self.path = np.zeros((3, n))
+        if self.start.number is None:
+            self.path = np.concatenate([self.path, self.start.origin])
         self.work = np.zeros((8, n))
         self.rows = np.arange(m)
         self.short = np.zeros(3)
+
+    def _largest(self, full: Problem, smallest: float) -> float:
+        """M, where σ_min(A) is at least ``smallest``."""
+        if self.start.number is None:
+            return largest_power(full, self.start, smallest)
+        return flow_bound(full, self.p, self.alpha) * (full.sigma_min / smallest)
 
     def _constants(self, largest: float) -> np.ndarray:
         """The vector ``numbers`` of the kernel, from a bound M on θ^p along the flow."""
         (m, n), p, alpha = self.A.shape, self.p, self.alpha
         k, j = (0.0, 0.5) if p == 2 else (p / (p - 2), 1 / (p - 2))
-        cap = p * p * (largest ** (2 - 2 / p) + alpha ** (2 * p - 2)) * (1 + 1e-12)
+        cap = p * p * (largest ** (2 - 2 / p) + self.start.largest ** (2 * p - 2)) * (1 + 1e-12)
         power = 16.0 if p == 2 else k  # exp is as accurate as a power; |τ| <= 700 adds its own rounding
         # a refresh costs about n m² + 40 m³ operations (an eigenvalue's are slower than a product's), a step 4 m n + 60 n:
         # a sixth of the time at most
@@ -253,10 +281,12 @@ class Certificate:
     def _theta(self, sign: int, change: np.ndarray) -> np.ndarray:
         """θ₊ (sign 1) or θ₋ (−1) where ±τ is ``change`` more than at ν̂; ∞ at and beyond the pole."""
         high, low = sign * self.path[0], sign * self.path[1]
+        own = None if self.start.number is not None else self.path[3:5] if sign > 0 else self.path[5:7]
         if self.p == 2:
             with np.errstate(over="ignore"):
-                return self.alpha * np.exp((high + (low + change)) / 2)
-        u = np.maximum((1 - high) - low - change, 0.0)
+                grown = self.alpha * np.exp((high + (low + change)) / 2)
+            return grown if own is None else np.sqrt(own[0]) * grown
+        u = np.maximum((1 - high) - low - change if own is None else (own[0] - high) + (own[1] - low) - change, 0.0)
         with np.errstate(divide="ignore", over="ignore"):
             return self.alpha * u ** (-1 / (self.p - 2))
 

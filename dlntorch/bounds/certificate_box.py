@@ -59,8 +59,43 @@ def _power(x, q, out):
 
 
 @kernel
+def _evaluate_from(numbers, path, work):
+    """:func:`evaluate` from a start of several numbers, which are rows 3 to 6 of path."""
+    inv_u, inv_v, plus, minus = work[0], work[1], work[2], work[3]
+    high, low = path[0], path[1]
+    inside = 0
+    if numbers[P] == 2.0:
+        for i in range(high.size):
+            up, down = high[i] + path[4, i], path[6, i] - high[i]
+            inside += (abs(high[i]) < 699.0) & (abs(up) < 699.0) & (abs(down) < 699.0)
+        if inside < high.size:
+            return False
+        exponential(high, plus)
+        for i in range(high.size):
+            grown = plus[i] * (1.0 + low[i])
+            plus[i] = path[3, i] * grown
+            minus[i] = path[5, i] / grown
+            inv_u[i] = 1.0
+            inv_v[i] = 1.0
+        return True
+    for i in range(high.size):
+        u = (path[3, i] - high[i]) + (path[4, i] - low[i])
+        v = (path[5, i] + high[i]) + (path[6, i] + low[i])
+        inside += (u > 0.0) & (v > 0.0)
+        inv_u[i] = 1.0 / u
+        inv_v[i] = 1.0 / v
+    if inside < high.size:
+        return False
+    _power(inv_u, numbers[K], plus)
+    _power(inv_v, numbers[K], minus)
+    return True
+
+
+@kernel
 def evaluate(numbers, path, work):
     """Rows of work at τ̂: 0, 1 = 1/u, 1/v (1 at p = 2); 2, 3 = (θ̂₊/α)^p, (θ̂₋/α)^p. False at or beyond the pole."""
+    if path.shape[0] > 3:
+        return _evaluate_from(numbers, path, work)
     inv_u, inv_v, plus, minus = work[0], work[1], work[2], work[3]
     high, low = path[0], path[1]
     inside = 0

@@ -7,7 +7,8 @@ Every function here is pure float64 and allocates nothing but in the rare refres
 Layout. ``A`` (m, n) C-contiguous, ``y`` (m,), ``rows`` = 0 … m − 1, ``norms`` (n,) = ‖A_i‖₂.
 ``numbers`` (14,), constants: see ``P`` … ``WIDEN`` in :mod:`dlntorch.bounds.certificate_box`.
 ``state`` (10,), carried from step to step: see ``E2`` … ``WAIT`` there.
-``path`` (3, n), carried: rows 0 and 1 are τ̂ = c_p Aᵀŝ as a sum of two floats, row 2 is 1/D_ref of (7).
+``path`` (3, n), carried: rows 0 and 1 are τ̂ = c_p Aᵀŝ as a sum of two floats, row 2 is 1/D_ref of (7); from a start of several
+numbers (7, n): rows 3 to 6 are :attr:`~dlntorch.model.positive_start.PositiveStart.origin`, and ᾱ is in the place of α.
 ``work`` (8, n) and ``short`` = (‖r̂‖₂, Σ ‖A_i‖(θ̂₊^p + θ̂₋^p), whether ĝ is in row 7 of work): scratch.
 """
 

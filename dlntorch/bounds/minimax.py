@@ -36,6 +36,7 @@ class RoomBelow:
             self._rows = np.append(-1 - np.arange(k), first)
             self._signs = np.append(np.where(sign * self.free[first] > 0, -1.0, 1.0), sign)
         inverse, right = self._factor(costs, limit)
+        infinite = np.full(k + 1, np.inf)
         for pivot in range(1, _PIVOTS * (k + 1)):
             if pivot % _FRESH == 0:
                 inverse, right = self._factor(costs, limit)
@@ -47,18 +48,18 @@ class RoomBelow:
                 inverse, right = self._factor(costs, limit)
                 return (inverse @ right)[:-1] if np.all(self._rows >= 0) else None
             sign = 1.0 if at[enters] >= 0 else -1.0
-            row = np.append(sign * self.free[enters], costs[enters])
-            change, multipliers = row @ inverse, inverse[-1]
-            ratio = np.full(k + 1, np.inf)
+            row = np.empty(k + 1)
+            row[:-1], row[-1] = sign * self.free[enters], costs[enters]
+            change = row @ inverse
             falls = change > 1e-12 * np.abs(change).max()
-            ratio[falls] = np.maximum(multipliers[falls], 0.0) / change[falls]
-            leaves = int(np.argmin(ratio))
-            if not np.isfinite(ratio[leaves]):
+            ratio = np.divide(np.maximum(inverse[-1], 0.0), change, out=infinite.copy(), where=falls)
+            leaves = int(ratio.argmin())
+            if ratio[leaves] == np.inf:
                 return None
             self._rows[leaves], self._signs[leaves] = enters, sign
             right[leaves] = limit - sign * self.tau[enters]
             change[leaves] -= 1.0
-            inverse -= np.outer(inverse[:, leaves] / (change[leaves] + 1.0), change)
+            inverse -= (inverse[:, leaves] / (change[leaves] + 1.0))[:, None] * change
         return None
 
     def _factor(self, costs: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:

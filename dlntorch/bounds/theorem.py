@@ -24,6 +24,12 @@ hence ε̄ <= ½ min θ, with the smallest θ on the flow bounded below by :func
 remainder of the flow is at most ½η² max‖θ̈‖, ‖θ̈‖ <= C₂C₁). With e_0 = 0: e_k <= ½ηC₁(e^{C₂kη} − 1). Rounding t/η down adds
 at most ηC₁, so the sum is <= ηC₁(½e^{C₂t} + ½) <= ηC₁e^{C₂t} <= ε̄, and the tube is kept by induction. ∎
 
+**General starts.** From θ±(0) = α± > 0 in every coordinate, with α_e as in :mod:`dlntorch.model.positive_start`, the theorem
+holds with M of :func:`~dlntorch.bounds.start.largest_power`, min α_e where a power of α is the tube's width (ε̄ = min{ε,
+min α_e^p, ½ min θ}), max α_e where α bounds the smaller of θ±, and ‖y − Aψ(0)‖₂ in the place of ‖y‖₂. *Proof.* Step 1 is the
+lemma of :mod:`dlntorch.bounds.start`, and the smaller of θ± is <= α_e as θ₊^{2−p} + θ₋^{2−p} = 2α_e^{2−p} (θ₊θ₋ = α_e²). In steps
+2 and 3 ‖r‖ <= ‖r(0)‖ on the flow, which is ‖y‖ where ψ(0) = 0, and any width of the tube serves. ∎
+
 The constants are for the worst case: e^{−C₂t} underflows for every real horizon, so all is done in logarithms.
 """
 
@@ -35,9 +41,11 @@ from typing import Any
 
 import torch
 
+from dlntorch.bounds.start import first_residual, largest_power
 from dlntorch.model.depth_law import depth_law
+from dlntorch.model.positive_start import PositiveStart
 from dlntorch.numerics.trajectory import short_repr
-from dlntorch.numerics.validation import InputError, check_alpha, check_depth, check_number
+from dlntorch.numerics.validation import InputError, check_depth, check_number
 from dlntorch.problem import Problem
 
 __all__ = ["TheoremBound", "flow_bound", "theorem_bound"]
@@ -53,7 +61,8 @@ class TheoremBound:
         M: Bound on θ^p along the flow.
         C1: Bound on ‖θ̇‖₂.
         C2: Bound on ‖∇²L‖₂ in the ε̄-tube around the flow.
-        epsilon_bar: min{ε, α^p, ½ min θ}, the error that η gives; 0 where it underflows (see its logarithm).
+        epsilon_bar: min{ε, α^p, ½ min θ}, the error that η gives; 0 where it underflows (see its logarithm). From a start of
+            several numbers α is the smallest α_e.
         log10_epsilon_bar: Its decimal logarithm.
         log10_eta: log10 of the step size ε̄e^{−C₂t}/C₁.
         log10_steps: log10 of t/η, the number of steps; −inf at t = 0.
@@ -76,34 +85,36 @@ def flow_bound(problem: Problem, p: float, alpha: float) -> float:
     return 2 * math.sqrt(problem.n) * y / problem.sigma_min + alpha**p
 
 
-def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any) -> TheoremBound:
+def theorem_bound(problem: Problem, p: float, alpha: Any, t: Any, epsilon: Any) -> TheoremBound:
     """The step size and the number of steps that the theorem asks for, in logarithms.
 
     Args:
         problem: The data; of a rank-deficient A the equivalent full-rank pair is meant.
         p: Depth, >= 2.
-        alpha: Initialization, > 0.
+        alpha: Where θ starts: a number α > 0, a vector (n,) of them, or an :class:`Initialization`.
         t: Horizon, >= 0, in the unit of the flow; ``inf`` asks for infinitely many steps.
         epsilon: Accuracy in ‖θ − θ(t)‖₂, > 0.
 
     Raises:
         InputError: an argument out of range.
     """
-    p, alpha = check_depth(p), check_alpha(alpha)
+    p = check_depth(p)
+    start = PositiveStart.of(alpha, p, problem.n)
     epsilon = check_number("epsilon", epsilon, above=0)
     t = t if t == math.inf else check_number("t", t, at_least=0)
     full = problem.reduced()
     try:
-        M, C1, C2 = _constants(full, p, alpha)
+        M, C1, C2 = _constants(full, start)
     except OverflowError:
         M = C1 = C2 = math.inf
     if not (math.isfinite(C1 + C2) and M > 0):
         raise InputError(
             "p, alpha, A and y must leave the theorem's constants in the range of float64, "
-            f"got p={p:g}, alpha={alpha:g} and a spectral norm of {full.spectral_norm:g}"
+            f"got p={p:g}, alpha={start} and a spectral norm of {full.spectral_norm:g}"
         )
+    log_alpha = math.log(start.unit)
     log_epsilon = min(
-        math.log(epsilon), p * math.log(alpha), depth_law(p).log_least_theta(math.log(M), math.log(alpha)) - math.log(2)
+        math.log(epsilon), p * log_alpha, depth_law(p).log_least_theta(math.log(M), log_alpha) - math.log(2)
     )
     if C1 == 0.0:  # y = 0: the flow stands still, and one step of any size is exact
         log_eta = math.log(t) if 0 < t < math.inf else 0.0
@@ -121,12 +132,16 @@ def theorem_bound(problem: Problem, p: float, alpha: float, t: Any, epsilon: Any
     )
 
 
-def _constants(full: Problem, p: float, alpha: float) -> tuple[float, float, float]:
+def _constants(full: Problem, start: PositiveStart) -> tuple[float, float, float]:
     """(M, C₁, C₂) of a problem of full row rank."""
-    norm, y = full.spectral_norm, float(torch.linalg.vector_norm(full.y.double()))
+    norm, p, alpha = full.spectral_norm, start.p, start.largest
+    if start.number is None:
+        exact = full.to("cpu", "float64")
+        y, M = first_residual(exact, start), largest_power(exact, start, full.sigma_min)
+    else:
+        y, M = float(torch.linalg.vector_norm(full.y.double())), flow_bound(full, p, alpha)
     largest_column = float(full.operator.column_norms().max())
-    M = flow_bound(full, p, alpha)
-    tube = alpha**p
+    tube = start.unit**p
     R = M ** (1 / p) + tube
     C1 = p * norm * y * math.sqrt(M ** (2 - 2 / p) + alpha ** (2 * p - 2))
     C2 = p * p * norm**2 * (R ** (2 * p - 2) + (alpha + tube) ** (2 * p - 2))

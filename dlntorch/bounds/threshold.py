@@ -59,6 +59,22 @@ entries of a column of S, N_j = ‖row j of A‖₁: X = max{κa_b/(φ√b y_min
 Z = 0. *Proof.* As above with ‖r_B‖ > φ‖y_B‖ in place of ‖r‖ > φ‖y‖; in the other steps some row j of B has |A_jψ| >= (1
 − φ)|y_j|, hence max θ^p >= ‖ψ‖_∞ >= (1 − φ)|y_j|/N_j. Lemma 4 is not used, and nothing is random. ∎
 
+**General starts.** From θ±(0) = α± > 0 in every coordinate, with ᾱ = max α± in the place of α in h, τ, w± and L, the weights
+start at ω±: ω± = (α±/ᾱ)^{2−p} (p = 2: ln(‖W‖_∞/α±²)/L, which needs ‖W‖_∞ > ᾱ²). Let W be the unique minimiser of Σ ω₊ψ⁺ + ω₋ψ⁻
+for p > 2, the unique ℓ1-minimiser at p = 2: what the flow selects as α → 0 with this shape. Write ω_i = ω_{σ_i,i} on S, δ =
+max_{i∈S} w_{σ_i,i}/ω_i − 1, ‖W‖_ω = Σ ω_i|W_i|, and read, in the Theorem,
+
+    a/ω:  max_{i∈S} ‖A_i‖/ω_i in the first entry of X, a²/ω: max_{i∈S} ‖A_i‖²/ω_i in the others, Z/min_{i∈S} ω_i for Z,
+    ‖W‖_ω for ‖W‖₁,  e = ½(p − 2)ᾱ^{p−2} Σ (α₊² + α₋²)  (p = 2: Σ (α₊² + α₋²)/L),
+
+and, in Lemma 1, A_Sᵀλ = (1 + d/2)σ∘ω_S, −ω₋,i + (d/2)μ_i < A_iᵀλ < ω₊,i − (d/2)μ_i off S, μ_i = Σ_{j∈S} ω_j|(XA_i)_j|.
+ϱ and μ_i are then relative to ω±. The statements stay true. *Proof.* Lemma 1: add to λ the Xᵀε with ε_i = σ_i(w_{σ_i,i} − (1 +
+d/2)ω_i), |ε_i| <= (d/2)ω_i; now A_Sᵀλ = σ∘w_S, and −w₋ <= −ω₋ < A_iᵀλ < ω₊ <= w₊ off S. Lemma 2 is about one step from any θ >
+0, with ᾱ as a unit. Lemma 3: ‖θ_0‖² = Σ (α₊² + α₋²) is in the place of 2nα², and ⟨W, τ⟩ <= Σ|W_i|w_{σ_i,i} <= (1 + δ)‖W‖_ω;
+p = 2: ±τ_i = w±,i + ln(θ±,i²/‖W‖_∞)/L whatever the start is. Lemma 4 does not know the start. Theorem, mini-batches: what the
+steps add to w_{σ_i,i} is bounded there for each i by itself; over ω_i it is what they add to δ. ∎ With one number, ω = 1. Other
+units ᾱ change nothing.
+
 What is not proved: that the residual tends to 0. c enters beside κ since steps at the stability limit add to the
 weights, too, which the smallness of α suppresses for p > 2 (Z) and nothing does at p = 2: there c has to be small.
 
@@ -74,19 +90,20 @@ Sources: Even et al., NeurIPS 2023, for the gain at p = 2; the theorem seems to 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dlntorch.bounds.effective import Effective
 from dlntorch.bounds.selection_margin import Margin, selection_margin
+from dlntorch.bounds.threshold_bound import FRACTIONS, SMALLEST, ThresholdBound, ThresholdSizes, sizes_of
+from dlntorch.model.positive_start import PositiveStart
+from dlntorch.model.selector import Selector
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
-from dlntorch.numerics.validation import InputError, check_alpha, check_count, check_depth
+from dlntorch.numerics.validation import InputError, check_count, check_depth
 from dlntorch.problem import Problem
 
 if TYPE_CHECKING:
@@ -94,28 +111,18 @@ if TYPE_CHECKING:
 
 __all__ = ["StepSizeThreshold", "norm_weights", "step_size_threshold"]
 
-#: The largest κ that a schedule takes.
-_LARGEST = 0.3
-#: Smaller ones are no help to anyone: a run would take more than 1/κ steps.
-_SMALLEST = 1e-12
-_PHI = np.linspace(0.02, 0.98, 49)[:, None]
-#: Accuracy in ln κ of the search for the largest κ.
-_RESOLVED = 1e-9
-#: The c that are tried; the largest is taken whose κ is at least half of what the smallest has.
-_FRACTIONS = 2.0 ** -np.arange(13)
-
 
 @dataclass(frozen=True)
 class StepSizeThreshold:
-    """A κ, with a c, below which the relative rule provably selects the ℓ1-minimiser.
+    """A κ, with a c, below which the relative rule provably selects the ℓ1-minimiser (of the norm with the start's weights ω).
 
     Attributes:
         kappa: The κ, at most 0.3, the largest that a schedule takes; None with ``reason``.
         c: The c it is proved with; smaller ones are proved too.
         delta: δ*, the spread of the weights on the support that cannot change the minimiser.
-        rho: ϱ, the smallest max_{i∉S}|A_iᵀλ| over dual vectors with A_Sᵀλ = σ.
-        influence: max_{i∉S}‖A_S⁺A_i‖₁.
-        path_length: The bound on the path length Σ h|g_i| of τ_i, i in S, over the steps that κ limits (at ``kappa``).
+        rho: ϱ, the smallest max_{i∉S}|A_iᵀλ| over dual vectors with A_Sᵀλ = σ, relative to ω.
+        influence: max_{i∉S}‖A_S⁺A_i‖₁, relative to ω.
+        path_length: The bound on the path length Σ h|g_i|/ω_i of τ_i, i in S, over the steps that κ limits (at ``kappa``).
         reason: Why there is none, else empty.
     """
 
@@ -130,68 +137,61 @@ class StepSizeThreshold:
     __repr__ = short_repr
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """The numbers of the theorem: y/a is ‖y‖/a or √b y_min/a_b, and low is θ_L^p/(1 − φ)."""
-
-    p: float
-    alpha: float
-    l1: float
-    start: float
-    reach: float
-    column: float
-    spectral: float
-    low: float
-    loss: float
-    delta: float
-
-
 @with_few_threads
 def step_size_threshold(
     problem: Problem, p: float, alpha: Any, *, batch_size: Any = None, minimizer: L1Minimizer | None = None
 ) -> StepSizeThreshold:
-    """The κ below which (S)GD under the relative rule provably ends at the ℓ1-minimiser; proof at the head of this module.
+    """The κ below which (S)GD under the relative rule provably ends where the flow does as α → 0.
+
+    The theorem and its proof head this module. From one number α, and at p = 2, that is the ℓ1-minimiser; else it is the
+    minimiser of Σ ω₊ψ⁺ + ω₋ψ⁻, ω± = α±^{2−p}.
 
     Args:
         problem: (A, y), dense.
         p: Depth, >= 2.
-        alpha: The number α > 0 that all θ± start from.
+        alpha: The number α > 0 that all θ± start from, a vector (n,) of them, or an :class:`Initialization`.
         batch_size: Rows of a mini-batch: the statement then holds for every sequence of batches.
-        minimizer: :func:`~dlntorch.reference.l1_minimizer.l1_minimizer` of the problem, where it is known.
+        minimizer: :func:`~dlntorch.reference.l1_minimizer.l1_minimizer` of the problem, where it is known: with the weights ω± at
+            p > 2 from a start of several numbers.
 
     Returns:
         :class:`StepSizeThreshold`; ``kappa`` is None where there are several minimisers, or A is so close to having several
         that no κ >= 1e-12 is proved.
 
     Raises:
-        InputError: p or alpha out of range; an A that is not dense.
+        InputError: p or alpha out of range; an A that is not dense; a minimiser of another norm.
 
     Example:
         >>> problem = Problem([[1.0, 0.5]], [1.0])
         >>> round(step_size_threshold(problem, 3, 1e-3).delta, 3)  # a weight of e₁ between 1 and 2 leaves it the minimiser
         1.0
     """
-    p, alpha = check_depth(p), check_alpha(alpha)
+    start = PositiveStart.of(alpha, check_depth(p), problem.n)
     batch = None if batch_size is None else check_count("batch_size", batch_size, at_most=problem.m)
     if not problem.dense:
         raise InputError(f"A must be a dense matrix here, got a {problem.operator!r}; problem.to_dense() has one")
     exact = problem.to("cpu", "float64")
-    if minimizer is None:
-        from dlntorch.reference.l1_minimizer import l1_minimizer
-
-        minimizer = l1_minimizer(exact)
+    minimizer = _minimizer(exact, start, minimizer)
     why = _excluded(exact, minimizer, batch)
     if why:
         return StepSizeThreshold(None, reason=why)
     support = minimizer.support.cpu().numpy()
     psi = minimizer.psi.cpu().double().numpy()
-    margin = selection_margin(exact, support, np.sign(psi[support]))
+    largest = float(np.abs(psi).max())
+    why = start.no_weights(largest)
+    weights = None if why or start.number is not None else start.weights(largest)
+    margin = selection_margin(exact, support, np.sign(psi[support]), weights)
+    known = StepSizeThreshold(
+        None, delta=margin.delta, rho=margin.rho, influence=margin.influence, reason=margin.reason
+    )
     if margin.delta is None:
-        return StepSizeThreshold(None, rho=margin.rho, influence=margin.influence, reason=margin.reason)
-    return _solve(exact, p, alpha, batch, psi, support, margin)
+        return known
+    if why:
+        return replace(known, reason=why)
+    return _solve(known, sizes_of(exact, start, batch, psi, weights, margin.delta), margin)
 
 
-def norm_weights(p: float, alpha: float, end: Effective, largest: float) -> tuple[Tensor, Tensor] | None:
+def norm_weights(p: float, alpha: Any, end: Effective, largest: float) -> tuple[Tensor, Tensor] | None:
     """The weights w± of the theorem at an end, shape (n,) each; None where one is not positive, or there is no end.
 
     Args:
@@ -202,15 +202,31 @@ def norm_weights(p: float, alpha: float, end: Effective, largest: float) -> tupl
     """
     if end.initialization is None or end.weights_plus is None or end.weights_minus is None:
         return None
-    weights = end.weights_plus, end.weights_minus
-    if p == 2:
-        sides = end.initialization.expanded(end.weights_plus.numel())
-        length = math.log(largest) - 2 * math.log(alpha)
-        if length <= 0:
-            return None
-        weights = tuple((math.log(largest) - 2 * torch.log(side)) / length for side in sides)
+    n = end.weights_plus.numel()
+    start = PositiveStart.of(alpha, p, n)
+    if start.no_weights(largest):
+        return None
+    pairs = zip(
+        (end.weights_plus, end.weights_minus), end.initialization.expanded(n), start.weights(largest), strict=True
+    )
+    weights = [start.weight_at(relative, side, first, largest) for relative, side, first in pairs]
     positive = all(bool((side > 0).all()) for side in weights)
     return (weights[0], weights[1]) if positive else None
+
+
+def _minimizer(problem: Problem, start: PositiveStart, known: L1Minimizer | None) -> L1Minimizer:
+    """The minimiser of the norm that the flow minimises as the start shrinks."""
+    from dlntorch.reference.l1_minimizer import l1_minimizer
+    from dlntorch.reference.weights import WIDEST, Weights
+
+    weights = Selector.of(start.p, start.plus, start.minus).weights()
+    if weights is not None and not np.max(weights) < 2.0**WIDEST:
+        raise InputError(f"alpha must have entries whose powers a^(2 - p) differ by less than 2^{WIDEST}, got {start}")
+    if known is None:
+        return l1_minimizer(problem, weights=weights)
+    if not known.weights.same_as(Weights.of(weights, problem.n)):
+        raise InputError("minimizer must be l1_minimizer with the weights that p and alpha mean, got other weights")
+    return known
 
 
 def _excluded(problem: Problem, minimizer: L1Minimizer, batch: int | None) -> str:
@@ -230,27 +246,13 @@ def _excluded(problem: Problem, minimizer: L1Minimizer, batch: int | None) -> st
     return ""
 
 
-def _solve(
-    problem: Problem, p: float, alpha: float, batch: int | None, psi: np.ndarray, support: np.ndarray, margin: Margin
-) -> StepSizeThreshold:
+def _solve(known: StepSizeThreshold, sizes: ThresholdSizes, margin: Margin) -> StepSizeThreshold:
     """The largest κ, by bisection, at the largest c that costs it at most half."""
-    log_top = 2 * math.log(alpha)
-    length = math.log(np.abs(psi).max()) - log_top if p == 2 else 1.0
-    known = StepSizeThreshold(None, delta=margin.delta, rho=margin.rho, influence=margin.influence)
-    if length <= 0:
-        return replace(
-            known, reason=f"alpha is too large: alpha^2 = {alpha**2:.3g} must be below the largest entry of W"
-        )
-    start = 2 * problem.n * alpha**2 / length if p == 2 else (p - 2) * problem.n * alpha**p
-    reach, column, low, loss = _data_sizes(problem, support, batch)
-    delta = math.inf if margin.delta is None else margin.delta
-    l1 = float(np.abs(psi).sum())
-    sizes = _Sizes(p, alpha, l1, start, reach, column, problem.spectral_norm, low, loss, min(delta, 1e6))
-    bound = _Bound(sizes)
-    best = bound.largest_kappa(float(_FRACTIONS[-1]))
+    bound = ThresholdBound(sizes)
+    best = bound.largest_kappa(float(FRACTIONS[-1]))
     if best is None:
         return replace(known, reason=_too_close(margin))
-    for c in map(float, _FRACTIONS):
+    for c in map(float, FRACTIONS):
         kappa = bound.largest_kappa(c) if bound.proved(c, 0.5 * best) else None
         if kappa is not None:
             at = int(np.argmin(bound.values(c, kappa)))  # the φ that proves κ
@@ -260,94 +262,6 @@ def _solve(
 
 def _too_close(margin: Margin) -> str:
     return (
-        f"no kappa >= {_SMALLEST:g} with c >= {_FRACTIONS[-1]:.2g} is proved: weights that differ by {margin.delta:.2g} on the "
+        f"no kappa >= {SMALLEST:g} with c >= {FRACTIONS[-1]:.2g} is proved: weights that differ by {margin.delta:.2g} on the "
         "support may change the minimiser"
     )
-
-
-def _data_sizes(problem: Problem, support: np.ndarray, batch: int | None) -> tuple[float, float, float, float]:
-    """‖y‖/a (or its part for mini-batches), a, θ_L^p/(1 − φ), and ‖y‖²/2 (inf for mini-batches: Lemma 4 is not theirs)."""
-    if batch is None or batch == problem.m:
-        full = problem.reduced()
-        A, size = full.A.numpy(), float(np.linalg.norm(full.y.numpy()))
-        column = float(np.linalg.norm(A[:, support], axis=0).max())
-        norms = (
-            math.sqrt(A.shape[1]) * full.spectral_norm,
-            float(np.linalg.norm(A, axis=0).sum()),
-            float(np.linalg.norm(np.abs(A).sum(axis=1))),
-        )
-        return size / column, column, size / min(norms), 0.5 * size**2
-    A, y = problem.A.numpy(), np.abs(problem.y.numpy())
-    largest = -np.sort(-(A[:, support] ** 2), axis=0)[:batch]
-    column = float(np.sqrt(largest.sum(axis=0)).max())
-    low = float((y / np.maximum(np.abs(A).sum(axis=1), 1e-300)).min())
-    return math.sqrt(batch) * float(y.min()) / column, column, low, math.inf
-
-
-class _Bound:
-    """The theorem's left-hand side Q(X·energy + Z) over a grid of φ and θ̄, as a function of c and κ."""
-
-    def __init__(self, sizes: _Sizes) -> None:
-        self.sizes = sizes
-        p, low = sizes.p, (1 - _PHI) * sizes.low  # θ_L^p
-        common = 1 / (p * sizes.spectral**2)
-        self._every = common * sizes.column**2 / low  # times c: X where θ̄ is larger than any θ
-        self._late: np.ndarray | None = None
-        if p > 2 and not math.isinf(sizes.loss):
-            # θ̄ from α to θ_L, in logarithms: α^{p−2}θ̄^{−p}θ_L^{2−2p} may be any size.
-            log_low, log_alpha = np.log(low) / p, math.log(sizes.alpha)
-            log_bar = log_alpha + np.linspace(0, 1, 41)[None, :] * (log_low - log_alpha)
-            with np.errstate(over="ignore", under="ignore"):
-                small = common * sizes.column**2 * np.exp((p - 2) * log_bar + (2 - 2 * p) * log_low)
-                late = np.exp((p - 2) * log_alpha - p * log_bar + (2 - 2 * p) * log_low)
-                self._late = (p - 2) * common / p * late * _PHI**2 * sizes.loss
-            self._small = np.minimum(small, self._every)
-
-    def energy(self, c: float) -> float:
-        """Lemma 3's bound."""
-        return ((1 + self.sizes.delta) * self.sizes.l1 + self.sizes.start) / (1 - c / (2 * self.sizes.p))
-
-    def path(self, c: float) -> np.ndarray:
-        """The energy over ‖y‖φ/a, for every φ, shape (φ, 1)."""
-        return self.energy(c) / (_PHI * self.sizes.reach)
-
-    def values(self, c: float, kappa: float) -> np.ndarray:
-        """The least over θ̄, for every φ, shape (φ, 1); infinite where Lemma 4 needs a smaller c."""
-        p, energy = self.sizes.p, self.energy(c)
-        q_high, q_low = (sign * math.expm1(p * math.log1p(sign * kappa)) / (p * kappa) for sign in (1, -1))
-        if c * q_high >= 2:
-            return np.full_like(self._every, np.inf)
-        Q = (p - 1) / (2 * (1 - kappa) ** p)
-        first = kappa / (_PHI * self.sizes.reach)
-        bound = Q * np.maximum(first, c * self._every) * energy
-        if self._late is None:
-            return bound
-        late = self._late * (c / (q_low * (1 - 0.5 * c * q_high)))
-        split = Q * (np.maximum(first, c * self._small) * energy + late)
-        return np.minimum(bound, split.min(axis=1, keepdims=True))
-
-    def proved(self, c: float, kappa: float) -> bool:
-        """Whether the theorem holds for κ and c, at some φ and θ̄."""
-        return bool(self.values(c, kappa).min() < self.sizes.delta)
-
-    def largest_kappa(self, c: float) -> float | None:
-        """The largest κ in [1e-12, 0.3] that the theorem holds for, to 1e-9 of it; None where there is none."""
-        if self.proved(c, _LARGEST):
-            return _LARGEST
-        if not self.proved(c, _SMALLEST):
-            return None
-        from scipy.optimize import brentq
-
-        def excess(log_kappa: float) -> float:
-            """ln of the bound over δ*, which grows with κ and is below 0 where κ is proved."""
-            with np.errstate(divide="ignore"):
-                return float(np.log(self.values(c, math.exp(log_kappa)).min() / self.sizes.delta))
-
-        low, high = math.log(_SMALLEST), math.log(_LARGEST)
-        while math.isinf(excess(high)):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-        found: Any = brentq(excess, low, high, xtol=_RESOLVED)
-        while not self.proved(c, math.exp(found)):
-            found -= _RESOLVED
-        return math.exp(found)

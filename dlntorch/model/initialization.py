@@ -54,8 +54,11 @@ class Initialization:
         """
         depth, scale = check_depth(p), check_number("alpha", alpha, above=0)
         psi = _tensor("psi0", psi0)
-        if psi.ndim != 1 or not bool(torch.isfinite(psi).all()):
+        if psi.ndim != 1:
             raise InputError(f"psi0 must be a finite vector of shape (n,), got shape {tuple(psi.shape)}")
+        bad = torch.nonzero(~torch.isfinite(psi))
+        if bad.numel():
+            raise InputError(f"psi0 must be a finite vector of shape (n,), got {float(psi[bad[0]])} at [{int(bad[0])}]")
         # α(1 + ψ/α^p)^{1/p} keeps the digits of a small ψ, and ψ^{1/p}(1 + α^p/ψ)^{1/p} those of a large one.
         size = psi.abs()
         ratio = size / scale**depth if scale**depth > 0 else torch.full_like(size, torch.inf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dlntorch.model.initialization import Initialization
 from dlntorch.model.metrics import distance
 from dlntorch.numerics.trajectory import Trajectory
 from dlntorch.problem import Problem
@@ -55,4 +56,6 @@ def run_result(
         reason=descent.reason,
         step=torch.from_numpy(recorder.column("step")),
     )
-    return RunResult(build_summary(run), theta, run.psi, trajectory, run.status, problem, history)
+    summary = build_summary(run)
+    start = settings.alpha if settings.p is not None and isinstance(settings.alpha, Initialization) else None
+    return RunResult(summary, theta, run.psi, trajectory, run.status, problem, history, start=start)

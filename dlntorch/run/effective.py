@@ -15,7 +15,7 @@ from dlntorch.bounds.threshold import StepSizeThreshold, step_size_threshold
 from dlntorch.model import Nonnegative, Parametrization, Power, Product
 from dlntorch.model.metrics import distance
 from dlntorch.problem import Problem
-from dlntorch.run.open_numbers import depth_and_scale
+from dlntorch.run.open_numbers import depth_and_start
 from dlntorch.run.references import References, needs_matrix, with_matrix
 
 if TYPE_CHECKING:
@@ -178,9 +178,10 @@ def _weights(law: Parametrization, end: Effective, n: int) -> tuple[Any, Any]:
 
 
 def _threshold(problem: Problem, settings: RunSettings, references: References) -> StepSizeThreshold:
-    return step_size_threshold(
-        problem, *depth_and_scale(settings), batch_size=settings.batch_size, minimizer=references.l1
-    )
+    depth, start = depth_and_start(settings)
+    # at p > 2 several numbers weigh the norm, whose minimiser is another one
+    minimizer = references.l1 if settings.plain_start or _is_entropic(settings.law) else None
+    return step_size_threshold(problem, depth, start, batch_size=settings.batch_size, minimizer=minimizer)
 
 
 def _cause(

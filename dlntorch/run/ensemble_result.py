@@ -17,7 +17,7 @@ from torch import Tensor
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
-from dlntorch.run.result import RunResult, check_ends, tensors_of, trajectory_of
+from dlntorch.run.result import RunResult, check_ends, start_in, tensors_of, trajectory_of
 from dlntorch.run.summary import check_summary, networks_row
 from dlntorch.store.folder import RunFolder, atomic_write
 from dlntorch.store.reading import array_limit, read_json, read_yaml, refuse_damage
@@ -99,11 +99,19 @@ class EnsembleResult(Sequence[RunResult]):
         numbers = {id(problem): i for i, problem in enumerate(self.problems)}
         parts = [network.arrays() for network in self.networks]
         found = {name: np.stack([part[name] for part in parts]) for name in _ENDS if name in parts[0]}
+        if any("start" in part for part in parts):
+            pairs = zip(parts, self.networks, strict=True)
+            found["start"] = np.stack([part["start"] if "start" in part else _equal(one) for part, one in pairs])
         found["problem"] = np.array([numbers[id(network.problem)] for network in self.networks])
         paths = [name for name in parts[0] if name.startswith("trajectory_")]
         lengths = [len(part["trajectory_step"]) for part in parts]
         found["trajectory_network"] = np.repeat(np.arange(len(self)), lengths)
         return {**found, **{name: np.concatenate([part[name] for part in parts]) for name in paths}}
+
+
+def _equal(network: RunResult) -> np.ndarray:
+    """θ±(0) of a network that starts from one number, shape (2, n)."""
+    return np.full((2, network.problem.n), float(network.summary["alpha"]))
 
 
 def ensemble_summary(networks: Sequence[RunResult], wall_seconds: float, threads: int) -> dict[str, Any]:
@@ -203,7 +211,9 @@ def _network(
 ) -> RunResult:
     own = {name: arrays[name][i] for name in _ENDS if name in arrays}
     trajectory = trajectory_of(summary, arrays, arrays["trajectory_network"] == i)
-    return RunResult(summary, *check_ends(own, (problem.n,)), trajectory, trajectory.status, problem, history)
+    starts = {"start": arrays["start"][i]} if "start" in arrays else {}
+    ends, start = check_ends(own, (problem.n,)), start_in(summary, starts)
+    return RunResult(summary, *ends, trajectory, trajectory.status, problem, history, start=start)
 
 
 def _read_histories(path: Path, count: int) -> list[dict[str, np.ndarray]]:

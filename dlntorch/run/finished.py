@@ -20,7 +20,7 @@ from dlntorch.run.digits import digits_report
 from dlntorch.run.early_stopping import nearest_to_truth
 from dlntorch.run.effective import EffectiveReport, effective_report
 from dlntorch.run.initialization_error import initialization_difference
-from dlntorch.run.open_numbers import depth_and_scale
+from dlntorch.run.open_numbers import depth_and_scale, depth_and_start
 from dlntorch.run.quantities import ABSENT, Explained, summarized, with_reason
 from dlntorch.run.references import References, with_matrix
 from dlntorch.run.settings import RunSettings
@@ -254,15 +254,15 @@ class FinishedRun:
     @cached_property
     def _theorem(self) -> tuple[Any, str]:
         """The bound by which the paper's theorem covers this run's horizon."""
-        if not self.settings.plain_start or type(self.settings.update) is not SGD:
-            return None, "the theorem speaks of plain SGD at a depth p from one number alpha"
+        if self.settings.p is None or type(self.settings.update) is not SGD:
+            return None, "the theorem speaks of plain SGD at a depth p"
         if self.descent.progress.time == 0.0:
             return None, "no time passed"
         from dlntorch.bounds.theorem import theorem_bound
 
         epsilon = self.settings.schedule.epsilon or EPSILON
         try:
-            return theorem_bound(self.exact, *depth_and_scale(self.settings), self.descent.progress.time, epsilon), ""
+            return theorem_bound(self.exact, *depth_and_start(self.settings), self.descent.progress.time, epsilon), ""
         except InputError as error:  # the bound needs the smallest singular value
             return None, str(error)
 
@@ -270,7 +270,7 @@ class FinishedRun:
         """The ε that the theorem is asked for, or log10 of a number of its bound."""
         bound, why = self._theorem
         if name == "epsilon":
-            plain = self.settings.plain_start and type(self.settings.update) is SGD
+            plain = self.settings.p is not None and type(self.settings.update) is SGD
             return with_reason((self.settings.schedule.epsilon or EPSILON) if plain else None, why)
         return with_reason(None if bound is None else getattr(bound, name), why)
 

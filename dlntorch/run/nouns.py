@@ -14,6 +14,7 @@ from typing import Any
 from dlntorch.model import Initialization, Nonnegative, Parametrization, Product
 from dlntorch.numerics.validation import InputError, check_choice
 from dlntorch.optim.update import TorchUpdate, Update
+from dlntorch.run.members import KEYS, entry_by_entry
 
 __all__ = ["MODELS", "model_of", "optimizer_of", "options_of", "schedule_of", "start_of", "with_numbers"]
 
@@ -80,10 +81,20 @@ def with_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     files = {key: config.get(key) for key in ("alpha", "alpha_minus")}
     numbers = {key: _vector(key, value) for key, value in files.items() if isinstance(value, str)}
     ensemble = config.get("ensemble")
-    if isinstance(ensemble, Mapping) and isinstance(ensemble.get("alpha"), (list, tuple)):
-        several = [_vector("ensemble.alpha", one) if isinstance(one, str) else one for one in ensemble["alpha"]]
-        numbers["ensemble"] = {**ensemble, "alpha": several}
+    if isinstance(ensemble, Mapping) and "alpha" in ensemble:
+        numbers["ensemble"] = {**ensemble, "alpha": _of_networks(ensemble)}
     return {**config, **numbers}
+
+
+def _of_networks(ensemble: Mapping[str, Any]) -> Any:
+    """``ensemble.alpha`` with numbers in the place of files; a file alone is one start, which all networks have."""
+    alpha = ensemble.get("alpha")
+    if isinstance(alpha, str):
+        others = {key: ensemble[key] for key in KEYS if key != "alpha" and ensemble.get(key) is not None}
+        return [_vector("ensemble.alpha", alpha)] * len(entry_by_entry(others))
+    if not isinstance(alpha, (list, tuple)):
+        return alpha
+    return [_vector("ensemble.alpha", one) if isinstance(one, str) else one for one in alpha]
 
 
 def _vector(name: str, value: Any) -> Any:

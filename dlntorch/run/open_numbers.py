@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dlntorch.model.initialization import Initialization
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.validation import InputError
 from dlntorch.optim.step_size import Schedule
@@ -17,7 +18,7 @@ from dlntorch.training.descent import Descent
 if TYPE_CHECKING:
     from dlntorch.bounds.certificate import Certificate
 
-__all__ = ["chosen_schedule", "depth_and_scale", "new_certificate", "new_descent"]
+__all__ = ["chosen_schedule", "depth_and_scale", "depth_and_start", "new_certificate", "new_descent"]
 
 
 def new_descent(
@@ -74,7 +75,7 @@ def chosen_schedule(problem: Problem, settings: RunSettings) -> Schedule:
     horizon, epsilon = settings.stopping.max_time, schedule.epsilon
     if epsilon is None:
         raise RuntimeError("a theorem schedule has an epsilon")
-    bound = theorem_bound(problem.to("cpu", "float64"), *depth_and_scale(settings), horizon, epsilon)
+    bound = theorem_bound(problem.to("cpu", "float64"), *depth_and_start(settings), horizon, epsilon)
     budget = settings.stopping.max_steps
     if bound.log10_steps > math.log10(max(budget, 1)):
         raise InputError(
@@ -88,7 +89,7 @@ def _selecting(problem: Problem, settings: RunSettings) -> Schedule:
     """The κ and c below which the steps cannot change which minimiser is selected."""
     from dlntorch.bounds.threshold import step_size_threshold
 
-    found = step_size_threshold(problem, *depth_and_scale(settings), batch_size=settings.batch_size)
+    found = step_size_threshold(problem, *depth_and_start(settings), batch_size=settings.batch_size)
     if found.kappa is None:
         raise InputError(
             f"schedule must be another one than selecting where no step size is proved to select, got {found.reason}"
@@ -100,7 +101,14 @@ def new_certificate(problem: Problem, settings: RunSettings) -> Certificate:
     """A certificate at the start of a run."""
     from dlntorch.bounds.certificate import Certificate
 
-    return Certificate(problem.to("cpu", "float64").reduced(), *depth_and_scale(settings))
+    return Certificate(problem.to("cpu", "float64").reduced(), *depth_and_start(settings))
+
+
+def depth_and_start(settings: RunSettings) -> tuple[float, float | Initialization]:
+    """(p, θ(0)) of a run at a depth: what the bounds speak of."""
+    if settings.p is None:
+        raise RuntimeError("settings have refused what has no depth")
+    return settings.p, settings.alpha
 
 
 def depth_and_scale(settings: RunSettings) -> tuple[float, float]:

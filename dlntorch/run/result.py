@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.model.initialization import Initialization
 from dlntorch.numerics.trajectory import Status, Trajectory
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
@@ -22,7 +23,7 @@ from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_
 if TYPE_CHECKING:
     from dlntorch.bounds.effective import Effective
 
-__all__ = ["RunResult", "check_ends", "load_run", "network_words", "tensors_of", "trajectory_of"]
+__all__ = ["RunResult", "check_ends", "load_run", "network_words", "start_in", "tensors_of", "trajectory_of"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class RunResult:
         config: The resolved configuration, for runs that have a folder.
         folder: The run folder, for runs that have one.
         saddles: The saddles that theory predicts, for runs that have a page.
+        start: θ±(0), for runs at a depth p from a start of several numbers; ``summary["alpha"]`` is None then.
     """
 
     summary: dict[str, Any]
@@ -52,6 +54,7 @@ class RunResult:
     config: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     saddles: PredictedSaddles | None = None
+    start: Initialization | None = None
 
     @property
     def theta_plus(self) -> Tensor:
@@ -89,10 +92,11 @@ class RunResult:
 
         if self.summary["p"] is None:
             return unknown("summary['effective'] has what is known of a network without a depth p")
+        start = self.summary["alpha"] if self.start is None else self.start
+        if start is None:
+            return unknown("the folder is of a version that did not keep a start of several numbers")
         try:
-            return effective_initialization(
-                self.problem, self.summary["p"], self.theta_plus, self.theta_minus, self.summary["alpha"]
-            )
+            return effective_initialization(self.problem, self.summary["p"], self.theta_plus, self.theta_minus, start)
         except InputError as error:  # an operator, or an end that left the positive orthant
             return unknown(str(error))
 
@@ -110,6 +114,8 @@ class RunResult:
             "trajectory_psi": path.psi,
             "trajectory_loss": path.loss,
         }
+        if self.start is not None:
+            tensors["start"] = torch.stack(self.start.expanded(self.problem.n))
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         return arrays if self.saddles is None else {**arrays, **self.saddles.arrays()}
 
@@ -144,8 +150,16 @@ def load_run(folder: str | Path) -> Any:
         trajectory = trajectory_of(summary, arrays)
         ends = check_ends(arrays, (problem.n,))
         return RunResult(
-            summary, *ends, trajectory, trajectory.status, problem, history, config, path, saddles_of(arrays)
-        )
+            summary, *ends, trajectory, trajectory.status, problem, history, config, path, saddles_of(arrays),
+            start_in(summary, arrays),
+        )  # fmt: skip
+
+
+def start_in(summary: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Initialization | None:
+    """The start of several numbers, where a ``result.npz`` has one."""
+    if "start" not in arrays or summary["alpha"] is not None:
+        return None
+    return Initialization(*arrays["start"])
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:

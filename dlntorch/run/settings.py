@@ -87,7 +87,7 @@ class RunSettings:
 
     @property
     def plain_start(self) -> bool:
-        """Whether all of θ starts at one number α, at a depth p: what the theorem and the certificate speak of."""
+        """Whether all of θ starts at one number α, at a depth p: what predictions and shards speak of."""
         return self.p is not None and isinstance(self.alpha, float)
 
     @property
@@ -151,11 +151,11 @@ class RunSettings:
                 f"certificate must be false with mini-batches: it bounds full-batch runs, got batch_size={size}"
             )
         needs_plain = wants_certificate or kind_of.proves
-        if needs_plain and (type(update) is not SGD or law.depth is None or not isinstance(start, float)):
-            what = f"optimizer={update!r}" if type(update) is not SGD else f"p={law!r} and alpha={start!r}"
+        if needs_plain and (type(update) is not SGD or law.depth is None):
+            what = f"optimizer={update!r}" if type(update) is not SGD else f"p={law!r}"
             raise InputError(
                 f"certificate must be false, and schedule not {chosen.name if kind_of.proves else 'certified'}, "
-                f"but for plain SGD at a depth p from one number alpha, which they speak of, got {what}"
+                f"but for plain SGD at a depth p, which they speak of, got {what}"
             )
         if wants_certificate and not problem.dense:
             raise InputError(

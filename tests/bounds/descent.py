@@ -7,6 +7,7 @@ from numba import njit
 
 from dlntorch.bounds.certificate import Certificate
 from dlntorch.bounds.certificate_kernel import certificate_step
+from dlntorch.model.initialization import Initialization
 
 
 @njit(error_model="numpy")  # not cached: numba would not notice that the kernel it calls has changed
@@ -38,12 +39,11 @@ def _descend(plus, minus, p, kappa, c, stop, steps, arguments, certified):
 class Descent:
     """θ, the time Σ η and the certificate of one run; :meth:`run` goes on from where it stopped."""
 
-    def __init__(self, problem, p: float, alpha: float, kappa: float = 0.01, c: float = 1.0, certified: bool = True):
+    def __init__(self, problem, p: float, alpha, kappa: float = 0.01, c: float = 1.0, certified: bool = True):
         self.problem, self.p, self.alpha, self.kappa, self.c = problem, p, alpha, kappa, c
         self.certificate = Certificate(problem, p, alpha)
         self.certified = certified
-        self.plus = np.full(problem.n, alpha)
-        self.minus = np.full(problem.n, alpha)
+        self.plus, self.minus = (side.numpy() for side in Initialization.of(alpha).expanded(problem.n))
         self.time, self.steps = 0.0, 0
 
     def run(self, steps: int, residual: float = 0.0) -> bool:

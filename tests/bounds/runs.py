@@ -13,10 +13,16 @@ def gaussian(seed, m=4, n=9):
 
 
 def plain_sgd(A, y, p, alpha, kappa=0.1, steps=2000, batch=None, seed=0, watch=None, c=1.0):
-    """θ₊, θ₋ and s = Σ η(m/b)r after steps of the relative rule; ``watch(x₊, x₋)`` sees the relative changes."""
+    """θ₊, θ₋ and s = Σ η(m/b)r after steps of the relative rule; ``watch(x₊, x₋)`` sees the relative changes.
+
+    ``alpha`` is a number, a vector, or a pair (α₊, α₋).
+    """
     rng = np.random.default_rng(seed)
     m, n = A.shape
-    plus, minus = (np.broadcast_to(np.asarray(a, dtype=float), n).copy() for a in (alpha, alpha))
+    plus, minus = (
+        np.broadcast_to(np.asarray(a, dtype=float), n).copy()
+        for a in (alpha if isinstance(alpha, tuple) else (alpha, alpha))
+    )
     s, norm2 = np.zeros(m), np.linalg.norm(A, 2) ** 2
     for _ in range(steps):
         rows = np.arange(m) if batch is None else rng.choice(m, batch, replace=False)

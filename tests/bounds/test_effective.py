@@ -248,3 +248,28 @@ def test_mistakes_are_one_line(change, words):
     with pytest.raises(dln.InputError, match="^" + words) as error:
         effective_initialization(dln.Problem(A, y), **arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_three_hundred_gains_are_the_sums_over_the_steps():
+    """p = 2: Σ ln|1 − x²| to 1e-12; p > 2: ln of the mean of both weights, each the sum of its own steps; never below 0."""
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        m = int(rng.integers(2, 6))
+        A, y = gaussian(seed, m, n := m + int(rng.integers(2, 7)))
+        p, batch = float(rng.choice([2, 2, 2.5, 3, 4])), (None, 1, 2)[seed % 3]
+        alpha, kappa = 10 ** rng.uniform(-3, -1), float(rng.choice([0.3, 0.1, 0.03]))
+        total, grown, theta = np.zeros(n), np.zeros((2, n)), np.full((2, n), alpha)
+
+        def watch(x, z, total=total, grown=grown, theta=theta, p=p):
+            total -= np.log1p(-x * x)
+            for side, change in enumerate((x, z)):
+                grown[side] += theta[side] ** (2 - p) * ((1 + change) ** (2 - p) - 1 + (p - 2) * change)
+                theta[side] *= 1 + change
+
+        plus, minus, _ = plain_sgd(A, y, p, alpha, kappa, 400, batch, seed, watch)
+        end = effective_initialization(dln.Problem(A, y), p, plus, minus, alpha)
+        assert float(end.gain.min()) >= -1e-13
+        if p > 2:
+            total = 2 / (p - 2) * np.log1p(grown.mean(axis=0) * alpha ** (p - 2))
+        np.testing.assert_allclose(end.gain, total, rtol=0, atol=1e-12 if p == 2 else 1e-11)

@@ -136,3 +136,27 @@ def test_page_and_console_show_it(capsys):
     assert "kappa_threshold" in printed
     older = {key: value for key, value in run.summary.items() if key != "effective"}
     assert effective_rows(older) == []
+
+
+@pytest.mark.parametrize("p", [2, 3])
+def test_a_run_from_several_numbers_knows_its_start(p, command):
+    """``effective`` of the run, of its folder and of an ensemble is relative to the start, as the summary's is."""
+    plus, minus = [0.02, 0.05, 0.1], [0.1, 0.07, 0.03]
+    start = dln.Initialization(plus, minus)
+    common = ("problem=line", f"p={p}", "max_steps=500", "references=false", "logger=none", "callbacks.figures=false")
+    done = command(*common, f"alpha={plus}", f"alpha_minus={minus}")
+    assert done.status == 0, done.err
+    one = dln.load_run(done.folder)
+    both = command(*common, f"ensemble.alpha=[0.05,{plus}]")
+    assert both.status == 0, both.err
+    several = dln.load_ensemble(both.folder)
+    run = dln.train(one.problem, p, start, max_steps=500, references=False)
+    end = effective_initialization(run.problem, p, run.theta_plus, run.theta_minus, start)
+    for found in (run, one):
+        assert found.start == start
+        torch.testing.assert_close(found.effective.gain, end.gain, rtol=0, atol=1e-12)
+    assert [network.start for network in several] == [None, dln.Initialization(plus)]
+    for found in (run, one, *several):
+        effective = found.summary["effective"]
+        assert float(found.effective.gain.max()) == pytest.approx(effective["gain_max"], abs=1e-12)
+        assert float(found.effective.gain.min()) == pytest.approx(effective["gain_min"], abs=1e-12)

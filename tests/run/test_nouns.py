@@ -228,6 +228,26 @@ def test_alpha_is_a_list_or_a_file_and_alpha_minus_may_differ(command, tmp_path)
     assert "alpha must have 3 entries, one for each coordinate, got 2" in bad.err
 
 
+@pytest.mark.parametrize(("more", "depths"), [([], [3]), (["ensemble.p=[2,3]"], [2, 3])])
+def test_a_file_of_alpha_alone_is_the_start_of_every_network(command, tmp_path, more, depths):
+    """Its numbers are in the folder's configuration, which goes on, and is repeated, when the file is gone."""
+    file = tmp_path / "alpha.npy"
+    np.save(file, [0.1, 0.2, 0.3])
+    common = ["problem=line", "max_steps=5", "logger=none", "callbacks.figures=false"]
+    done = command(*common, *more, f"ensemble.alpha={file}")
+    assert done.status == 0, done.err
+    file.unlink()
+    one = dln.train(dln.load_ensemble(done.folder)[-1].problem, 3, dln.Initialization([0.1, 0.2, 0.3]), max_steps=5)
+    repeated = command(f"repeat={done.folder}", f"hydra.run.dir={tmp_path / 'again'}")
+    assert repeated.status == 0, repeated.err
+    resumed = command(f"resume={done.folder}", "max_steps=9")
+    assert resumed.status == 0, resumed.err
+    found = dln.load_ensemble(tmp_path / "again")
+    assert [network.summary["p"] for network in found] == depths
+    assert all(network.start == dln.Initialization([0.1, 0.2, 0.3]) for network in found)
+    torch.testing.assert_close(found[-1].theta, one.theta, rtol=1e-12, atol=0)
+
+
 def test_files_of_alpha_inside_an_ensemble_are_read_once(command, tmp_path):
     """A list of networks may mix numbers and files; its folder goes on, and is repeated, when the files are gone."""
     file = tmp_path / "alpha.npy"
