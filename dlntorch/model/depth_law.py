@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from dlntorch.numerics.validation import check_depth
 
@@ -24,6 +26,17 @@ class DepthLaw(ABC):
         p: Depth.
     """
 
+    #: Whether ψ has a pole at a finite ν. Close to it ν resolves in float64 what ψ does; without one it does not.
+    has_pole: bool
+    #: n where the error ‖ψ − W_p‖ falls as (α^p)^n whatever the data are; None where the data decide the power.
+    error_exponent: float | None
+    #: Whether the shape a± of the start weighs the norm; else it only decides among the minimisers of the plain one.
+    shapes_norm: bool
+    #: Whether steps move the weights of θ₊ and θ₋ alike to second order, so that a run ends as from √(θ₊θ₋) on both sides.
+    even_steps: bool
+    #: k = p/(p − 2), the power of the pole.
+    k: float
+
     def __init__(self, p: float) -> None:
         self.p = p
 
@@ -34,6 +47,22 @@ class DepthLaw(ABC):
     @abstractmethod
     def relative_cost(self, alpha: float) -> float:
         """What the start is worth beside the ℓ1-norm: α^{p−2}, at p = 2 1/ln(1/α²)."""
+
+    @abstractmethod
+    def pace(self, alpha: float) -> float:
+        """One over the ν at which θ₊^p leaves the start's scale: p(p − 2)α^{p−2}; at p = 2, where ψ = 1: 4/asinh(1/(2α²))."""
+
+    @abstractmethod
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        """θ after ν has moved: θ^{2−p} less by p(p − 2) times the move; at p = 2 ln θ more by twice that."""
+
+    @abstractmethod
+    def log_moved(self, x: np.ndarray) -> np.ndarray:
+        """ln of the factor on α that moves (α^{2−p} − 1)/(2 − p), at p = 2 ln α, by x α^{2−p}; NaN where none does."""
+
+    @abstractmethod
+    def one_sided_tau(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """τ and 1 − |τ| of ψ = θ^p at ψ/ψ(0) = ratio: 1 − ratio^{−1/k} and ratio^{−1/k}, at p = 2 τ = ln ratio."""
 
     @abstractmethod
     def selector_slope(self, x: Any) -> Any:
@@ -66,11 +95,32 @@ class DepthLaw(ABC):
 class _PowerLaw(DepthLaw):
     """p > 2."""
 
+    has_pole, error_exponent, shapes_norm, even_steps = True, 1.0, True, False
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p)
+        self.k = p / (p - 2)
+
     def unit_of_time(self, alpha: float) -> float:
         return alpha ** (2 - self.p)
 
     def relative_cost(self, alpha: float) -> float:
         return alpha ** (self.p - 2)
+
+    def pace(self, alpha: float) -> float:
+        return self.p * (self.p - 2) * alpha ** (self.p - 2)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        p = self.p
+        return theta * torch.exp(-torch.log1p(-(p - 2) * p * theta ** (p - 2) * move) / (p - 2))
+
+    def log_moved(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.log1p((2 - self.p) * x) / (2 - self.p)
+
+    def one_sided_tau(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gap = ratio ** ((2 - self.p) / self.p)
+        return 1 - gap, gap
 
     def selector_slope(self, x: Any) -> Any:
         return 1 - x ** (2 / self.p - 1)
@@ -89,11 +139,26 @@ class _PowerLaw(DepthLaw):
 class _LogarithmicLaw(DepthLaw):
     """p = 2."""
 
+    has_pole, error_exponent, shapes_norm, even_steps, k = False, None, False, True, math.inf
+
     def unit_of_time(self, alpha: float) -> float:
         return math.log(1 / alpha)
 
     def relative_cost(self, alpha: float) -> float:
-        return 1 / math.log(alpha**-2)
+        return 0.5 / math.log(1 / alpha)
+
+    def pace(self, alpha: float) -> float:
+        return 4 / math.asinh(0.5 / alpha**2)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return theta * torch.exp(2 * move)
+
+    def log_moved(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def one_sided_tau(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        tau = np.log(ratio)
+        return tau, 1 - np.abs(tau)
 
     def selector_slope(self, x: Any) -> Any:
         return np.log(x)

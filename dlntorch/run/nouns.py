@@ -14,7 +14,7 @@ from dlntorch.model import Initialization, Nonnegative, Parametrization, Product
 from dlntorch.numerics.validation import InputError, check_choice
 from dlntorch.optim.update import TorchUpdate, Update
 
-__all__ = ["MODELS", "model_of", "optimizer_of", "options_of", "schedule_of", "start_of", "with_numbers"]
+__all__ = ["MODELS", "initialization_of", "model_of", "optimizer_of", "options_of", "schedule_of", "with_numbers"]
 
 #: The names of ``model=``.
 MODELS = ("power", "product", "nonnegative")
@@ -58,7 +58,7 @@ def schedule_of(group: Mapping[str, Any]) -> Any:
     return _made("schedule", group) if group.get("_target_") else group["name"]
 
 
-def start_of(alpha: Any, alpha_minus: Any) -> Any:
+def initialization_of(alpha: Any, alpha_minus: Any) -> Any:
     """What ``alpha=`` and ``alpha_minus=`` mean: one number, or an initialization; each may be a list or a file.
 
     Raises:
