@@ -136,6 +136,6 @@ def growth_claims(rows: Sequence[Row]) -> list[Claim]:
 
 def _edge_claim(name: str, p: float, rows: list[Row]) -> Claim:
     powers, edges = column(rows, "power"), column(rows, "edge")
-    costs = [depth_law(p).relative_cost(power ** (1 / p)) for power in powers]
-    slope = float(np.log(edges[-1] / edges[-2]) / np.log(costs[-1] / costs[-2]))
-    return within(f"{name}, p = {p:g}: exponent of αᵖ⁻² (p = 2: of 1/ln(1/α²)) in the half-way δ", 1.0, slope, 0.02)
+    shares = edges / [depth_law(p).relative_cost(power ** (1 / p)) for power in powers]
+    label = f"{name}, p = {p:g}: half-way δ over αᵖ⁻² (p = 2: over 1/ln(1/α²)), smallest over middle α"
+    return within(label, 1.0, float(shares[-1] / shares[-2]), 0.1)
