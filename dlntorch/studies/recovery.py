@@ -187,7 +187,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     networks = [method for method in values_of(cells, "method") if method != BASIS_PURSUIT]
     for method in networks:
         mine = select(cells, method=method)
-        found.append(_foretold(method, mine) if mine[0]["p"] == 2 else _agreement(method, mine))
+        found.append((_agreement if depth_law(mine[0]["p"]).error_exponent else _foretold)(method, mine))
     return [*found, *_stopping(noisy)]
 
 

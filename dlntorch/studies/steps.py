@@ -11,6 +11,7 @@ import numpy as np
 from dlntorch.bounds.effective import Effective
 from dlntorch.bounds.threshold import StepSizeThreshold, norm_weights, step_size_threshold
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
 from dlntorch.reference.l1_minimizer import l1_minimizer
@@ -177,7 +178,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     found = [at_most("largest −gain of any coordinate of any run", largest(-column(runs, "gain_min")), 1e-12)]
     excess = column(ended, "distance_to_limit") - 10 * column(ended, "residual")
     found.append(at_most("converged runs: ‖ψ − limit(α_eff)‖ − 10 residuals, largest", largest(excess), 1e-12))
-    wrong = [row for row in ended if row["wrong"] == 1.0 and row["p"] > 2]
+    wrong = [row for row in ended if row["wrong"] == 1.0 and depth_law(row["p"]).shapes_norm]
     nearer = sum(row["distance_to_weighted"] < row["distance_to_l1"] for row in wrong)
     claim = "converged runs that selected wrongly, p > 2: nearer to the weighted minimiser than to the ℓ₁-minimiser"
     good = nearer == len(wrong) if wrong else None
