@@ -16,7 +16,7 @@ from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import log_cosh
 from dlntorch.model.selector import Selector
-from dlntorch.model.slow_time import LogarithmicTime, PowerTime, SlowTime
+from dlntorch.model.slow_time import LogarithmicTime, SlowTime
 from dlntorch.numerics.validation import InputError, check_count
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Product(Parametrization):
             return LogarithmicTime(1.0, 0.25)
         half = 0.5 * (self.layers - 2)
         whole = 0.5 * math.sqrt(math.pi) * math.exp(math.lgamma(half) - math.lgamma(half + 0.5))
-        return PowerTime(self.layers, 1 / whole, (self.layers - 2) * whole)
+        return SlowTime(self.layers, 1 / whole, (self.layers - 2) * whole)
 
     def selector(self, initialization: Initialization | None, n: int) -> Selector | None:
         """That of depth p = L, with a± from how far ν can move: w± = ∫ dq (q² + b²)^{(1−L)/2} from u_L to ±∞.

@@ -9,18 +9,17 @@ With ε the slow time of one unit of W (see :mod:`dlntorch.reference.saddle_wall
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 
 import numpy as np
 
 from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.validation import InputError
 
-__all__ = ["LogarithmicTime", "PowerTime", "SlowTime", "power_time"]
+__all__ = ["LogarithmicTime", "SlowTime", "power_time"]
 
 
-class SlowTime(ABC):
-    """How a network's slow time runs.
+class SlowTime:
+    """How a network's slow time runs; at depth 2 it is a :class:`LogarithmicTime`.
 
     Args:
         depth: p, or the number of layers.
@@ -49,45 +48,26 @@ class SlowTime(ABC):
             )
         return alpha
 
-    @abstractmethod
     def size(self, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """|ψ| and −d|ψ|/dW at distances W (beyond the wall, |ψ| goes on with a bounded slope)."""
-
-    @abstractmethod
-    def distance(self, size: np.ndarray) -> np.ndarray:
-        """The W at which |ψ| = size > 0."""
-
-    @abstractmethod
-    def area(self, distance: np.ndarray) -> np.ndarray:
-        """∫|ψ| dW from W on."""
-
-    @abstractmethod
-    def bend(self, size: float) -> float:
-        """The W over which |ψ| bends at ``size``."""
-
-    @abstractmethod
-    def shape(self, ratios: np.ndarray) -> np.ndarray:
-        """The factor of |ψ| that a start of a± = ``ratios`` has."""
-
-
-class PowerTime(SlowTime):
-    """Depth above 2."""
-
-    def size(self, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = self.stretch * np.maximum(distance, 1e-30)
         value = scaled**-self.law.k
         return value, self.law.k * self.stretch * value / scaled
 
     def distance(self, size: np.ndarray) -> np.ndarray:
+        """The W at which |ψ| = size > 0."""
         return size ** (-(self.depth - 2) / self.depth) / self.stretch
 
     def area(self, distance: np.ndarray) -> np.ndarray:
+        """∫|ψ| dW from W on."""
         return self.size(distance)[0] * distance / (self.law.k - 1)
 
     def bend(self, size: float) -> float:
+        """The W over which |ψ| bends at ``size``."""
         return float(self.distance(np.array([size]))[0])
 
     def shape(self, ratios: np.ndarray) -> np.ndarray:
+        """The factor of |ψ| that a start of a± = ``ratios`` has."""
         return np.ones_like(ratios)
 
 
@@ -119,4 +99,4 @@ class LogarithmicTime(SlowTime):
 
 def power_time(p: float) -> SlowTime:
     """That of ψ = θ₊^p − θ₋^p and of ψ = θ^p."""
-    return LogarithmicTime(2.0, 1.0) if p == 2 else PowerTime(p, p * (p - 2), 1.0)
+    return LogarithmicTime(2.0, 1.0) if p == 2 else SlowTime(p, p * (p - 2), 1.0)
