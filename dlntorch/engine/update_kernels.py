@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.model.stored_slopes import not_finite, not_positive
 from dlntorch.numerics.bits import as_bits
 from dlntorch.numerics.compiling import kernel
 from dlntorch.optim.update import Adam, LabelNoise, Momentum, Sign, Update, WeightDecay
@@ -90,11 +91,7 @@ def compiled_updates(slope_at: Any, width: int, positive: bool) -> Any:
         positive: Whether every parameter has to stay positive.
     """
 
-    @kernel(inline="always")
-    def is_improper(x, infinity):
-        """A negative integer where x is not finite, or not positive where it has to be: the bits tell, and their sign."""
-        bits = as_bits(x if positive else abs(x))
-        return (infinity - 1 - bits) | ((bits - 1) if positive else bits)
+    refused = not_positive if positive else not_finite
 
     @kernel(forceinline=True)
     def momentum(numbers, theta, scratch, g, eta, update, new):
@@ -110,7 +107,7 @@ def compiled_updates(slope_at: Any, width: int, positive: bool) -> Any:
                 slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
                 buffer = rate * memory[old, 0, j, i] + slope
                 moved = theta[j, i] - length * (share * buffer + own * slope)
-                improper |= is_improper(moved, infinity)
+                improper |= refused(moved, infinity)
                 memory[fresh, 0, j, i] = buffer
                 new[j, i] = moved
         return improper >= 0
@@ -132,7 +129,7 @@ def compiled_updates(slope_at: Any, width: int, positive: bool) -> Any:
                 second = beta2 * memory[old, 1, j, i] + (one - beta2) * slope * slope
                 memory[fresh, 0, j, i], memory[fresh, 1, j, i] = first, second
                 new[j, i] = theta[j, i] - size * (first / (kind(math.sqrt(second)) / root + small))
-                improper |= is_improper(new[j, i], infinity)
+                improper |= refused(new[j, i], infinity)
         return improper >= 0
 
     @kernel(forceinline=True)
@@ -145,7 +142,7 @@ def compiled_updates(slope_at: Any, width: int, positive: bool) -> Any:
             for j in range(width):
                 slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
                 moved = theta[j, i] - length * kind(np.sign(slope))
-                improper |= is_improper(moved, infinity)
+                improper |= refused(moved, infinity)
                 new[j, i] = moved
         return improper >= 0
 
@@ -160,7 +157,7 @@ def compiled_updates(slope_at: Any, width: int, positive: bool) -> Any:
             for j in range(width):
                 slope = -(steep * g[i]) * slope_at(numbers.cell, theta, scratch, j, i)
                 moved = theta[j, i] - length * (slope + decay * theta[j, i])
-                improper |= is_improper(moved, infinity)
+                improper |= refused(moved, infinity)
                 new[j, i] = moved
         return improper >= 0
 

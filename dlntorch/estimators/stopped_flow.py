@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from sklearn.utils.validation import check_array
 from dlntorch.estimators.base import checked_numbers
 from dlntorch.flow.integrate import integrate_flow
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import DataWarning
 from dlntorch.problem import Problem
@@ -58,10 +58,9 @@ def flow_problem(X: np.ndarray, y: np.ndarray, p: float, alpha: float) -> tuple[
     if X.shape[0] > X.shape[1]:
         Q, X = np.linalg.qr(X)
         y = Q.T @ y
-    slow = 4 / math.asinh(0.5 / alpha**2) if p == 2 else p * (p - 2) * alpha ** (p - 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # more samples than features are usual here
-        return Problem(X, y), 1 / (steepest * slow)
+        return Problem(X, y), 1 / (steepest * depth_law(p).pace(alpha))
 
 
 def stopped_flow(

@@ -238,7 +238,7 @@ def make_cell(parametrization: Parametrization, start: torch.Tensor) -> Cell:
     theta = np.ascontiguousarray(start.detach().to("cpu", torch.float64).numpy())
     if type(parametrization) in (Power, Entropy, Nonnegative):
         power: Any = parametrization
-        return WithPole(theta, power.p) if power.has_pole else Exponential(theta)
+        return WithPole(theta, power.p) if power.small_start.has_pole else Exponential(theta)
     if type(parametrization) is Product and bool((theta[:-1] == theta[0]).all()):
         closed = {2: TwoLayers, 3: ThreeLayers, 4: FourLayers}.get(parametrization.layers)
         if closed is not None:

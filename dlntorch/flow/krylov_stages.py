@@ -12,12 +12,14 @@ the integration ends as ``failed`` with its reason; it is not less accurate with
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from dlntorch.flow.cell import Cell
 from dlntorch.flow.radau import Tableau
-from dlntorch.flow.stages import Newton, Solved, split
+from dlntorch.flow.stages import StageSolver
 from dlntorch.problem.operators.base import Operator
 
 __all__ = ["KrylovStages", "Map"]
@@ -47,8 +49,8 @@ class Map:
         return apply(torch.from_numpy(np.ascontiguousarray(x))).numpy()
 
 
-class KrylovStages:
-    """Solves for the stages of steps from the cell's point, with the interface of :class:`~dlntorch.flow.stages.StageSolver`.
+class KrylovStages(StageSolver):
+    """Without a matrix; x is s itself.
 
     Args:
         A: The map.
@@ -57,7 +59,7 @@ class KrylovStages:
     """
 
     def __init__(self, A: Map, cell: Cell, method: Tableau) -> None:
-        self.A, self.cell, self.method = A, cell, method
+        self.A, self.cell, self.method = A, cell, method  # type: ignore[assignment]
         self.evaluations = 0
         self._norm = A.operator.spectral_norm
         self.lengths = np.full(A.shape[1], self._norm)
@@ -66,52 +68,26 @@ class KrylovStages:
         """There is no base."""
 
     def velocity(self, r: np.ndarray) -> np.ndarray:
-        """ṡ at the residual r."""
         return r
 
     def to_nu(self, x: np.ndarray) -> np.ndarray:
-        """Aᵀx, of every row of x (..., m)."""
         return self.A.T.rows(x)
 
     def magnitude(self, psi: np.ndarray) -> np.ndarray:
-        """A bound of |A||ψ|, (m,)."""
         return np.full(self.A.shape[0], self._norm * float(np.linalg.norm(psi)))
 
     def stiffness(self, D: np.ndarray) -> float:
-        """A bound of the Jacobian's eigenvalues at slopes D."""
         return self._norm**2 * float(D.max(initial=0.0))
 
-    def solve(
-        self, h: float, guess: np.ndarray, velocity: np.ndarray, D: np.ndarray, limits: np.ndarray
-    ) -> Solved | None:
-        """As :meth:`StageSolver.solve <dlntorch.flow.stages.StageSolver.solve>`."""
-        t = self.method
-        V = self.to_nu(guess)
-        slope = self.cell.slope(V[t.middle]) if guess.any() else D
-        slope = slope if np.isfinite(slope).all() else D
-        shifts = t.eigenvalues / h
-        offset, rest = split(t, h, guess, velocity)
-        Y, Z, newton = guess - offset, guess, Newton(limits)
-        while newton.going:
-            change = self.cell.change(V)
-            self.evaluations += t.stages
-            if not np.isfinite(change).all():
-                return None
-            defect = rest - self.A.rows(change) - (t.inverse @ Y) / h
-            modes = self._solved(shifts, t.to_modes @ defect, slope)
-            if modes is None:
-                return None
-            dZ = np.real(t.from_modes @ modes)
-            Y = Y + dZ
-            Z = Y + offset
-            dV = self.to_nu(dZ)
-            V = V + dV
-            newton.look(dV, V)
-        if not newton.converged:
-            return None
-        right = velocity + np.real(shifts[0]) * (t.embedded @ Z)
-        last = self._solved(shifts[:1], right[None], slope)
-        return None if last is None else Solved(Z, V, np.abs(self.to_nu(np.real(last[0]))))
+    def force(self, change: np.ndarray) -> np.ndarray:
+        return self.A.rows(change)
+
+    def moved(self, V: np.ndarray, dV: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        return V + dV
+
+    def system(self, h: float, D: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None]:
+        shifts = self.method.eigenvalues / h
+        return lambda right: self._solved(shifts[: len(right)], right, D)
 
     def _solved(self, shifts: np.ndarray, right: np.ndarray, D: np.ndarray) -> np.ndarray | None:
         """(shift + A D Aᵀ)⁻¹ of each row of ``right`` (modes, m), complex; None where the iteration does not end."""

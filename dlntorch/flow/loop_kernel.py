@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from dlntorch.flow.cell_kernels import change_sides, growth_of, move_sides, sensitivity_of, slope_of
-from dlntorch.flow.output_kernel import record, record_outputs
+from dlntorch.flow.output_kernel import keep_output, record_outputs
 from dlntorch.flow.records import (
     ACCEPTED,
     CHANGED,
@@ -103,11 +103,11 @@ def _begin(flow, state):
     if not rebase(flow.A, flow.curves, sides, work, state["steps"]):
         state["status"] = LEFT_FLOAT64
     elif norm(r) <= flow.rules.stop_norm:
-        record(flow, state, 0.0)
+        keep_output(flow, state, 0.0)
         state["status"] = CONVERGED
     else:
         if times[0] == 0.0:
-            record(flow, state, 0.0)
+            keep_output(flow, state, 0.0)
         h = _first_step(flow.A, flow.curves, sides, work, times[-1])
     return h
 
@@ -151,7 +151,7 @@ def _advance(flow, state, h):
     _look(flow.A, flow.curves, flow.sides, work)
     if norm(work.rows[R]) == 0.0:  # nothing moves any more
         for index in range(state["count"], times.size):
-            record(flow, state, times[index])
+            keep_output(flow, state, times[index])
     part, length, failures, trying = 1.0, state["last_h"], 0, state["count"] < times.size
     order = work.stages.shape[1] + 1
     while trying:

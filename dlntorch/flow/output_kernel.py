@@ -27,7 +27,7 @@ from dlntorch.flow.small_products import copy, largest, norm, times_columns, tim
 from dlntorch.flow.stage_kernel import lagrange, solve_stages, stages_at
 from dlntorch.numerics.compiling import kernel
 
-__all__ = ["record", "record_outputs"]
+__all__ = ["keep_output", "record_outputs"]
 
 #: A change by rounding that is not worth a word.
 _BLUR = 1e-9
@@ -36,7 +36,7 @@ _TRIALS = 200
 
 
 @kernel
-def record(flow, state, time):
+def keep_output(flow, state, time):
     """Keep ψ and the slacks at a time, the STEP in ν from the point."""
     work, sides, found, curves = flow.work, flow.sides, flow.found, flow.curves
     index = state["count"]
@@ -162,6 +162,6 @@ def record_outputs(flow, state, h, ends, exact):
         if part > h:
             break
         _step_to(flow, state, part, h, exact)
-        record(flow, state, time)
+        keep_output(flow, state, time)
         index += 1
         going = going and index < times.size

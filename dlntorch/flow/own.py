@@ -23,7 +23,6 @@ from dlntorch.flow.compiled import integrate_cells
 from dlntorch.flow.krylov_stages import Map
 from dlntorch.flow.path import FlowPath
 from dlntorch.model import Initialization, Parametrization, check_start
-from dlntorch.model.power import Nonnegative, Power
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import check_alpha
 from dlntorch.problem import Problem
@@ -145,16 +144,17 @@ def start_of(parametrization: Parametrization, alpha: Any, n: int) -> Tensor:
 
 def out_of_range(parametrization: Parametrization, start: Tensor) -> str:
     """Why the flow cannot be integrated: a number that it needs is 0 or infinite in float64; empty where none is."""
-    if not isinstance(parametrization, Power | Nonnegative):
+    p, law = parametrization.p, parametrization.small_start
+    if p is None or law is None:
         slope = parametrization.slope(start)
         finite = torch.isfinite(slope * slope).all() and torch.isfinite(parametrization.value(start)).all()
         return "" if bool(finite) else "psi or its slope at the start is out of the range of float64"
-    p, top = parametrization.p, math.log(sys.float_info.max)
+    top = math.log(sys.float_info.max)
     for alpha in (float(start.min()), float(start.max())):
         log_alpha = math.log(alpha)
         if p * log_alpha >= top:
             return f"alpha^p = 10^{p * log_alpha / math.log(10):.6g} is out of the range of float64"
-        log_scale = 0.0 if not parametrization.has_pole else (p - 2) * log_alpha + math.log(p) + math.log(p - 2)
+        log_scale = (p - 2) * log_alpha + math.log(p) + math.log(p - 2) if law.has_pole else 0.0
         if not math.log(sys.float_info.min) < log_scale < top:
             return f"p(p-2)alpha^(p-2) = 10^{log_scale / math.log(10):.6g} is out of the range of float64"
     return ""

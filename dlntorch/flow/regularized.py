@@ -30,8 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.flow.stepping import follow
-from dlntorch.model import Initialization, Power, as_parametrization, check_start
+from dlntorch.flow.stepping import Solver, step_along
+from dlntorch.model import Initialization, as_parametrization, check_start
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, Trajectory, short_repr
 from dlntorch.numerics.validation import InputError, check_alpha, check_choice, check_count, check_number, check_times
@@ -57,7 +58,7 @@ class UpdateFlow(ABC):
 
     @abstractmethod
     def drift(self, p: float, theta: np.ndarray, rows: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Δw± (p = 2: Δ ln α±), shape (k, 2, n), from the integrals; decay has :meth:`shrinking` in its place."""
+        """Δw±/(2 − p) (p = 2: Δ ln α±), shape (k, 2, n), from the integrals; decay has :meth:`shrinking` in its place."""
 
     def shrinking(self, p: float, t: np.ndarray) -> np.ndarray:
         """ln of the factor that all of α is multiplied by, shape (k,)."""
@@ -97,9 +98,7 @@ class HeavyBallFlow(UpdateFlow):
 
     def drift(self, p: float, theta: np.ndarray, rows: np.ndarray, t: np.ndarray) -> np.ndarray:
         r, integral = rows[:, :2], rows[:, 2:]
-        if p == 2:
-            return -self.mass * (r + integral)
-        return (p - 2) * self.mass * (theta ** (2 - p) * r + (p - 1) * integral)
+        return -self.mass * (theta ** (2 - p) * r + (p - 1) * integral)
 
 
 class DecayFlow(UpdateFlow):
@@ -155,8 +154,7 @@ class SAMFlow(UpdateFlow):
         residual, probed = force(theta * ratio)
         power = np.abs(ratio) ** (p - 1) * np.sign(ratio)  # even p: θ^{p−1} is odd; others keep ratio > 0
         rate = SIGNS * p * theta ** (p - 2) * power * probed
-        moved = SIGNS * 2 * (power - 1) * probed if p == 2 else SIGNS * p * (p - 2) * (1 - power) * probed
-        return rate, moved, residual
+        return rate, SIGNS * p * (power - 1) * probed, residual
 
     def drift(self, p: float, theta: np.ndarray, rows: np.ndarray, t: np.ndarray) -> np.ndarray:
         return rows
@@ -244,7 +242,7 @@ def integrate_update_flow(
         True
     """
     form = as_parametrization(p)
-    if not isinstance(form, Power):
+    if form.depth is None:
         raise InputError(f"p must be a depth or a Power for the flow of an optimizer, got {form.name}")
     if not isinstance(update, UpdateFlow):
         raise InputError(
@@ -258,10 +256,10 @@ def integrate_update_flow(
     times, rtol = check_times(t), check_number("rtol", rtol, above=0, at_most=0.1)
     check_choice("method", method, METHODS)
     full = problem.reduced().to("cpu", "float64")
-    A, y, depth = full.A.numpy(), full.y.numpy(), float(form.p)
+    A, y, depth = full.A.numpy(), full.y.numpy(), form.depth
     goal = 0.0 if stop_residual is None else check_number("stop_residual", stop_residual, above=0)
-    state, end = _follow(A, y, depth, theta0, times, update, rtol, method,
-                         check_count("max_evaluations", max_evaluations), goal * float(np.linalg.norm(y)))  # fmt: skip
+    solver = Solver(method, rtol, check_count("max_evaluations", max_evaluations))
+    state, end = _follow(A, y, depth, theta0, times, update, solver, goal * float(np.linalg.norm(y)))
     return _result(problem, A, depth, theta0, update, state, end)
 
 
@@ -272,9 +270,7 @@ def _follow(
     theta0: np.ndarray,
     times: np.ndarray,
     update: UpdateFlow,
-    rtol: float,
-    method: str,
-    budget: int,
+    solver: Solver,
     goal: float,
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[Status, str, int]]:
     """(times, states) and (status, reason, evaluations)."""
@@ -299,11 +295,14 @@ def _follow(
 
     x0 = np.concatenate([np.log(theta0).ravel(), np.zeros(update.extra * n + m)])
     # ‖·‖ of w± is α^{2−p}: the integrals get an absolute tolerance in that unit, log θ and r in their own.
-    unit = 1.0 if p == 2 else float(np.max(theta0)) ** (2 - p)
-    atol = np.concatenate([np.full(2 * n, 1e-2), np.full((rows - 2) * n, 1e-2 * unit), np.full(m, 1e-2 * unit)]) * rtol
+    unit = float(np.max(theta0)) ** (2 - p)
+    atol = (
+        np.concatenate([np.full(2 * n, 1e-2), np.full((rows - 2) * n, 1e-2 * unit), np.full(m, 1e-2 * unit)])
+        * solver.rtol
+    )
     if isinstance(update, HeavyBallFlow):
-        atol[2 * n : 4 * n] = 1e-2 * rtol
-    return follow(rhs, x0, times, update.knots(), stop, method, rtol, atol, budget, lambda: force.evaluations)
+        atol[2 * n : 4 * n] = 1e-2 * solver.rtol
+    return step_along(rhs, x0, times, update.knots(), stop, solver, atol, lambda: force.evaluations)
 
 
 def _result(
@@ -328,14 +327,10 @@ def _result(
     with np.errstate(over="ignore", invalid="ignore"):
         s = s * np.exp((2 - p) * shrinking[:, 0])  # decay: from the driver of θe^{λt} to that of θ
     driver = torch.from_numpy(s) if np.all(np.isfinite(s)) else None
-    if p == 2:
-        log_start = np.log(theta0) + drift + shrinking
-    else:
-        weight = theta0 ** (2 - p) + drift
-        if np.any(weight <= 0):
-            words = "the integrals leave a weight theta^(2-p) that is not positive"
-            return UpdateFlowResult(path, torch.from_numpy(theta), driver, None, None, words)
-        log_start = np.log(weight) / (2 - p) + shrinking
+    log_start = np.log(theta0) + depth_law(p).log_moved(theta0 ** (p - 2) * drift) + shrinking
+    if not np.all(np.isfinite(log_start)):
+        words = "the integrals leave a weight theta^(2-p) that is not positive"
+        return UpdateFlowResult(path, torch.from_numpy(theta), driver, None, None, words)
     start = Initialization(*np.exp(log_start[-1])) if len(t) and np.all(np.exp(log_start[-1]) > 0) else None
     words = (
         "" if start is not None else "no time was reached" if not len(t) else "alpha_eff is below the range of float64"

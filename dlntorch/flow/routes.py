@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dlntorch.flow.path import FlowPath
+from dlntorch.model.depth_law import depth_law
 from dlntorch.model.dual import DualField, DualState, point_by_torch, residual_norm_by_torch, velocity_by_torch
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
@@ -124,7 +125,7 @@ class ThetaField:
 
 def _expected_slack(problem: Problem, p: float, alpha: float) -> float:
     """The smallest 1 − |τ| to expect, (θ_max/α)^{2−p} with θ_max^p = max|A⁺y|: what a tolerance on σ must resolve."""
-    if p == 2:
+    if not depth_law(p).has_pole:
         return 1.0
     nearest = torch.linalg.lstsq(problem.A.cpu(), problem.y.cpu()[:, None], driver="gelsd").solution
     size = max(float(nearest.abs().max()) ** (1 / p), alpha)

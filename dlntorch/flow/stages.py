@@ -8,6 +8,7 @@ coordinate is α^{p−2} beside another of size one, and x is a step of s = ∫(
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import scipy.linalg.lapack
 from dlntorch.flow.cell import Cell
 from dlntorch.flow.radau import Tableau
 
-__all__ = ["Newton", "Solved", "StageSolver", "split"]
+__all__ = ["Solved", "StageSolver"]
 
 lapack: Any = scipy.linalg.lapack  # whose functions are made at run time
 
@@ -128,7 +129,7 @@ class StageSolver:
         return float(np.abs((self.columns.T * D) @ self.B).sum(axis=1).max(initial=0.0))
 
     def to_nu(self, x: np.ndarray) -> np.ndarray:
-        """Bx, of every row of x (..., m)."""
+        """The step in ν of every row of x (..., m)."""
         return x @ self.B.T
 
     def magnitude(self, psi: np.ndarray) -> np.ndarray:
@@ -151,9 +152,8 @@ class StageSolver:
         with np.errstate(all="ignore"):
             V = self.to_nu(guess)
             slope = self.cell.slope(V[t.middle]) if guess.any() else D
-            K = (self.columns.T * (slope if np.isfinite(slope).all() else D)) @ self.B
-            factors = self._factors(K, h)
-            if factors is None:
+            system = self.system(h, slope if np.isfinite(slope).all() else D)
+            if system is None:
                 return None
             offset, rest = split(t, h, guess, velocity)
             Y, Z, newton = guess - offset, guess, Newton(limits)
@@ -162,20 +162,32 @@ class StageSolver:
                 self.evaluations += t.stages
                 if not np.isfinite(change).all():
                     return None
-                modes = t.to_modes @ (rest - change @ self.columns - (t.inverse @ Y) / h)
-                dZ = np.real(t.from_modes @ _substituted(factors, modes))
+                modes = system(t.to_modes @ (rest - self.force(change) - (t.inverse @ Y) / h))
+                if modes is None:
+                    return None
+                dZ = np.real(t.from_modes @ modes)
                 Y = Y + dZ
                 Z = Y + offset
-                V = self.to_nu(Z)
-                newton.look(self.to_nu(dZ), V)
+                dV = self.to_nu(dZ)
+                V = self.moved(V, dV, Z)
+                newton.look(dV, V)
             if not newton.converged:
                 return None
-            right = velocity + np.real(t.eigenvalues[0]) / h * (t.embedded @ Z)
-            return Solved(Z, V, np.abs(self.to_nu(lapack.dgetrs(*factors[0], right)[0])))
+            error = system((velocity + np.real(t.eigenvalues[0]) / h * (t.embedded @ Z))[None])
+            return None if error is None else Solved(Z, V, np.abs(self.to_nu(np.real(error[0]))))
 
-    def _factors(self, K: np.ndarray, h: float) -> list[tuple[np.ndarray, np.ndarray]] | None:
-        """LU factors of λ/h + K, the real one first."""
-        out = []
+    def force(self, change: np.ndarray) -> np.ndarray:
+        """What changes of ψ (s, n) take from ẋ, (s, m)."""
+        return change @ self.columns
+
+    def moved(self, V: np.ndarray, dV: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """The stages' steps in ν after a correction dV, which made them those of Z."""
+        return self.to_nu(Z)
+
+    def system(self, h: float, D: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None] | None:
+        """What solves the systems λ/h + K for right sides (modes, m), the real one first; None where LU fails."""
+        K = (self.columns.T * D) @ self.B
+        out: list[tuple[np.ndarray, np.ndarray]] = []
         if not np.isfinite(K).all():
             return None
         for number, value in enumerate(self.method.eigenvalues):
@@ -185,13 +197,13 @@ class StageSolver:
             if info:
                 return None
             out.append((lu, pivots))
-        return out
+        return lambda right: _substituted(out, right)
 
 
 def _substituted(factors: list[tuple[np.ndarray, np.ndarray]], right: np.ndarray) -> np.ndarray:
     """The solutions for the right sides (modes, m)."""
     out = np.empty_like(right)
     out[0] = lapack.dgetrs(*factors[0], np.real(right[0]))[0]
-    for number in range(1, len(factors)):
+    for number in range(1, len(right)):
         out[number] = lapack.zgetrs(*factors[number], right[number])[0]
     return out

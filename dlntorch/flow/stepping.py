@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dlntorch.numerics.trajectory import Status
 
-__all__ = ["follow"]
+__all__ = ["Solver", "step_along"]
 
 Ending = tuple[Status, str]
 
 
-def follow(
+@dataclass(frozen=True)
+class Solver:
+    """What integrates: a class of ``scipy.integrate`` by name, its relative tolerance, and the evaluations allowed."""
+
+    method: str
+    rtol: float
+    budget: int
+
+
+def step_along(
     rhs: Callable[[float, np.ndarray], np.ndarray],
     x0: np.ndarray,
     times: np.ndarray,
     knots: Sequence[float],
     stop: Callable[[np.ndarray], Ending | None],
-    method: str,
-    rtol: float,
+    solver: Solver,
     atol: np.ndarray,
-    budget: int,
     evaluations: Callable[[], int],
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[Status, str, int]]:
     """ẋ = rhs(t, x) from x(0) = x0.
@@ -34,9 +42,8 @@ def follow(
         times: Where x is wanted, >= 0, increasing.
         knots: Times at which the rate jumps: the solver starts anew there.
         stop: Called after every step; an ending cuts the path there, and that point is appended.
-        method: A class of ``scipy.integrate``, by name.
-        rtol, atol: Tolerances of a step.
-        budget: Evaluations allowed, as ``evaluations`` counts them.
+        solver: What integrates, and how long.
+        atol: Absolute tolerances of a step, (d,).
         evaluations: The count.
 
     Returns:
@@ -44,7 +51,8 @@ def follow(
     """
     import scipy.integrate
 
-    solve: Any = getattr(scipy.integrate, method)
+    solve: Any = getattr(scipy.integrate, solver.method)
+    rtol = solver.rtol
     found_t, found_x, t, x = [], [], 0.0, x0
     last = float(times[-1])
     corners = [knot for knot in sorted(knots) if 0 < knot < last] + [last]
@@ -60,27 +68,25 @@ def follow(
     for corner in corners:
         if corner <= t:
             continue
-        solver = solve(_before(rhs, corner), t, x, corner, rtol=rtol, atol=atol)
-        while solver.status == "running":
-            words = solver.step()
-            if solver.status == "failed" or not np.all(np.isfinite(solver.y)):
-                return ended(
-                    Status.FAILED, f"the solver gave up at t = {solver.t:.6g}: {words or 'a value overflowed'}"
-                )
-            inside = times[(times > t) & (times <= solver.t)]
-            ending = stop(solver.y)
+        run = solve(_before(rhs, corner), t, x, corner, rtol=rtol, atol=atol)
+        while run.status == "running":
+            words = run.step()
+            if run.status == "failed" or not np.all(np.isfinite(run.y)):
+                return ended(Status.FAILED, f"the solver gave up at t = {run.t:.6g}: {words or 'a value overflowed'}")
+            inside = times[(times > t) & (times <= run.t)]
+            ending = stop(run.y)
             if inside.size:
                 found_t.append(inside)
                 # The dense output is of a lower order than the step: land on the wanted times.
                 found_x.append(_landed(solve, rhs, corner, t, x, inside, rtol, atol))
-            t, x = float(solver.t), solver.y.copy()
+            t, x = float(run.t), run.y.copy()
             if ending is not None:
                 if not (inside.size and inside[-1] == t):
                     found_t.append(np.array([t]))
                     found_x.append(x[None])
                 return ended(ending[0], f"{ending[1]} at t = {t:.6g}" if ending[1] else "")
-            if evaluations() >= budget:
-                return ended(Status.MAX_STEPS, f"{budget} evaluations were used up at t = {t:.6g}")
+            if evaluations() >= solver.budget:
+                return ended(Status.MAX_STEPS, f"{solver.budget} evaluations were used up at t = {t:.6g}")
     return ended(Status.MAX_TIME, "")
 
 

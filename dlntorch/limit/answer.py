@@ -20,12 +20,12 @@ __all__ = [
     "Answer",
     "FlowLimit",
     "collect",
+    "failure_at_start",
     "finite",
     "inconsistency",
     "judge",
     "judged",
     "only",
-    "out_of_range",
     "stack",
 ]
 
@@ -121,10 +121,10 @@ def finite(answer: Answer, minimum_norm: np.ndarray) -> Answer:
     finite = all(map(math.isfinite, numbers)) and all(
         np.isfinite(value).all() for value in (answer.psi, answer.tau, answer.gap) if value is not None
     )
-    return answer if finite else out_of_range(minimum_norm, answer.steps)
+    return answer if finite else failure_at_start(minimum_norm, answer.steps)
 
 
-def out_of_range(minimum_norm: np.ndarray, steps: int) -> Answer:
+def failure_at_start(minimum_norm: np.ndarray, steps: int) -> Answer:
     """A failure, at the point where every path starts."""
     return Answer(
         minimum_norm,

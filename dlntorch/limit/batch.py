@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dlntorch.limit.answer import FlowLimit, inconsistency, judge
+from dlntorch.limit.batched_state import BatchedPoints
 from dlntorch.limit.central_path import PathPoint
-from dlntorch.limit.central_path_batched import BatchedPath, BatchedPoints
+from dlntorch.limit.central_path_batched import BatchedPath
 from dlntorch.limit.power_limit import paths
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem

@@ -189,10 +189,8 @@ class CentralPath:
         return 0.5 * _EPS * float(np.max(np.abs(self.log_a + self.offset)))
 
     def _checks(self) -> tuple[float, float, np.ndarray, float, float]:
-        basis = self._factors[0]
-        return self.kernels.checks(
-            self.A, self.y, basis, self.share, self.origin, self.psi, self.b, self.e, self.k_inverse
-        )
+        space = self._factors[0], self.share
+        return self.kernels.checks(self.A, self.y, space, self.origin, self.psi, self.b, self.e, self.k_inverse)
 
     @cached_property
     def _factors(self) -> tuple[np.ndarray, np.ndarray]:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dlntorch.limit import curve_batched as curve
+from dlntorch.limit.batched_state import BatchedPoints, PathRecord, PathState
 from dlntorch.numerics.graded_equations import solve
 from dlntorch.problem.equal_columns import EqualColumns
 
-__all__ = ["BatchedPath", "BatchedPoints"]
+__all__ = ["BatchedPath"]
 
 _EPS = float(torch.finfo(torch.float64).eps)
 _GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951  # as in central_path_judging.perturbations
@@ -27,58 +27,6 @@ _FIRST_STEP, _LARGEST_STEP, _SMALLEST_STEP = math.log(20), math.log(1e10), 0.02
 _NEWTON_STEPS, _PATIENCE, _REFINEMENTS, _CLEARLY = 30, 6, 20, 2.0
 _LOOSE, _NOISE, _TIGHT, _DRIFT, _NOTABLE = 0.25, 1e-3, 1e-9, 2e-13, 1e-14
 _FLOOR, _CEILING = math.log(1e-250), math.log(1e300)
-
-
-@dataclass
-class BatchedPoints:
-    """The path at k values of a, for B problems; the fields are those of ``PathPoint``, with axes (B, k) in front."""
-
-    psi: Tensor
-    tau: Tensor
-    gap: Tensor
-    log_a: Tensor
-    residual: Tensor
-    dual_residual: Tensor
-    uncertainty: Tensor
-    steps: Tensor
-    converged: Tensor
-
-
-@dataclass
-class _State:
-    """Where B problems are: (B, n) for ψ, b and e, (B,) for the rest; everything before it is moved is replaced.
-
-    ``goal`` is the log a of the level being solved, ``target`` the index of the α it leads to, ``used`` counts linear
-    steps at this level and ``steps`` those since the last recorded point.
-    """
-
-    psi: Tensor
-    b: Tensor
-    e: Tensor
-    log_a: Tensor
-    goal: Tensor
-    step: Tensor
-    last: Tensor
-    target: Tensor
-    used: Tensor
-    best: Tensor
-    idle: Tensor
-    mended: Tensor
-    steps: Tensor
-    saved_psi: Tensor
-    saved_b: Tensor
-    saved_e: Tensor
-    saved_log_a: Tensor
-
-    def where(self, mask: Tensor, **new: Tensor | float) -> None:
-        """Replace fields where ``mask`` (B,)."""
-        for name, value in new.items():
-            old = getattr(self, name)
-            chosen = mask[:, None] if old.ndim == 2 else mask
-            setattr(self, name, torch.where(chosen, torch.as_tensor(value, dtype=old.dtype, device=old.device), old))
-
-    def take(self, rows: Tensor) -> _State:
-        return _State(**{name: value[rows] for name, value in vars(self).items()})
 
 
 class BatchedPath:
@@ -125,7 +73,7 @@ class BatchedPath:
         ceiling = _CEILING - float(self.offset.max())
         reachable = torch.maximum(targets, self.log_top[:, None] + _FLOOR).clamp(max=ceiling)
         state = self._start(torch.maximum(self.log_top, targets[0]).clamp(max=ceiling))
-        record = _Record(len(self.y), len(targets), state.psi)
+        record = PathRecord(len(self.y), len(targets), state.psi)
         self._begin_level(state, reachable, torch.ones_like(state.last))
         rows = torch.arange(len(self.y), device=self.y.device)
         work = self
@@ -160,7 +108,7 @@ class BatchedPath:
 
     # -- levels ---------------------------------------------------------------------------------------------------
 
-    def _start(self, log_a: Tensor) -> _State:
+    def _start(self, log_a: Tensor) -> PathState:
         """The minimum-norm solution, on which h_p is nearly linear for a >= ‖A⁺y‖_∞."""
         log_a_i = log_a[:, None] + self.offset
         t = 0.5 * self.minimum_norm * torch.exp(-log_a_i)
@@ -173,7 +121,7 @@ class BatchedPath:
         psi = curve.curve_value(b, log_a_i, k)
         count = torch.zeros_like(log_a, dtype=torch.int64)
         e, none = torch.zeros_like(t), torch.zeros_like(log_a)
-        return _State(
+        return PathState(
             psi=psi,
             b=b,
             e=e,
@@ -193,7 +141,7 @@ class BatchedPath:
             saved_log_a=log_a,
         )
 
-    def _begin_level(self, state: _State, reachable: Tensor, begin: Tensor) -> None:
+    def _begin_level(self, state: PathState, reachable: Tensor, begin: Tensor) -> None:
         """Where ``begin``, set the next level's goal, at most a step below, and keep the state for a retreat."""
         end = reachable.gather(1, state.target.clamp(max=reachable.shape[1] - 1)[:, None])[:, 0]
         last = state.log_a - state.step <= end + 1e-3 * state.step
@@ -202,7 +150,7 @@ class BatchedPath:
         state.where(begin, goal=goal, last=last, used=0, best=torch.inf, idle=0, mended=0)
         state.where(begin, saved_psi=state.psi, saved_b=state.b, saved_e=state.e, saved_log_a=state.log_a)
 
-    def _linear_step(self, state: _State, reachable: Tensor, rows: Tensor, record: _Record) -> None:
+    def _linear_step(self, state: PathState, reachable: Tensor, rows: Tensor, record: PathRecord) -> None:
         """One linear step of every problem, and what follows from it: next iteration, next level, retreat or record."""
         self._set_level(state.log_a)
         active = state.target < reachable.shape[1]
@@ -211,9 +159,8 @@ class BatchedPath:
         r, root, at_floor = self._linear_system(state, before, dl)
         dt = self._shared(solve(self.A.mT, root, self.share, r, state.e))
         new_log_a = state.goal[:, None] + self.offset
-        psi, b, e, change = curve.advance(
-            state.psi, state.b, state.e, root, dt, new_log_a, dl[:, None], self.k_inverse, self.bound
-        )
+        point = state.psi, state.b, state.e
+        psi, b, e, change = curve.advance(point, root, dt, new_log_a, dl[:, None], self.k_inverse, self.bound)
         state.where(active, psi=psi, b=b, e=e, log_a=state.goal, used=state.used + 1, steps=state.steps + 1)
         corrector = active & (dl == 0) & torch.isfinite(change)
         close = corrector & (change <= torch.where(state.last, _TIGHT, _LOOSE))
@@ -229,10 +176,10 @@ class BatchedPath:
 
     def _end_level(
         self,
-        state: _State,
+        state: PathState,
         reachable: Tensor,
         rows: Tensor,
-        record: _Record,
+        record: PathRecord,
         good: Tensor,
         failed: Tensor,
         change: Tensor,
@@ -261,7 +208,7 @@ class BatchedPath:
         terms = self.A * psi[:, None]
         return self.y - terms.sum(-1), _EPS * (self.y.abs() + terms.abs_().sum(-1))
 
-    def _linear_system(self, state: _State, log_a: Tensor, dl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _linear_system(self, state: PathState, log_a: Tensor, dl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Right-hand side and D^{1/2} of a step, and whether the residual is at the rounding level.
 
         There it is noise, which the small entries of D would blow up, and is taken as zero.
@@ -272,7 +219,7 @@ class BatchedPath:
         rhs = torch.where(dl[:, None] == 0, quiet, r - (self.y - r) * dl[:, None])
         return rhs, curve.root_slopes(state.psi, state.b, log_a, self.k_inverse), at_floor
 
-    def _settled(self, state: _State, asked: Tensor) -> Tensor:
+    def _settled(self, state: PathState, asked: Tensor) -> Tensor:
         """Where ``asked``: whether the residual and the distance of t from range(Aᵀ) are at their rounding levels.
 
         Rounding of wild early steps may leave the second above it: it is then put into e for the next step to remove.
@@ -319,7 +266,7 @@ class BatchedPath:
         inner = inner - (self.basis @ (self.basis.mT @ inner[..., None]))[..., 0]
         return inner * self.share**2
 
-    def _judged(self, record: _Record, k: int) -> BatchedPoints:
+    def _judged(self, record: PathRecord, k: int) -> BatchedPoints:
         """The recorded points with their residuals and uncertainties."""
         uncertainty, residual, dual_residual = (torch.empty_like(record.log_a) for _ in range(3))
         for j in range(k):
@@ -394,23 +341,3 @@ def _twins(equal: Sequence[EqualColumns] | None, A: Tensor) -> tuple[Tensor, ...
     sign = torch.from_numpy(np.stack([one.sign for one in equal])).to(A)
     count = torch.zeros_like(sign).scatter_add(1, first, torch.ones_like(sign)).clamp(min=1.0)
     return first, sign, count
-
-
-class _Record:
-    """The states of B problems at k targets."""
-
-    def __init__(self, problems: int, k: int, psi: Tensor) -> None:
-        n = psi.shape[1]
-        self.psi, self.b, self.e = (psi.new_zeros(problems, k, n) for _ in range(3))
-        self.log_a, self.change = psi.new_zeros(problems, k), psi.new_zeros(problems, k)
-        self.steps = torch.zeros(problems, k, dtype=torch.int64, device=psi.device)
-        self.converged = torch.zeros(problems, k, dtype=torch.bool, device=psi.device)
-
-    def put(self, rows: Tensor, state: _State, arrived: Tensor, stuck: Tensor, change: Tensor) -> None:
-        """Write the problems that arrived at their target, or will never."""
-        some = torch.nonzero(arrived | stuck)[:, 0]
-        where = rows[some], state.target[some]
-        for name in ("psi", "b", "e", "log_a", "steps"):
-            getattr(self, name)[where] = getattr(state, name)[some]
-        self.change[where] = torch.where(stuck, torch.zeros_like(change), change)[some]
-        self.converged[where] = arrived[some]

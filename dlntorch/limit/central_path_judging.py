@@ -65,14 +65,15 @@ def displacement(b, origin, k_inverse):
 
 
 @register_jitable
-def checks(A, y, basis, share, origin, psi, b, e, k_inverse):
-    """What an answer is judged by.
+def checks(A, y, space, origin, psi, b, e, k_inverse):
+    """What an answer is judged by, with range(Aᵀ) and W^{1/2} as ``space``.
 
     Returns:
-        max |r_j|/level_j; ‖r‖₂/‖y‖₂; t − t₀ less its nearest point of range(WAᵀ), (n,), where the columns of ``basis``
-        are an orthonormal basis of range(Aᵀ); its largest entry, and that of its difference from ``e``, over
+        max |r_j|/level_j; ‖r‖₂/‖y‖₂; t − t₀ less its nearest point of range(WAᵀ), (n,), where the columns of the
+        first are an orthonormal basis of range(Aᵀ); its largest entry, and that of its difference from ``e``, over
         max |t_i − t₀_i|.
     """
+    basis, share = space
     r, level = residual(A, y, psi)
     n, m = basis.shape
     distance, largest = displacement(b, origin, k_inverse)

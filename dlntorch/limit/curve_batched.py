@@ -110,9 +110,7 @@ def _linear_in_psi(
 
 
 def advance(
-    psi: Tensor,
-    b: Tensor,
-    e: Tensor,
+    point: tuple[Tensor, Tensor, Tensor],
     root: Tensor,
     dt: Tensor,
     log_a: Tensor,
@@ -126,9 +124,7 @@ def advance(
     interval that t lives in is a linearization gone wild, and is shortened, since e would lose its digits.
 
     Args:
-        psi: ψ, (B, n).
-        b: k atanh τ, (B, n).
-        e: Dual infeasibility, (B, n).
+        point: ψ, b = k atanh τ and the dual infeasibility e, (B, n) each.
         root: √(dψ/dt), (B, n).
         dt: Linear step, (B, n).
         log_a: log a_i after the step, (B, n).
@@ -139,6 +135,7 @@ def advance(
     Returns:
         ψ, b, e; and the largest change of b that was made or that e still asks for, (B,), ∞ on overflow.
     """
+    psi, b, e = point
     longest = dt.abs().amax(-1, keepdim=True)
     limit = _LONGEST if k_inverse == 0 else min(4 / k_inverse, _LONGEST)
     part = torch.where(longest <= limit, torch.ones_like(longest), limit / longest)

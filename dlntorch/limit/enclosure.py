@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dlntorch.model import Parametrization, Power
+from dlntorch.model import Parametrization
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.balls import Enclosure, arb_of, enclose_root, is_fine, middle, needs_flint, polished
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem
@@ -83,11 +84,12 @@ def with_enclosures(
     scalar: bool,
 ) -> FlowLimit:
     """The multiprecision limits with an enclosure for each start θ(0) (2, n), whose middle is what ``exact`` then shows."""
-    if not isinstance(parametrization, Power):
+    depth = parametrization.depth
+    if depth is None:
         raise InputError(f"enclosure must be False with another parametrization than a depth, got {parametrization!r}")
     decimals = [found.exact] if scalar else list(found.exact)
     enclosures = [
-        enclosed_limit(problem, parametrization.p, start[0].tolist(), start[1].tolist(), near, digits)
+        enclosed_limit(problem, depth, start[0].tolist(), start[1].tolist(), near, digits)
         for start, near in zip(starts, decimals, strict=True)
     ]
     shown = [near if e is None else e.decimals() for e, near in zip(enclosures, decimals, strict=True)]
@@ -110,7 +112,7 @@ class _Curve:
     def __init__(self, system: ExactSystem, p: float, plus: Sequence[Any], minus: Sequence[Any]) -> None:
         self.library = needs_flint()
         exact = Fraction(p)
-        self.k = None if exact == 2 else arb_of(exact / (exact - 2))
+        self.k = arb_of(exact / (exact - 2)) if depth_law(p).has_pole else None
         power = arb_of(2 - exact) if self.k is not None else self.library.arb(2)
         self.plus, self.minus = [arb_of(a) ** power for a in plus], [arb_of(a) ** power for a in minus]
         rows, right = [], []

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dlntorch.limit.answer import Answer, FlowLimit, collect, inconsistency, only, stack
 from dlntorch.limit.power_limit import limit_from, sweep
-from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, as_parametrization, check_start
+from dlntorch.model import Initialization, Parametrization, as_parametrization, check_start
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_device, check_flag, check_unmasked
@@ -103,23 +103,23 @@ def flow_limit(
             rule = "enclosure must be False" if enclosure else "precision must be left out"
             raise InputError(f"{rule} for m n > {_MULTIPRECISION_SIZE}, got m n = {size}")
     place = problems[0].device if device is None else check_device(device)
-    depth = parametrization if isinstance(parametrization, Power) else None
+    depth = parametrization.depth
     if depth is not None and given is None and not (digits is not None and per_coordinate):
         if digits is None and _in_one_batch(problems):
             from dlntorch.limit import batch
 
-            many = batch.limits(problems, depth.p, alphas, scalar, place)
+            many = batch.limits(problems, depth, alphas, scalar, place)
             return only(many) if isinstance(problem, Problem) else many
         if digits is None:
-            solved = [sweep(one, depth.p, alphas) for one in problems]
+            solved = [sweep(one, depth, alphas) for one in problems]
         else:
-            solved = [_multiprecision(one, depth.p, alphas, digits) for one in problems]
+            solved = [_multiprecision(one, depth, alphas, digits) for one in problems]
     else:
         starts = _starts(parametrization, alphas if given is None else given[0], n)
         if depth is not None and digits is None and given is not None and scalar and _in_one_batch(problems):
             from dlntorch.limit import batch
 
-            many = batch.limits_from(problems, depth.p, starts[0].numpy(), place)
+            many = batch.limits_from(problems, depth, starts[0].numpy(), place)
             return only(many) if isinstance(problem, Problem) else many
         solved = [[_limit(one, parametrization, start, digits) for start in starts] for one in problems]
     results = [collect(answers, scalar, place) for answers in solved]
@@ -146,8 +146,8 @@ def _limit(problem: Problem, parametrization: Parametrization, start: Tensor, di
     """From θ(0) = ``start``, shape (width, n)."""
     if digits is not None:
         return _multiprecision_from(problem, parametrization, start, digits)
-    if isinstance(parametrization, Power):
-        answer = limit_from(problem, parametrization.p, start.numpy())
+    if parametrization.depth is not None:
+        answer = limit_from(problem, parametrization.depth, start.numpy())
         if bool((start == start[0, 0]).all()):  # what the number gives, to the bit
             return answer
     else:
@@ -234,12 +234,12 @@ def _multiprecision(problem: Problem, p: float, alphas: np.ndarray, digits: int)
 
 
 def _multiprecision_from(problem: Problem, parametrization: Parametrization, start: Tensor, digits: int) -> Answer:
-    from dlntorch.limit.multiprecision_starts import closed_form
+    from dlntorch.limit.multiprecision_starts import has_exact_curves
 
     theta = start.numpy()
-    if not closed_form(parametrization, theta):
+    if not has_exact_curves(parametrization, theta):
         raise InputError(f"precision must be left out with {parametrization!r}, which has no closed form, got {digits}")
-    if isinstance(parametrization, Nonnegative):
+    if parametrization.one_sided:
         from dlntorch.limit.mirror_limit import within_nonnegative
 
         return within_nonnegative(

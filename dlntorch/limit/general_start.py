@@ -135,10 +135,8 @@ class GeneralStartPath(CentralPath):
         return self._fitted
 
     def _checks(self) -> tuple[float, float, np.ndarray, float, float]:
-        ones = np.ones_like(self.share)
-        return self.kernels.checks(
-            self.A, self.y, self._fit()[0], ones, self.origin, self.psi, self.b, self.e, self.k_inverse
-        )
+        space = self._fit()[0], np.ones_like(self.share)
+        return self.kernels.checks(self.A, self.y, space, self.origin, self.psi, self.b, self.e, self.k_inverse)
 
     def _terms(self, t: np.ndarray) -> np.ndarray:
         """Those of WAᵀλ, and of t₀, which is known to a rounding of b₀."""

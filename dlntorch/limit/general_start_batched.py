@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dlntorch.limit import curve_batched as curve
-from dlntorch.limit.central_path_batched import BatchedPath, _State
+from dlntorch.limit.batched_state import PathState
+from dlntorch.limit.central_path_batched import BatchedPath
 from dlntorch.model.potentials import log_cosh
 from dlntorch.numerics.graded_equations import solve
 from dlntorch.problem.equal_columns import EqualColumns
@@ -76,7 +77,7 @@ class BatchedGeneralStart(BatchedPath):
         part._set_level(part.log_top)
         return part
 
-    def _begin_level(self, state: _State, reachable: Tensor, begin: Tensor) -> None:
+    def _begin_level(self, state: PathState, reachable: Tensor, begin: Tensor) -> None:
         """As for one shape; where the starts change by more than a common factor, from the same ψ."""
         super()._begin_level(state, reachable, begin)
         highest = torch.maximum(self.log_plus, self.log_minus).max()

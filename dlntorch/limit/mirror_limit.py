@@ -14,7 +14,7 @@ from dlntorch.limit.answer import Answer, finite, inconsistency, judged
 from dlntorch.limit.central_path import PathPoint
 from dlntorch.limit.mirror_path import MirrorPath
 from dlntorch.limit.nonnegative import reachable
-from dlntorch.model import Nonnegative, Parametrization
+from dlntorch.model import Parametrization
 from dlntorch.model.mirror import Mirror
 from dlntorch.numerics.trajectory import Status
 from dlntorch.problem import Problem
@@ -25,7 +25,7 @@ __all__ = ["mirror_limit", "no_tau", "within_nonnegative"]
 
 def mirror_limit(problem: Problem, parametrization: Parametrization, start: Tensor) -> Answer:
     """From θ(0) = ``start``, shape (width, n)."""
-    if isinstance(parametrization, Nonnegative):
+    if parametrization.one_sided:
         answer = within_nonnegative(
             problem, parametrization, start, lambda one, theta: _interpolating(one, parametrization, theta)
         )
@@ -81,10 +81,11 @@ def _starts(
     parametrization: Parametrization, start: Tensor, A: np.ndarray, y: np.ndarray
 ) -> tuple[Callable[[float], Mirror], float] | None:
     """The curves from θ(S) = min(Sθ(0), B), where the start is uneven and its curves are cheap; else None."""
-    if not isinstance(parametrization, Nonnegative) or bool((start == start[0, 0]).all()):
+    power = parametrization.p
+    if power is None or not parametrization.one_sided or bool((start == start[0, 0]).all()):
         return None
     size = float(np.max(np.abs(np.linalg.lstsq(A, y, rcond=None)[0])))
-    ceiling = max(float(start.max()), size ** (1 / parametrization.p))
+    ceiling = max(float(start.max()), size ** (1 / power))
 
     def mirror_at(level: float) -> Mirror:
         return parametrization.mirror((start * math.exp(level)).clamp(max=ceiling))
@@ -93,7 +94,7 @@ def _starts(
 
 
 def within_nonnegative(
-    problem: Problem, parametrization: Nonnegative, start: Tensor, solve: Callable[[Problem, Tensor], Answer]
+    problem: Problem, parametrization: Parametrization, start: Tensor, solve: Callable[[Problem, Tensor], Answer]
 ) -> Answer:
     """The limit within ψ >= 0, by ``solve`` in the coordinates that do not tend to 0.
 
@@ -131,16 +132,13 @@ def within_nonnegative(
     return answer
 
 
-def _add_tau(answer: Answer, parametrization: Nonnegative, start: Tensor, above: np.ndarray) -> None:
+def _add_tau(answer: Answer, parametrization: Parametrization, start: Tensor, above: np.ndarray) -> None:
     """τ = c α^{p−2} ν and 1 − τ, or ln(ψ/ψ(0)) and 1 − |τ| at p = 2, where all coordinates have them."""
     if not above.all():
         zeros = int(np.count_nonzero(~above))
         answer.tau_reason = f"tau tends to minus infinity in {zeros} coordinates, which end at 0"
+    elif parametrization.small_start is None:
+        answer.tau_reason = no_tau(parametrization)
     elif answer.tau is None:
         ratio = answer.psi / parametrization.value(start).numpy()
-        if parametrization.p == 2:
-            answer.tau = np.log(ratio)
-            answer.gap = 1 - np.abs(answer.tau)
-        else:
-            answer.gap = ratio ** ((2 - parametrization.p) / parametrization.p)
-            answer.tau = 1 - answer.gap
+        answer.tau, answer.gap = parametrization.small_start.one_sided_tau(ratio)

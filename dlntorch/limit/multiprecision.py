@@ -17,6 +17,7 @@ from typing import Any
 
 import mpmath as mp
 
+from dlntorch.model.exact_curves import height_of
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_count, check_depth
 
@@ -25,7 +26,6 @@ __all__ = [
     "as_exact",
     "factor",
     "independent_rows",
-    "inverse_height",
     "limit_mp",
     "limits_mp",
     "substitute",
@@ -185,48 +185,13 @@ def _solve(M: list[list[Any]], rhs: list[Any]) -> list[Any]:
     return substitute(factor(M), rhs)
 
 
-def inverse_height(x: Any, k: Any) -> Any:
-    """τ with h_p(τ) = x, k = p/(p − 2) or None at p = 2."""
-    if k is None:
-        return mp.asinh(x / 2)
-    if abs(x) < 1:
-        return _near_inverse(x, k)
-    log_x = mp.log(abs(x))
-    # h_p(1 − u) < u^{−k} and h_p(1 − u) > u^{−k} − 1: the root lies between.
-    w = -mp.log(abs(x) + 1) / k
-    for _ in range(200):
-        u = mp.exp(w)
-        ratio = (u / (2 - u)) ** k
-        value = -k * w + mp.log1p(-ratio) - log_x
-        slope = -k - k * ratio / (1 - ratio) * (1 + u / (2 - u))
-        change = value / slope
-        w -= change
-        if abs(change) <= abs(w) * mp.mpf(10) ** (-mp.mp.dps + 3):
-            break
-    return mp.sign(x) * (1 - mp.exp(w))
-
-
-def _near_inverse(x: Any, k: Any) -> Any:
-    """The same for |x| < 1, by Newton in τ: h_p is convex for x > 0 and at least as steep as at 0."""
-    size = abs(x)
-    t = min(size / (2 * k), mp.mpf(1) / 2)
-    for _ in range(200):
-        error = (1 - t) ** -k - (1 + t) ** -k - size
-        change = error / (k * ((1 - t) ** (-k - 1) + (1 + t) ** (-k - 1)))
-        t -= change
-        if abs(change) <= max(abs(t), mp.mpf(10) ** -3) * mp.mpf(10) ** (-mp.mp.dps + 5):
-            break
-    return mp.sign(x) * t
-
-
 class _Path:
     """The state ψ_i = a h_p(τ_i), with the distance e of τ from range(Aᵀ), at one value of a."""
 
     def __init__(self, A: list[list[Any]], y: list[Any], p: float, digits: int) -> None:
         self.A, self.y, self.digits = A, y, digits
         self.columns = [list(column) for column in zip(*A, strict=True)]
-        self.k = None if p == 2 else mp.mpf(p) / (mp.mpf(p) - 2)
-        self.pole = mp.inf if p == 2 else mp.mpf(1)
+        self.height = height_of(p)
 
     def points(self, targets: Sequence[Any]) -> Iterator[MultiprecisionLimit]:
         self._start(targets[0])
@@ -276,22 +241,11 @@ class _Path:
         minimum_norm = [mp.fdot(column, multiplier) for column in self.columns]
         top = max(largest, max(abs(value) for value in minimum_norm))
         self.log_a = mp.log(top)
-        slope = 2 * top * (self.k or 1)
+        slope = 2 * top * self.height.half_slope
         self.tau = [value / slope for value in minimum_norm]
-        self.psi = [top * self._height(t) for t in self.tau]
+        self.psi = [top * self.height.value(t) for t in self.tau]
         self.e = [mp.mpf(0)] * len(self.tau)
         self.noise = [mp.mpf(0)] * len(self.tau)
-
-    def _height(self, t: Any) -> Any:
-        return 2 * mp.sinh(t) if self.k is None else (1 - t) ** -self.k - (1 + t) ** -self.k
-
-    def _slope(self, t: Any) -> Any:
-        if self.k is None:
-            return 2 * mp.cosh(t)
-        return self.k * ((1 - t) ** (-self.k - 1) + (1 + t) ** (-self.k - 1))
-
-    def _inverse(self, x: Any) -> Any:
-        return inverse_height(x, self.k)
 
     def _residual(self) -> list[Any]:
         return [target - mp.fdot(row, self.psi) for row, target in zip(self.A, self.y, strict=True)]
@@ -315,7 +269,7 @@ class _Path:
         Changes are relative to a where |ψ_i| is smaller, or in a ``tight`` solve where it is rounding.
         """
         a = mp.exp(self.log_a)
-        D = [a * self._slope(t) for t in self.tau]
+        D = [a * self.height.slope(t) for t in self.tau]
         r = self._residual()
         weighted = [[x * d for x, d in zip(row, D, strict=True)] for row in self.A]
         rhs = [s - (v - s) * dl + mp.fdot(row, self.e) for s, v, row in zip(r, self.y, weighted, strict=True)]
@@ -355,15 +309,15 @@ class _Path:
         new = t + dt
         if abs(psi) > _FAR * a:
             growth = slope * dt / psi + dl
-            if growth > -max(abs(dl) / 2, mp.mpf("0.1")) or (abs(new) >= self.pole and dt * t > 0):
+            if growth > -max(abs(dl) / 2, mp.mpf("0.1")) or (abs(new) >= self.height.pole and dt * t > 0):
                 linear = psi * max(1 + growth, mp.mpf("0.1"))
             elif new * t < 0:
-                linear = 2 * new_a * (self.k or 1) * new
-        elif abs(new) >= self.pole or abs(dt) * (self.k or 1) > 1.5:
+                linear = 2 * new_a * self.height.half_slope * new
+        elif abs(new) >= self.height.pole or abs(dt) * self.height.half_slope > 1.5:
             linear = psi + slope * dt
         if linear is None or abs(linear) < new_a:
             if linear is not None:
-                new = linear / (2 * new_a * (self.k or 1))
-            return new_a * self._height(new), new, new - (t + dt)
-        moved = self._inverse(linear / new_a)
+                new = linear / (2 * new_a * self.height.half_slope)
+            return new_a * self.height.value(new), new, new - (t + dt)
+        moved = self.height.inverse(linear / new_a)
         return linear, moved, moved - (t + dt)

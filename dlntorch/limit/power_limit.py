@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dlntorch.limit.answer import Answer, finite, inconsistency, judged, out_of_range
+from dlntorch.limit.answer import Answer, failure_at_start, finite, inconsistency, judged
 from dlntorch.problem import Problem
 from dlntorch.problem.equal_columns import EqualColumns
 
@@ -46,7 +46,7 @@ def limit_from(problem: Problem, p: float, start: np.ndarray) -> Answer:
         with np.errstate(over="ignore", invalid="ignore"):
             point = path.point()
     except np.linalg.LinAlgError:
-        return out_of_range(path.minimum_norm, 0)
+        return failure_at_start(path.minimum_norm, 0)
     answer = finite(judged(point, path.log_mean, "the mean of theta(0)^p"), path.minimum_norm)
     answer.reasons[:0] = [] if problem.consistent else [inconsistency(problem)]
     return answer
@@ -94,7 +94,7 @@ def _follow(
     except np.linalg.LinAlgError:
         if offset is None:
             raise
-        return [(group, out_of_range(path.minimum_norm, 0)) for group in groups]
+        return [(group, failure_at_start(path.minimum_norm, 0)) for group in groups]
     found = []
     for group, target, point in zip(groups, targets, points, strict=True):
         found.append((group, finite(judged(point, target), path.minimum_norm)))

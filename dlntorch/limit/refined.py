@@ -17,8 +17,9 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from torch import Tensor
 
-from dlntorch.limit.multiprecision_starts import Curve, closed_form, curves_of
+from dlntorch.limit.multiprecision_starts import curves_of, has_exact_curves
 from dlntorch.model import Parametrization
+from dlntorch.model.exact_curves import ExactCurve
 from dlntorch.problem import Problem
 
 __all__ = ["MAX_ENTRIES", "refined"]
@@ -40,7 +41,7 @@ def refined(problem: Problem, law: Parametrization, start: Tensor, psi: np.ndarr
         psi: The limit to some digits, shape (n,).
     """
     theta = start.numpy()
-    if problem.m * problem.n > MAX_ENTRIES or problem.reduced() is not problem or not closed_form(law, theta):
+    if problem.m * problem.n > MAX_ENTRIES or problem.reduced() is not problem or not has_exact_curves(law, theta):
         return None
     A, y = problem.A.detach().cpu().double().numpy(), problem.y.detach().cpu().double().numpy()
     A, y = _scaled(A, y)
@@ -51,9 +52,9 @@ def refined(problem: Problem, law: Parametrization, start: Tensor, psi: np.ndarr
             return None
 
 
-def _newton(A: np.ndarray, y: np.ndarray, curves: list[Curve], psi: np.ndarray) -> np.ndarray | None:
+def _newton(A: np.ndarray, y: np.ndarray, curves: list[ExactCurve], psi: np.ndarray) -> np.ndarray | None:
     rows, columns, right = (_exact(part) for part in (A, A.T, y))
-    nu = [inverse(mp.mpf(float(value))) for (_, _, inverse, _), value in zip(curves, psi, strict=True)]
+    nu = [curve.inverse(mp.mpf(float(value))) for curve, value in zip(curves, psi, strict=True)]
     root = _roots(curves, nu)
     if root is None:
         return None
@@ -68,7 +69,7 @@ def _newton(A: np.ndarray, y: np.ndarray, curves: list[Curve], psi: np.ndarray) 
     before = np.inf
     for _ in range(_STEPS):
         nu = [mp.fdot(column, lam) for column in columns]
-        values = [value(v) for (value, _, _, _), v in zip(curves, nu, strict=True)]
+        values = [curve.value(v) for curve, v in zip(curves, nu, strict=True)]
         root = None if any(v is None for v in values) else _roots(curves, nu)
         if root is None:
             return None
@@ -101,9 +102,9 @@ class _Graded:
         return solve_triangular(self.R, self.Q.T @ (self.root * nu)[self.order])
 
 
-def _roots(curves: list[Curve], nu: list[Any]) -> np.ndarray | None:
+def _roots(curves: list[ExactCurve], nu: list[Any]) -> np.ndarray | None:
     """D^{1/2}, shape (n,)."""
-    root = np.array([float(mp.sqrt(slope(v))) for (_, slope, _, _), v in zip(curves, nu, strict=True)])
+    root = np.array([float(mp.sqrt(curve.slope(v))) for curve, v in zip(curves, nu, strict=True)])
     return root if np.all(np.isfinite(root)) and np.all(root > 0) else None
 
 
@@ -119,6 +120,6 @@ def _exact(part: np.ndarray) -> list[Any]:
 
 def _lost(law: Parametrization, theta: np.ndarray, psi: np.ndarray) -> int:
     """Decimal digits that a coordinate near its pole needs beside those of the answer."""
-    power = float(getattr(law, "p", 0) or getattr(law, "layers", 2))
+    power = law.small_start.p if law.small_start else 2.0
     smallest = power * float(np.min(np.log10(np.abs(theta[theta != 0]))))
     return int(max(0.0, float(np.log10(np.max(np.abs(psi)) or 1.0)) - smallest)) + 10

@@ -15,7 +15,7 @@ from torchdiffeq import odeint
 from dlntorch.matrix.groups import GroupNetwork, network_parts
 from dlntorch.matrix.network import MatrixFactorization
 from dlntorch.matrix.problem import MatrixProblem
-from dlntorch.matrix.training import KEEP_ENTRIES, MatrixTrajectory, check_network, effective_rank
+from dlntorch.matrix.training import KEEP_ENTRIES, MatrixTrajectory, check_factorization, effective_rank
 from dlntorch.numerics.threads import numeric_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_choice, check_count, check_number, check_times
@@ -270,7 +270,7 @@ def _smallest(flow: _Flow) -> float:
 
 
 def _checked(problem: MatrixProblem, network: MatrixFactorization, method: str, evaluations: Any) -> _Flow:
-    check_network(problem, network)
+    check_factorization(problem, network)
     if network.batch:
         raise InputError(f"network must be one network for the flow, got a batch of {network.batch[0]}")
     return _within_method(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dlntorch.matrix.network import MatrixFactorization
 from dlntorch.matrix.problem import MatrixProblem
-from dlntorch.matrix.training import check_network
+from dlntorch.matrix.training import check_factorization
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_count
@@ -119,7 +119,7 @@ def greedy_path(problem: MatrixProblem, network: MatrixFactorization, *, max_jum
         >>> path.times.tolist(), path.ranks
         ([0.25, 1.0], (0, 1, 2))
     """
-    check_network(problem, network)
+    check_factorization(problem, network)
     most = check_count("max_jumps", max_jumps, at_least=0)
     if len(network.layers) > 2 or network.batch:
         raise InputError(f"network must have two layers and no batch, got {len(network.layers)} and {network.batch}")

@@ -17,7 +17,7 @@ from dlntorch.matrix.network_descent import NetworkDescent
 from dlntorch.matrix.norms import GroupNorm
 from dlntorch.matrix.rows import orthonormal
 from dlntorch.matrix.rules import Rule, make_rule
-from dlntorch.matrix.training import MatrixRun, check_budget, collect
+from dlntorch.matrix.training import MatrixRun, check_budget, result_of
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_count, check_unmasked
@@ -284,7 +284,7 @@ def train_groups(
     update = make_update(optimizer, optimizer_options)
     rule = make_rule(schedule, kappa, c, eta, update)
     budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
-    return collect(descend(group_descent(problem, network, rule, update, budget)), not network.batch)
+    return result_of(descend(group_descent(problem, network, rule, update, budget)), not network.batch)
 
 
 def group_descent(

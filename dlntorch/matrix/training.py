@@ -155,14 +155,14 @@ def train_matrix(
         >>> run.status, round(float(run.X[1, 1]), 2)
         (<Status.CONVERGED: 'converged'>, 5.99)
     """
-    check_network(problem, network)
+    check_factorization(problem, network)
     budget = check_budget(tol, max_steps, max_time, max_wall_seconds)
     update = make_update(optimizer, optimizer_options)
     rule = make_rule(schedule, kappa, c, eta, update)
     keep = keep_matrices if keep_matrices is not None else math.prod((*network.batch, *network.shape)) <= KEEP_ENTRIES
     descent = matrix_descent(problem, network, rule, update, budget, keep=keep)
     with matrix_threads(network):
-        return collect(descend(descent), not network.batch)
+        return result_of(descend(descent), not network.batch)
 
 
 def matrix_descent(
@@ -176,7 +176,7 @@ def matrix_descent(
     keep: bool = False,
 ) -> NetworkDescent:
     """The descent of :func:`train_matrix`, for a trainer or a loop of one's own; arguments as they are there, checked."""
-    check_network(problem, network)
+    check_factorization(problem, network)
     how = {"rule": rule, "update": update, "budget": budget, "describe": describe, "keep": keep}
     return NetworkDescent(network, network.kind, problem, problem.flat, **how)
 
@@ -186,7 +186,7 @@ def matrix_threads(network: MatrixFactorization) -> AbstractContextManager[Any]:
     return numeric_threads(1 if max(*network.shape, network.width) <= ONE_THREAD_SIDE else "auto", None)
 
 
-def collect(done: Descended, single: bool) -> MatrixRun:
+def result_of(done: Descended, single: bool) -> MatrixRun:
     """The result of a descent, without the batch where there was none."""
     of = (lambda value: value[0]) if single else (lambda value: value)
     along = (lambda name: done.recorder.column(name)[:, 0]) if single else done.recorder.column
@@ -220,7 +220,7 @@ def collect(done: Descended, single: bool) -> MatrixRun:
 # -- input --------------------------------------------------------------------------------------------------------
 
 
-def check_network(problem: MatrixProblem, network: MatrixFactorization) -> None:
+def check_factorization(problem: MatrixProblem, network: MatrixFactorization) -> None:
     """Refuse what does not fit together."""
     check_matrix_problem(problem)
     if not isinstance(network, MatrixFactorization):

@@ -123,7 +123,7 @@ def compiled_cell(parametrization: Parametrization, theta: Tensor) -> CompiledCe
         raise RuntimeError("the engine has refused what it does not run")
     if not isinstance(cell, ScalarCell):
         return cell
-    from dlntorch.model.scalar_cells import check_cell, compiled
+    from dlntorch.model.scalar_cells import check_cell, compiled_scalars
 
     check_cell(parametrization, cell, theta)
-    return compiled(parametrization, cell)
+    return compiled_scalars(parametrization, cell)

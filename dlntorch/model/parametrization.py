@@ -21,9 +21,12 @@ from dlntorch.numerics.validation import InputError, check_count, check_number
 
 if TYPE_CHECKING:
     from dlntorch.model.cells import CompiledCell, ScalarCell
+    from dlntorch.model.depth_law import DepthLaw
+    from dlntorch.model.exact_curves import ExactCurve
     from dlntorch.model.initialization import Initialization
     from dlntorch.model.mirror import Mirror
     from dlntorch.model.selector import Selector
+    from dlntorch.model.slow_time import SlowTime
 
 __all__ = ["Parametrization", "as_parametrization", "check_start"]
 
@@ -59,6 +62,15 @@ class Parametrization(ABC):
     signed: bool = True
     #: The power p where ψ = θ₊^p − θ₋^p, which has closed forms of everything; None for any other parametrization.
     depth: float | None = None
+    #: The power p of every parameter where ψ = θ₊^p − θ₋^p or ψ = θ^p; None for any other.
+    p: float | None = None
+    #: Whether ψ >= 0 whatever θ is.
+    one_sided: bool = False
+    #: Whether a penalty λ/2‖θ‖² is one on ‖ψ‖₁, so that weight decay and label noise end at a lasso.
+    lasso: bool = False
+    #: What the depth makes of a small start, and the slow time from saddle to saddle; None where neither is known.
+    small_start: DepthLaw | None = None
+    slow_time: SlowTime | None = None
 
     @property
     def name(self) -> str:
@@ -122,6 +134,18 @@ class Parametrization(ABC):
         None where that has no closed form, which is the default.
         """
         return None
+
+    def exact_curve(self, theta: Sequence[Any]) -> ExactCurve | None:
+        """The curve of one coordinate from the mpmath numbers ``theta`` (width), where it has a closed form."""
+        return None
+
+    def cut_off(self, theta: Sequence[Any], scale: Any, ceiling: Any) -> list[Any]:
+        """``scale`` times one coordinate's θ, at most the ceiling: a start that is easier to find the limit from."""
+        return [min(scale * v, ceiling) for v in theta]
+
+    def sides(self, theta: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What stands for θ₊ and θ₋, (n,) each: the first and the last parameter; None where ψ >= 0."""
+        return theta[0], None if self.one_sided else theta[-1]
 
     def start_from(self, initialization: Initialization, n: int) -> Tensor:
         """θ at t = 0 for an :class:`Initialization` of two values a coordinate, where the parametrization has them."""
@@ -194,12 +218,13 @@ def as_parametrization(p: Any, name: str = "p") -> Parametrization:
 def _check_family(parametrization: Parametrization) -> None:
     """Refuse a ψ of a subclass's own under a parent's closed forms, which are those of the parent's ψ."""
     order = type(parametrization).__mro__
-    own, closed = (next(kind for kind in order if name in vars(kind)) for name in ("value", "mirror"))
-    if closed is not Parametrization and order.index(own) < order.index(closed):
-        raise InputError(
-            f"{own.__name__} must be a subclass of Parametrization to have a value of its own, got one of "
-            f"{closed.__name__}, whose closed forms are those of its own value"
-        )
+    own, *forms = (next(kind for kind in order if name in vars(kind)) for name in ("value", "mirror", "exact_curve"))
+    for closed in forms:
+        if closed is not Parametrization and order.index(own) < order.index(closed):
+            raise InputError(
+                f"{own.__name__} must be a subclass of Parametrization to have a value of its own, got one of "
+                f"{closed.__name__}, whose closed forms are those of its own value"
+            )
 
 
 def check_start(parametrization: Parametrization, theta: Any, n: int) -> Tensor:

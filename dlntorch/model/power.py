@@ -17,20 +17,59 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.model.depth_law import DepthLaw, depth_law
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import h, h_inverse_uv, q
 from dlntorch.model.selector import Selector
+from dlntorch.model.slow_time import SlowTime, power_time
 from dlntorch.numerics.validation import InputError, check_depth
 
 if TYPE_CHECKING:
     from dlntorch.model.cells import CompiledCell
+    from dlntorch.model.exact_curves import ExactCurve
 
 __all__ = ["Entropy", "Nonnegative", "Power"]
 
 
-class Power(Parametrization):
+class _OneDepth(Parametrization):
+    """Parameters > 0 that all enter as their p-th power."""
+
+    positive = True
+    p: float  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def start(self, alpha: Any, n: int) -> Tensor:
+        return self.start_from(Initialization.of(alpha), n)
+
+    def along(self, theta: Tensor, move: Tensor) -> Tensor:
+        return self.small_start.along(theta, torch.stack([move, -move])[: self.width])
+
+    @property
+    def small_start(self) -> DepthLaw:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return depth_law(self.p)
+
+    @property
+    def slow_time(self) -> SlowTime:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return power_time(self.p)
+
+    @property
+    def selector_reason(self) -> str:
+        return ""
+
+    @property
+    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """θ^p has a value and a slope for θ < 0 where p is an even integer: a sign change is then counted, not an end."""
+        return self.p % 2 == 0
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.p))
+
+
+class Power(_OneDepth):
     """ψ = θ₊^p − θ₋^p for a real depth p >= 2, the network of arXiv 2307.07410.
 
     θ has the rows θ₊ and θ₋, both α at the start. ``Power(2)`` is an :class:`Entropy`.
@@ -47,8 +86,6 @@ class Power(Parametrization):
     """
 
     width = 2
-    positive = True
-    has_pole = True  # θ is infinite at a finite ν
 
     def __new__(cls, p: Any) -> Power:
         return object.__new__(Entropy if cls is Power and p == 2 else cls)
@@ -69,9 +106,6 @@ class Power(Parametrization):
         out[0, 0], out[1, 1] = bend[0], -bend[1]
         return out
 
-    def start(self, alpha: Any, n: int) -> Tensor:
-        return self.start_from(Initialization.of(alpha), n)
-
     def start_from(self, initialization: Initialization, n: int) -> Tensor:
         theta = torch.stack(initialization.expanded(n))
         if not bool((theta > 0).all()):
@@ -86,23 +120,16 @@ class Power(Parametrization):
     def mirror(self, start: Tensor) -> Mirror:
         return _PowerMirror(self, start)
 
-    def along(self, theta: Tensor, move: Tensor) -> Tensor:
-        return _along_a_power(self.p, theta, torch.stack([move, -move]))
+    def exact_curve(self, theta: Sequence[Any]) -> ExactCurve | None:
+        from dlntorch.model.exact_curves import power_curve
+
+        return power_curve(self.p, *theta)
 
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
             return Selector.equal(self.p, n)
         theta = self.start_from(initialization, n)
         return Selector.of(self.p, theta[0], theta[1])
-
-    @property
-    def selector_reason(self) -> str:
-        return ""
-
-    @property
-    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """θ^p has a value and a slope for θ < 0 where p is an even integer: a sign change is then counted, not an end."""
-        return self.p % 2 == 0
 
     def slopes(self, theta: Sequence[Tensor]) -> tuple[Tensor, ...]:
         plus, minus = theta
@@ -146,12 +173,6 @@ class Power(Parametrization):
     def __repr__(self) -> str:
         return f"Power({self.p:g})"
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.p))
-
     def __reduce__(self) -> tuple[Any, ...]:
         return Power, (self.p,)
 
@@ -159,13 +180,10 @@ class Power(Parametrization):
 class Entropy(Power):
     """Depth 2, ψ = θ₊² − θ₋²: its potential is the hyperbolic entropy, and its limit α → 0 the entropy itself."""
 
-    has_pole = False
+    lasso = True
 
     def mirror(self, start: Tensor) -> Mirror:
         return _EntropyMirror(self, start)
-
-    def along(self, theta: Tensor, move: Tensor) -> Tensor:
-        return theta * torch.exp(2 * torch.stack([move, -move]))
 
     def step_weight(self, x: np.ndarray) -> np.ndarray:
         return x - np.log1p(x)
@@ -271,7 +289,7 @@ class _EntropyMirror(_TwoSidedMirror):
         )
 
 
-class Nonnegative(Parametrization):
+class Nonnegative(_OneDepth):
     """ψ = θ^p >= 0, one parameter a coordinate: as α → 0 its flow ends at the least Σψ over {Aψ = y, ψ >= 0}.
 
     Where no ψ >= 0 has Aψ = y the flow has no limit of its residual at 0: it approaches nonnegative least squares.
@@ -281,20 +299,15 @@ class Nonnegative(Parametrization):
     """
 
     width = 1
-    positive = True
+    one_sided = True
 
     def __init__(self, p: Any) -> None:
         self.p = check_depth(p)
 
-    @property
-    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As for :class:`Power`: |θ|^p = θ^p where p is an even integer."""
-        return self.p % 2 == 0
+    def exact_curve(self, theta: Sequence[Any]) -> ExactCurve | None:
+        from dlntorch.model.exact_curves import nonnegative_curve
 
-    @property
-    def has_pole(self) -> bool:
-        """Whether θ is infinite at a finite ν."""
-        return self.p > 2
+        return nonnegative_curve(self.p, *theta)
 
     def value(self, theta: Tensor) -> Tensor:
         return theta[0] ** self.p
@@ -304,9 +317,6 @@ class Nonnegative(Parametrization):
 
     def curvature(self, theta: Tensor) -> Tensor:
         return (self.p * (self.p - 1) * theta ** (self.p - 2))[None]
-
-    def start(self, alpha: Any, n: int) -> Tensor:
-        return self.start_from(Initialization.of(alpha), n)
 
     def start_from(self, initialization: Initialization, n: int) -> Tensor:
         plus, minus = initialization.expanded(n)
@@ -324,26 +334,13 @@ class Nonnegative(Parametrization):
     def mirror(self, start: Tensor) -> Mirror:
         return _NonnegativeMirror(self, start)
 
-    def along(self, theta: Tensor, move: Tensor) -> Tensor:
-        return theta * torch.exp(2 * move) if self.p == 2 else _along_a_power(self.p, theta, move)
-
     def selector(self, initialization: Initialization | None, n: int) -> Selector:
         if initialization is None:
             return Selector.equal(self.p, n, nonnegative=True)
         return Selector.of(self.p, self.start_from(initialization, n)[0], None)
 
-    @property
-    def selector_reason(self) -> str:
-        return ""
-
     def __repr__(self) -> str:
         return f"Nonnegative({self.p:g})"
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.p))
 
 
 class _NonnegativeMirror(Mirror):
@@ -386,11 +383,6 @@ class _NonnegativeMirror(Mirror):
 
     def range(self) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(self.origin), torch.full_like(self.origin, torch.inf)
-
-
-def _along_a_power(p: float, theta: Tensor, move: Tensor) -> Tensor:
-    """θ with θ^{2−p} less by p(p − 2) times the move: θ(1 − (p − 2)pθ^{p−2}δν)^{−1/(p−2)}."""
-    return theta * torch.exp(-torch.log1p(-(p - 2) * p * theta ** (p - 2) * move) / (p - 2))
 
 
 def _relative_expm1(x: Tensor, rate: float) -> Tensor:

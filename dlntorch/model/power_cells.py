@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from dlntorch.model.cells import CellKernels, CompiledCell
-from dlntorch.model.stored_slopes import keep
+from dlntorch.model.stored_slopes import keep, not_positive
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.compiling import kernel
 from dlntorch.numerics.powers import multiplied_power, power, split_exponent
@@ -76,7 +76,7 @@ def _limits_two(numbers, theta, scratch, g, squared_norm):
 
 @kernel(inline="always")
 def _propose_two(numbers, theta, scratch, g, eta, new):
-    """θ± ± ηp θ±^{p−1} g; whether every entry of it is positive and finite: the sign bit tells."""
+    """θ± ± ηp θ±^{p−1} g; whether every entry of it is positive and finite."""
     growth, kind = scratch.growth, theta.dtype.type
     factor, infinity = kind(eta * numbers.p), as_bits(kind(math.inf))
     improper = infinity - infinity
@@ -84,8 +84,7 @@ def _propose_two(numbers, theta, scratch, g, eta, new):
         change = factor * g[i]
         plus = theta[0, i] + change * (theta[0, i] * growth[0, i])
         minus = theta[1, i] - change * (theta[1, i] * growth[1, i])
-        a, b = as_bits(plus), as_bits(minus)
-        improper |= (a - 1) | (infinity - 1 - a) | (b - 1) | (infinity - 1 - b)
+        improper |= not_positive(plus, infinity) | not_positive(minus, infinity)
         new[0, i] = plus
         new[1, i] = minus
     return improper >= 0
@@ -144,8 +143,7 @@ def _propose_one(numbers, theta, scratch, g, eta, new):
     improper = infinity - infinity
     for i in range(g.size):
         moved = theta[0, i] + (factor * g[i]) * (theta[0, i] * growth[0, i])
-        bits = as_bits(moved)
-        improper |= (bits - 1) | (infinity - 1 - bits)
+        improper |= not_positive(moved, infinity)
         new[0, i] = moved
     return improper >= 0
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dlntorch.model.depth_law import DepthLaw, depth_law
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.mirror import Mirror
 from dlntorch.model.parametrization import Parametrization
 from dlntorch.model.potentials import log_cosh
 from dlntorch.model.selector import Selector
+from dlntorch.model.slow_time import LogarithmicTime, SlowTime
 from dlntorch.numerics.validation import InputError, check_count
 
 if TYPE_CHECKING:
     from dlntorch.model.cells import CompiledCell
+    from dlntorch.model.exact_curves import ExactCurve
 
 __all__ = ["Product"]
 
@@ -110,6 +114,36 @@ class Product(Parametrization):
             x = q / u + s_squared * move
             new = torch.where(x.abs() < 1, s_squared.sqrt() * x / ((1 - x) * (1 + x)).clamp_min(0).sqrt(), torch.nan)
         return torch.stack([torch.hypot(new, s_squared.sqrt())] * (self.layers - 1) + [new])
+
+    def exact_curve(self, theta: Sequence[Any]) -> ExactCurve | None:
+        from dlntorch.model.exact_curves import product_curve
+
+        balanced = all(v == theta[0] for v in theta[:-1]) and theta[0] > abs(theta[-1])
+        return product_curve(self.layers, theta[0], theta[-1]) if balanced and self.layers in (2, 3, 4) else None
+
+    def cut_off(self, theta: Sequence[Any], scale: Any, ceiling: Any) -> list[Any]:
+        """In one ratio, which the curve depends on."""
+        share = min(scale, ceiling / theta[0])
+        return [share * v for v in theta]
+
+    def sides(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        if not bool((theta[:-1] == theta[0]).all()):
+            raise ValueError(
+                "the first layers have come apart: the steps have no effective initialization of two numbers"
+            )
+        return theta[0], theta[-1]
+
+    @property
+    def small_start(self) -> DepthLaw:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return depth_law(self.layers)
+
+    @property
+    def slow_time(self) -> SlowTime:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if self.layers == 2:
+            return LogarithmicTime(1.0, 0.25)
+        half = 0.5 * (self.layers - 2)
+        whole = 0.5 * math.sqrt(math.pi) * math.exp(math.lgamma(half) - math.lgamma(half + 0.5))
+        return SlowTime(self.layers, 1 / whole, (self.layers - 2) * whole)
 
     def selector(self, initialization: Initialization | None, n: int) -> Selector | None:
         """That of depth p = L, with a± from how far ν can move: w± = ∫ dq (q² + b²)^{(1−L)/2} from u_L to ±∞.

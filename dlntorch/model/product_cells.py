@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from dlntorch.model.cells import CellKernels, CompiledCell
-from dlntorch.model.stored_slopes import stored_at
+from dlntorch.model.stored_slopes import not_finite, stored_at
 from dlntorch.numerics.bits import as_bits, as_float
 from dlntorch.numerics.compiling import kernel
 
@@ -84,7 +84,7 @@ def _propose(width):
 
     @kernel(inline="always")
     def propose(numbers, theta, scratch, g, eta, new):
-        """Whether every entry of it is finite: the sign bit tells."""
+        """Whether every entry of it is finite."""
         kind = theta.dtype.type
         length, one, infinity = kind(eta), kind(1), as_bits(kind(math.inf))
         improper = infinity - infinity
@@ -94,7 +94,7 @@ def _propose(width):
                 for other in range(width):
                     slope *= one if other == j else theta[other, i]
                 moved = theta[j, i] + (length * g[i]) * slope
-                improper |= infinity - 1 - as_bits(abs(moved))
+                improper |= not_finite(moved, infinity)
                 new[j, i] = moved
         return improper >= 0
 

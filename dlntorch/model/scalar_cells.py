@@ -21,7 +21,7 @@ from dlntorch.model.stored_slopes import keep, larger, propose_with, stored_at
 from dlntorch.numerics.compiling import compiles, kernel
 from dlntorch.numerics.validation import InputError
 
-__all__ = ["check_cell", "compiled"]
+__all__ = ["check_cell", "compiled_scalars"]
 
 
 def _replaced(entries: tuple[float, ...], place: int, value: float) -> tuple[float, ...]:
@@ -34,7 +34,7 @@ _SHAPES = ("a float", "a tuple of width floats", "a tuple of width tuples of wid
 _set_entry: Any = tuple_setitem if compiles() else _replaced
 
 
-def compiled(parametrization: Parametrization, cell: ScalarCell) -> CompiledCell:
+def compiled_scalars(parametrization: Parametrization, cell: ScalarCell) -> CompiledCell:
     """The cell of ψ_i = value(θ_{·i}).
 
     Raises:

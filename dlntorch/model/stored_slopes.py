@@ -9,13 +9,26 @@ from typing import Any
 from dlntorch.numerics.bits import as_bits
 from dlntorch.numerics.compiling import kernel
 
-__all__ = ["keep", "larger", "propose_with", "stored_at"]
+__all__ = ["keep", "larger", "not_finite", "not_positive", "propose_with", "stored_at"]
 
 
 @kernel(inline="always")
 def larger(x, y):
     """The larger of two numbers >= 0, of which one that is no number counts as the larger: their bits are compared."""
     return x if as_bits(x) > as_bits(y) else y
+
+
+@kernel(inline="always")
+def not_positive(x, infinity):
+    """A negative integer where x is not positive and finite, by its bits; ``infinity`` are those of ∞."""
+    bits = as_bits(x)
+    return (bits - 1) | (infinity - 1 - bits)
+
+
+@kernel(inline="always")
+def not_finite(x, infinity):
+    """A negative integer where x is not finite."""
+    return infinity - 1 - as_bits(abs(x))
 
 
 @kernel
@@ -33,6 +46,8 @@ def stored_at(numbers, theta, scratch, j, i):
 def propose_with(positive: bool) -> Any:
     """The step θ + η slope ∘ g, for parameters that have to stay positive or need not."""
 
+    refused = not_positive if positive else not_finite
+
     @kernel
     def propose(numbers, theta, scratch, g, eta, new):
         slope, kind = scratch.slope, theta.dtype.type
@@ -41,8 +56,7 @@ def propose_with(positive: bool) -> Any:
         for j in range(theta.shape[0]):
             for i in range(g.size):
                 moved = theta[j, i] + (length * g[i]) * slope[j, i]
-                bits = as_bits(moved if positive else abs(moved))
-                improper |= (infinity - 1 - bits) | ((bits - 1) if positive else bits)  # the sign bit tells
+                improper |= refused(moved, infinity)
                 new[j, i] = moved
         return improper >= 0
 

@@ -6,7 +6,6 @@ Notation and statements: Wind, Antun and Hansen, arXiv 2307.07410, sections 1 an
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from copy import copy as shallow_copy
 from fractions import Fraction
 from functools import cached_property
@@ -17,49 +16,17 @@ import torch
 from torch import Tensor
 
 from dlntorch.numerics.rational import as_rationals
-from dlntorch.numerics.validation import (
-    DataWarning,
-    InputError,
-    as_real_array,
-    check_device,
-    check_dtype,
-    check_real,
-    check_unmasked,
-)
+from dlntorch.numerics.validation import DataWarning, InputError, check_device, check_dtype
+from dlntorch.problem.entries import as_real_tensor, blocks, rounded
+from dlntorch.problem.linear_data import WELL_CONDITIONED, LinearData, norm
 from dlntorch.problem.operators import DenseOperator, Operator, as_operator, check_adjoint
 from dlntorch.problem.operators.convert import is_operator
-from dlntorch.problem.row_space import (
-    RowSpace,
-    Side,
-    left_singular,
-    precision,
-    row_exponents,
-    scaled_rows,
-    scaled_vector,
-)
+from dlntorch.problem.row_space import precision, scaled_rows
 
 __all__ = ["Problem", "norm"]
 
-#: A larger dense A has its singular values from AAᵀ (where that is small beside A): an SVD would copy A three times.
-SVD_ENTRIES = 2**23
-#: AAᵀ is small beside A where n is at least so many times m.
-GRAM_ASPECT = 12
-#: Rows are brought to one size before the rank is decided where their sizes differ by more than 2 to this power.
-ROW_SPREAD = 4
-#: Condition number of the scaled rows beyond which float64 is not enough to combine them.
-WELL_CONDITIONED = 1e4
-#: A is checked in blocks of about so many entries, so that checking needs no memory to speak of.
-BLOCK_ENTRIES = 2**22
 
-
-def norm(x: Tensor) -> Tensor:
-    """‖x‖₂ over the last axis, shape (...), also where the squares of x leave the range of its dtype."""
-    size = x.abs().amax(dim=-1, keepdim=True)
-    size = torch.where((size > 0) & torch.isfinite(size), size, torch.ones_like(size))
-    return size[..., 0] * torch.linalg.vector_norm(x / size, dim=-1)
-
-
-class Problem:
+class Problem(LinearData):
     """Data (A, y) of a linear regression, and the loss L(ψ) = ½‖Aψ − y‖₂².
 
     Args:
@@ -113,8 +80,8 @@ class Problem:
         if is_operator(A):
             self.operator = as_operator(A, kind, place)
         else:
-            self.operator = DenseOperator(_as_real_tensor("A", A, 2, kind, place, copy))
-        self._y = _as_real_tensor("y", y, 1, kind, place, copy)
+            self.operator = DenseOperator(as_real_tensor("A", A, 2, kind, place, copy))
+        self._y = as_real_tensor("y", y, 1, kind, place, copy)
         #: Relative precision that the data had, by their types: it decides on rank and consistency.
         self.precision = max(precision(A), precision(y), precision(kind))
         self._origin: Problem | None = None  # the problem of which this one holds the same numbers
@@ -129,9 +96,9 @@ class Problem:
             raise InputError(f"y must have one entry for each of the {m} rows of A, got shape {_shape(self._y)}")
         if not self.dense:
             check_adjoint(self.operator)
-        elif not any(bool(torch.any(block != 0)) for block in _blocks(self.A)):
+        elif not any(bool(torch.any(block != 0)) for block in blocks(self.A)):
             raise InputError("A must have a nonzero entry, got a matrix of zeros")
-        self.truth = None if truth is None else _as_real_tensor("truth", truth, self._y.ndim, kind, place, copy)
+        self.truth = None if truth is None else as_real_tensor("truth", truth, self._y.ndim, kind, place, copy)
         if self.truth is not None and self.truth.shape[0] != n:
             raise InputError(f"truth must have one entry for each of the {n} columns of A, got {self.truth.shape[0]}")
         if self.truth is not None and self.truth.shape[1:] != self._y.shape[1:]:
@@ -164,7 +131,7 @@ class Problem:
             Fraction(9, 10)
         """
         rows, right = as_rationals("A", A, 2), as_rationals("y", y, 1)
-        problem = cls([[_rounded("A", v) for v in row] for row in rows], [_rounded("y", v) for v in right], **options)
+        problem = cls([[rounded("A", v) for v in row] for row in rows], [rounded("y", v) for v in right], **options)
         problem._rationals = rows, right
         return problem
 
@@ -181,30 +148,6 @@ class Problem:
         """The same as strings such as "2/7", which multiprecision arithmetic reads."""
         A, y = self.rationals
         return [[str(value) for value in row] for row in A], [str(value) for value in y]
-
-    @property
-    def A(self) -> Tensor:
-        """The matrix, shape (m, n).
-
-        Raises:
-            InputError: where A is an operator without one.
-        """
-        if isinstance(self.operator, DenseOperator):
-            return self.operator.A
-        raise InputError(f"A must be a dense matrix here, got a {self.operator!r}; problem.to_dense() has its matrix")
-
-    @property
-    def y(self) -> Tensor:
-        """The right-hand side, shape (m,).
-
-        Raises:
-            InputError: where there are several of them.
-        """
-        if self._y.ndim == 2:
-            raise InputError(
-                f"y must have shape (m,) here, got shape {_shape(self._y)}: problem.outputs has a problem for each column"
-            )
-        return self._y
 
     @property
     def outputs(self) -> tuple[Problem, ...]:
@@ -232,36 +175,11 @@ class Problem:
         """y as residuals are laid out: shape (m,), or (k, m) for k right-hand sides."""
         return self._y if self._y.ndim == 1 else self._y.mT
 
-    @property
-    def dense(self) -> bool:
-        """Whether A is a matrix in memory, not an operator."""
-        return isinstance(self.operator, DenseOperator)
-
     def to_dense(self) -> Problem:
         """The same problem with the matrix of its operator; itself where it is dense."""
         if self.dense:
             return self
         return self._like(self.operator.to_dense(), self._y, self.name)
-
-    @property
-    def m(self) -> int:
-        """Number of rows of A (measurements)."""
-        return int(self.operator.shape[0])
-
-    @property
-    def n(self) -> int:
-        """Number of columns of A (coordinates of ψ)."""
-        return int(self.operator.shape[1])
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of A and y."""
-        return self.operator.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where A and y live."""
-        return self.operator.device
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Problem:
         """The same problem on another device or in another precision; itself, with its SVD, where nothing changes.
@@ -307,109 +225,7 @@ class Problem:
         scale = norm(self._sides)
         return norm(self.residual(psi)) / torch.where(scale > 0, scale, torch.ones_like(scale))
 
-    # -- what the data say about themselves ---------------------------------------------------------------------------
-
-    @cached_property
-    def _exponents(self) -> np.ndarray | None:
-        """What the rows are scaled by before their rank is decided; None where they are alike as they are."""
-        if self._whole is not None:
-            return self._whole._exponents
-        exponents, some = row_exponents(self.A)
-        return exponents if int(np.ptp(exponents[some])) > ROW_SPREAD else None
-
-    def _decomposed(self, exponents: np.ndarray | None) -> tuple[Tensor, Tensor]:
-        """Left singular vectors (m, min(m, n)) and singular values of 2^{−e}A, in float64."""
-        whole = self.A.numel() <= SVD_ENTRIES
-        if not whole and GRAM_ASPECT * self.m > self.n:
-            raise InputError(
-                f"A must have at most {SVD_ENTRIES} entries, or n >= {GRAM_ASPECT} m, for its singular values, "
-                f"got shape ({self.m}, {self.n})"
-            )
-        return left_singular(self.A, exponents, whole)
-
-    @cached_property
-    def _svd(self) -> tuple[Tensor, Tensor]:
-        """Left singular vectors and singular values of A."""
-        known = self._whole or self._origin
-        return self._decomposed(None) if known is None else known._svd
-
-    @property
-    def singular_values(self) -> Tensor:
-        """Singular values of A in decreasing order, shape (min(m, n),)."""
-        return self._svd[1].to(self.device, self.dtype)
-
-    @property
-    def has_singular_values(self) -> bool:
-        """Whether all singular values can be had: a dense A that is not too large."""
-        return self.dense and (self.A.numel() <= SVD_ENTRIES or GRAM_ASPECT * self.m <= self.n)
-
-    @property
-    def spectral_norm(self) -> float:
-        """‖A‖₂, the largest singular value."""
-        return float(self._svd[1][0]) if self.has_singular_values else self.operator.spectral_norm
-
-    @property
-    def sigma_min(self) -> float:
-        """The smallest nonzero singular value of A (numerical rank)."""
-        if self.has_singular_values:
-            graded = self._exponents is not None
-            return 1 / self.row_space.inverse_norm if graded else float(self._svd[1][self.rank - 1])
-        if self.operator.sigma_min is None:
-            raise InputError(f"A must be a dense matrix for its smallest singular value, got a {self.operator!r}")
-        return self.operator.sigma_min
-
-    @cached_property
-    def row_space(self) -> RowSpace:
-        """A to its numerical rank, its rows scaled."""
-        known = self._whole or self._origin
-        if known is not None:
-            return known.row_space
-        graded = self._exponents is not None
-        U, S = (part.cpu().numpy() for part in (self._decomposed(self._exponents) if graded else self._svd))
-        exponents = self._exponents if self._exponents is not None else np.zeros(self.m, dtype=np.intc)
-        return RowSpace(U, S, exponents, self.n, self.precision)
-
-    @cached_property
-    def side(self) -> tuple[Side, int]:
-        """What y says in the coordinates of the row space, for 2^{−s}y, and s."""
-        scaled, shift = scaled_vector(self.y.double().cpu().numpy(), self.row_space.exponents)
-        return self.row_space.side(scaled), shift
-
-    @property
-    def known_rank(self) -> int | None:
-        """Numerical rank: singular values above the rounding of A, once its rows have one size (see :class:`RowSpace`).
-
-        None where nothing says it (most operators).
-        """
-        return self.row_space.rank if self.has_singular_values else self.operator.rank
-
-    @property
-    def rank(self) -> int:
-        """Numerical rank, see :attr:`known_rank`.
-
-        Raises:
-            InputError: where it is not known.
-        """
-        if self.known_rank is None:
-            raise InputError(f"A must be a dense matrix for its rank, got a {self.operator!r}")
-        return self.known_rank
-
-    @cached_property
-    def inconsistency(self) -> float:
-        """Distance of y from range(A), ‖y − P y‖₂: no ψ has a smaller residual. Exactly 0 where rank(A) = m.
-
-        Raises:
-            InputError: where the rank is not known.
-        """
-        if self.rank == self.m:
-            return 0.0
-        side, shift = self.side
-        return float(norm(torch.from_numpy(np.ldexp(side.outside, self.row_space.exponents + shift))))
-
-    @property
-    def consistent(self) -> bool:
-        """Whether y lies in range(A), to the precision of the data; otherwise the network fits the projection."""
-        return self.rank == self.m or self.side[0].consistent
+    # -- the equivalent pair of full rank ---------------------------------------------------------------------------
 
     def reduced(self) -> Problem:
         """An equivalent pair (Ã, ỹ) of full row rank r = rank(A): Ã = QᵀA, ỹ = Qᵀy, Q an orthonormal basis of range(A).
@@ -447,47 +263,3 @@ class Problem:
 
 def _shape(values: Tensor) -> str:
     return str(tuple(values.shape))
-
-
-def _rounded(name: str, number: Fraction) -> float:
-    """The float nearest to an exact number."""
-    try:
-        return float(number)
-    except OverflowError:
-        digits = round((number.numerator.bit_length() - number.denominator.bit_length()) * 0.30103)
-        raise InputError(f"{name} must be within the range of float64, got about 10^{digits}") from None
-
-
-def _blocks(A: Tensor) -> Iterator[Tensor]:
-    """The entries of a contiguous tensor in blocks of :data:`BLOCK_ENTRIES`, as views."""
-    yield from A.reshape(-1).split(BLOCK_ENTRIES) if A.numel() else ()
-
-
-def _as_real_tensor(name: str, value: Any, ndim: int, dtype: torch.dtype, device: torch.device, copy: bool) -> Tensor:
-    """``value`` as a finite, real, contiguous tensor with ``ndim`` dimensions; a copy unless ``copy`` is false."""
-    check_unmasked(name, value)
-    check_real(name, value)
-    shape_rule = "(m, n)" if ndim == 2 else "(m,)" if name == "y" else "(n,)"
-    if isinstance(value, Tensor):
-        if value.layout != torch.strided:
-            either = " (or a sparse_csr matrix)" if name == "A" else ""
-            raise InputError(
-                f"{name} must be a dense real tensor{either}, got {value.dtype} with layout {value.layout}"
-            )
-        tensor = value.detach().to(device=device, dtype=dtype, copy=copy).contiguous()
-    else:
-        array = as_real_array(name, value)
-        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which is refused below
-            fits = not copy and array.dtype == np.float64 and array.flags.c_contiguous and array.flags.writeable
-            array = array if fits else np.array(array, dtype=np.float64, order="C")
-        tensor = torch.from_numpy(array).to(dtype=dtype, device=device)
-    several = name == "y" and tensor.ndim == 2 and tensor.shape[1] > 1
-    if tensor.ndim != ndim and not several:
-        raise InputError(f"{name} must have shape {shape_rule}, got shape {tuple(tensor.shape)}")
-    for number, block in enumerate(_blocks(tensor)):
-        finite = torch.isfinite(block)
-        if not bool(finite.all()):
-            first = int(torch.nonzero(~finite)[0]) + number * BLOCK_ENTRIES
-            where = ", ".join(str(int(i)) for i in np.unravel_index(first, tuple(tensor.shape)))
-            raise InputError(f"{name} must be finite, got {float(tensor.reshape(-1)[first])} at [{where}]")
-    return tensor

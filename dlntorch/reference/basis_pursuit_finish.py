@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlntorch.reference.costs import PLAIN, Costs
-from dlntorch.reference.crossover import Basis, CrossedPair, Support, certify, leading_basis, push, simplex
+from dlntorch.reference.crossover import Basis, CrossedPair, Support, certified_pair, leading_basis, push, simplex
 
 __all__ = ["Finish", "State"]
 
@@ -162,7 +162,7 @@ class Finish:
         return self._offer(x, dual)
 
     def _offer(self, x: np.ndarray, dual: np.ndarray) -> bool:
-        vertex = certify(self.A, self.y, x, dual, self.costs)
+        vertex = certified_pair(self.A, self.y, x, dual, self.costs)
         if not np.isfinite(vertex.gap):
             return False
         usable = vertex.residual <= RESIDUAL

@@ -20,7 +20,7 @@ import scipy.linalg.lapack
 
 from dlntorch.reference.costs import PLAIN, Costs
 
-__all__ = ["Basis", "CrossedPair", "Support", "certify", "leading_basis", "line_search", "push", "simplex"]
+__all__ = ["Basis", "CrossedPair", "Support", "certified_pair", "leading_basis", "line_search", "push", "simplex"]
 
 lapack: Any = scipy.linalg.lapack  # its names are made at run time
 EPS = float(np.finfo(np.float64).eps)
@@ -178,7 +178,7 @@ def leading_basis(A: np.ndarray, weight: np.ndarray) -> Basis | None:
     return Basis(A, order[rows[:m]]) if diagonal.min() > 0 else None
 
 
-def certify(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray, costs: Costs = PLAIN) -> CrossedPair:
+def certified_pair(A: np.ndarray, y: np.ndarray, x: np.ndarray, dual: np.ndarray, costs: Costs = PLAIN) -> CrossedPair:
     """The pair (x, λ) with λ scaled into −c₋ <= Aᵀλ <= c₊, its gap (1 where x is not admitted) and its residual."""
     dual = dual / max(1.0, costs.ratio(dual @ A))
     value = costs.value(x)

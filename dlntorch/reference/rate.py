@@ -24,10 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlntorch.model.parametrization import Parametrization, as_parametrization
+from dlntorch.model.parametrization import as_parametrization
 from dlntorch.model.potentials import h, h_prime
-from dlntorch.model.power import Nonnegative, Power
-from dlntorch.model.product import Product
 from dlntorch.model.selector import Selector
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
@@ -129,22 +127,20 @@ def predict_rate(problem: Problem, p: Any, alpha: Any = None, *, selected: Selec
     if chosen.status is Status.FAILED or chosen.selector is None:
         return _unknown(chosen, chosen.reason)
     parametrization = as_parametrization(p)
-    two_layers = isinstance(parametrization, Product) and parametrization.layers == 2
-    if not (two_layers or isinstance(parametrization, Power | Nonnegative)):
+    law = parametrization.small_start
+    exponent = None if law is None or law.error_exponent is None else chosen.p * law.error_exponent
+    if law is None or (exponent is not None and parametrization.p is None):
         why = f"the constant is known for Power and Nonnegative, not for {parametrization.name}"
-        return _only_exponent(parametrization, chosen, why)
-    at_two = chosen.p == 2
+        return _only_exponent(exponent, chosen, why)
     if chosen.solver == "matrix_free":
-        return _only_exponent(parametrization, chosen, "the constant needs a dense A: problem.to_dense()", at_two)
+        return _only_exponent(exponent, chosen, "the constant needs a dense A: problem.to_dense()")
     form = StandardForm.of(problem.to_dense(), chosen.minimizer.weights)
     geometry = _Geometry.of(form, chosen, chosen.selector)
-    return _at_depth_two(form, geometry, chosen) if at_two else _above_two(form, geometry, chosen)
+    return (_at_depth_two if exponent is None else _above_two)(form, geometry, chosen)
 
 
-def _only_exponent(parametrization: Parametrization, chosen: SelectedMinimizer, why: str, at_two: bool = False) -> Rate:
+def _only_exponent(exponent: float | None, chosen: SelectedMinimizer, why: str) -> Rate:
     """The depth above 2, for a product the number of layers: ψ_i/α^p has a limit off the support. At 2 λ decides it."""
-    known = isinstance(parametrization, Product | Power | Nonnegative) and not at_two
-    exponent = chosen.p if known else None
     return Rate(chosen.p, exponent, None, why, None, None, None, None, None, chosen.status, chosen.reason, chosen)
 
 

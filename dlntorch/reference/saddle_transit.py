@@ -109,12 +109,7 @@ class _Transit:
 
     def _tail(self, which: np.ndarray, W: np.ndarray, speed: np.ndarray, on: np.ndarray) -> np.ndarray:
         """−∫Aψ dx of coordinates that move from or to infinity with constant speeds, while those that are on follow."""
-        value, _ = self.law.size(W)
-        if self.law.depth == 2:
-            area = value
-        else:
-            area = value * W / (self.law.depth / (self.law.depth - 2) - 1)
-        moved = -self.B[:, which] @ (area / np.abs(speed))
+        moved = -self.B[:, which] @ (self.law.area(W) / np.abs(speed))
         active = self.B[:, on > 0]
         return moved - active @ np.linalg.lstsq(active, moved, rcond=None)[0] if active.shape[1] else moved
 
@@ -180,8 +175,7 @@ class _Transit:
         return float(values[values > 1e-9 * values[0]].min()) ** 2
 
     def _solve(self, field: Any, jacobian: Any, span: tuple[float, float], start: np.ndarray, event: Any = None) -> Any:
-        scale = 1.0 if self.law.depth == 2 else float(self.law.distance(np.array([self.top]))[0])
-        atol = 1e-9 * scale / float(np.linalg.norm(self.B, axis=0).max())
+        atol = 1e-9 * self.law.bend(self.top) / float(np.linalg.norm(self.B, axis=0).max())
         with np.errstate(all="ignore"):
             found = solve_ivp(field, span, start, method="BDF", jac=jacobian, events=event, rtol=RTOL, atol=atol)
         return found if found.success else None

@@ -14,68 +14,19 @@ starts at ψ_i(0) ≠ 0, far above α^p, starts at its wall: t = 0 on that side.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dlntorch.model import Initialization, Nonnegative, Parametrization, Power, Product
+from dlntorch.model import Initialization, Parametrization
+from dlntorch.model.slow_time import SlowTime
 from dlntorch.numerics.validation import InputError, check_alpha, check_number
 
-__all__ = ["Law", "Walls", "law_of", "walls"]
+__all__ = ["Walls", "law_of", "walls"]
 
 #: A coordinate starts at its wall where |ψ_i(0)| is both so many times α^p, and this part of the data's own size.
 WARM_OVER_START, WARM_OVER_DATA = 1e3, 1e-3
-
-
-@dataclass(frozen=True)
-class Law:
-    """How a network's slow time runs, and |ψ| as a function of the distance W to the wall, in units of ε.
-
-    Attributes:
-        depth: p, or the number of layers.
-        factor: dT/dt over α^{depth−2} (over 1/ln(1/α) at depth 2).
-        stretch: |ψ| = (stretch·W)^{−depth/(depth−2)}; at depth 2, |ψ| = stretch·e^{−W}.
-    """
-
-    depth: float
-    factor: float
-    stretch: float
-
-    def rate(self, alpha: float) -> float:
-        """dT/dt at a scale α; at depth 2 it needs α < 1."""
-        if self.depth > 2:
-            return self.factor * alpha ** (self.depth - 2)
-        return self.factor / self._logarithm(alpha)
-
-    def unit(self, alpha: float) -> float:
-        """ε: the slow time of one unit of W."""
-        return alpha ** (self.depth - 2) if self.depth > 2 else 0.5 / self._logarithm(alpha)
-
-    @staticmethod
-    def _logarithm(alpha: float) -> float:
-        if alpha >= 1:
-            raise InputError(
-                f"alpha must be < 1 at depth 2, whose slow time is in units of log(1/alpha), got {alpha:g}"
-            )
-        return math.log(1 / alpha)
-
-    def size(self, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """|ψ| and −d|ψ|/dW at distances W (beyond the wall, |ψ| goes on with a bounded slope)."""
-        if self.depth == 2:
-            value = self.stretch * np.exp(-np.maximum(distance, -500.0))
-            return value, value
-        k = self.depth / (self.depth - 2)
-        scaled = self.stretch * np.maximum(distance, 1e-30)
-        value = scaled**-k
-        return value, k * self.stretch * value / scaled
-
-    def distance(self, size: np.ndarray) -> np.ndarray:
-        """The W at which |ψ| = size > 0."""
-        if self.depth == 2:
-            return math.log(self.stretch) - np.log(size)
-        return size ** (-(self.depth - 2) / self.depth) / self.stretch
 
 
 @dataclass(frozen=True)
@@ -89,7 +40,7 @@ class Walls:
     minus: np.ndarray
     origin: np.ndarray
     scale: float | None
-    law: Law
+    law: SlowTime
     shape_plus: np.ndarray
     shape_minus: np.ndarray
 
@@ -100,18 +51,18 @@ def walls(parametrization: Parametrization, alpha: Any, scale: Any, n: int, data
     Raises:
         InputError: for a parametrization whose slow time is not known, and where ``alpha`` is no start of it.
     """
-    law, sides = law_of(parametrization), 1 if isinstance(parametrization, Nonnegative) else 2
+    law = law_of(parametrization)
     one = np.ones(n)
     if alpha is None or not isinstance(alpha, Initialization):
         size = None if alpha is None else check_alpha(alpha)
         if scale is not None:
             raise InputError(f"scale must be left out where alpha is no Initialization, got {scale!r}")
-        below = one if sides == 2 else np.full(n, np.inf)
+        below = np.full(n, np.inf) if parametrization.one_sided else one
         return Walls(one, below, np.zeros(n), size, law, one, one)
     theta = parametrization.start_from(alpha, n)
     origin = parametrization.value(theta).numpy()
     plus, minus = (side.numpy() for side in alpha.expanded(n))
-    if isinstance(parametrization, Product):
+    if not parametrization.positive:  # layers, the last of which is signed
         if bool((minus != 0).any()):
             raise InputError(
                 f"alpha must have u_L = 0 with {parametrization.name}: only then its walls are known, got {alpha!r}"
@@ -120,29 +71,21 @@ def walls(parametrization: Parametrization, alpha: Any, scale: Any, n: int, data
     least = float(min(plus.min(), minus.min()))
     size = least if scale is None else check_number("scale", scale, above=0)
     ratios = np.stack([plus, minus]) / size
-    place = ratios ** (2 - law.depth) if law.depth > 2 else np.ones_like(ratios)
-    shape = ratios**2 if law.depth == 2 else np.ones_like(ratios)
+    place, shape = ratios ** (2 - law.depth), law.shape(ratios)
     warm = (np.abs(origin) >= WARM_OVER_START * least**law.depth) & (np.abs(origin) >= WARM_OVER_DATA * data_size)
     for side, sign in ((0, 1), (1, -1)):
         here = warm & (sign * origin > 0)
         place[side, here], shape[side, here] = 0.0, 1.0
-    if sides == 1:
+    if parametrization.one_sided:
         place[1] = np.inf
     return Walls(place[0], place[1], np.where(warm, origin, 0.0), size, law, shape[0], shape[1])
 
 
-def law_of(parametrization: Parametrization) -> Law:
+def law_of(parametrization: Parametrization) -> SlowTime:
     """The slow time of a network; raises :class:`InputError` where none is known."""
-    if isinstance(parametrization, Power | Nonnegative):
-        p = parametrization.p
-        return Law(2.0, 2.0, 1.0) if p == 2 else Law(p, p * (p - 2), 1.0)
-    if isinstance(parametrization, Product):
-        layers = parametrization.layers
-        if layers == 2:
-            return Law(2.0, 1.0, 0.25)
-        whole = 0.5 * math.sqrt(math.pi) * math.exp(math.lgamma((layers - 2) / 2) - math.lgamma((layers - 1) / 2))
-        return Law(float(layers), 1 / whole, (layers - 2) * whole)
-    raise InputError(
-        f"p must be a number >= 2, Power, Nonnegative or Product for a saddle path, got {parametrization!r}: "
-        "no slow time of it is known"
-    )
+    if parametrization.slow_time is None:
+        raise InputError(
+            f"p must be a number >= 2, Power, Nonnegative or Product for a saddle path, got {parametrization!r}: "
+            "no slow time of it is known"
+        )
+    return parametrization.slow_time

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from dlntorch.model.initialization import Initialization
 from dlntorch.model.parametrization import Parametrization, as_parametrization
-from dlntorch.model.power import Power
 from dlntorch.model.selector import Selector
 from dlntorch.numerics import extended
 from dlntorch.numerics.balls import Enclosure
@@ -200,7 +199,7 @@ def _enclosed(
     problem: Problem, parametrization: Parametrization, shape: Initialization | None, minimizer: L1Minimizer | None
 ) -> SelectedMinimizer:
     """W_p on the exact face, with its enclosure."""
-    if shape is not None or not isinstance(parametrization, Power):
+    if shape is not None or parametrization.depth is None:
         raise InputError(
             f"enclosure must be False but for a depth and equal entries, got {parametrization!r}, {shape!r}"
         )
@@ -211,7 +210,7 @@ def _enclosed(
     found = selected_minimizer(problem, parametrization, minimizer=base)
     if base.exact is None:
         return found
-    return replace(found, enclosure=enclosed_selection(problem, parametrization.p, base.exact, found.psi.tolist()))
+    return replace(found, enclosure=enclosed_selection(problem, parametrization.depth, base.exact, found.psi.tolist()))
 
 
 def _shape(alpha: Any) -> Initialization | None:

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dlntorch.numerics import extended
-from dlntorch.problem.problem import WELL_CONDITIONED, Problem, norm
+from dlntorch.problem.linear_data import WELL_CONDITIONED
+from dlntorch.problem.problem import Problem, norm
 from dlntorch.problem.row_space import RowSpace, Side, scaled_vector
 from dlntorch.reference.basis_pursuit_path import PathProblem
 from dlntorch.reference.costs import Costs

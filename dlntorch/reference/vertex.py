@@ -83,12 +83,12 @@ def solve_vertex(A: np.ndarray, y: np.ndarray, costs: Costs = PLAIN) -> Vertex:
         lam, tau, ties = _polish_dual(A, lam, x, np.flatnonzero(x), costs)
     else:
         x, lam, tau, ties = _refined(A, y, x, lam, costs)
-    return _described(A, y, x, lam, tau, ties, message, costs)
+    return replace(_described(A, y, x, lam, tau, ties, costs), message=message)
 
 
 def polished_vertex(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, costs: Costs = PLAIN) -> Vertex:
     """A minimiser and its dual vector found elsewhere, polished and described like those of :func:`solve_vertex`."""
-    return _described(A, y, *_polished(A, y, x, lam, costs), "", costs)
+    return _described(A, y, *_polished(A, y, x, lam, costs), costs)
 
 
 def fast_vertex(A: np.ndarray, y: np.ndarray, x: np.ndarray, lam: np.ndarray, costs: Costs) -> Vertex | None:
@@ -119,7 +119,7 @@ def vertex_at(
     ties = np.flatnonzero(tied)
     exact = ties[np.abs(np.abs(tau[ties]) - 1) <= _noise(A, lam, costs)]
     tau[exact] = np.sign(tau[exact])
-    return _described(A, y, x, lam, tau, ties, "", costs, norm_A)
+    return _described(A, y, x, lam, tau, ties, costs, norm_A)
 
 
 def _noise(A: np.ndarray, lam: np.ndarray, costs: Costs) -> float:
@@ -135,7 +135,6 @@ def _described(
     lam: np.ndarray,
     tau: np.ndarray,
     ties: np.ndarray,
-    message: str,
     costs: Costs,
     norm_A: float | None = None,
 ) -> Vertex:
@@ -156,7 +155,6 @@ def _described(
         near=float((1 - np.abs(tau[off])).min(initial=1.0)),
         residual=float(np.linalg.norm(A @ x - y)) / scale,
         infeasibility=float(max(0.0, np.abs(tau).max() - 1, wrong)),
-        message=message,
     )
 
 

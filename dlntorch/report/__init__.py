@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from dlntorch.numerics.validation import InputError
 from dlntorch.run.ensemble_result import EnsembleResult
 from dlntorch.run.result import RunResult
 
@@ -32,23 +36,14 @@ def write_run_report(result: RunResult) -> dict[str, Path]:
         InputError: when the run has no folder.
         OSError: when a file cannot be written.
     """
-    from dlntorch.numerics.validation import InputError
     from dlntorch.report.data import RunData
     from dlntorch.report.figures import RUN_FIGURES
     from dlntorch.report.page import render_page
-    from dlntorch.report.style import save_figure
-    from dlntorch.store.folder import atomic_write
 
-    if result.folder is None:
-        raise InputError("result must be of a run that has a folder, got folder=None")
+    folder = folder_of(result, "a run")
     data = RunData(result)
-    paths: dict[str, Path] = {}
-    images: dict[str, bytes] = {}
-    for name, figure in RUN_FIGURES.items():
-        paths[name] = result.folder / "figures" / f"{name}.png"
-        images[name] = save_figure(figure.draw(figure.title, data), paths[name])
-    atomic_write(result.folder / "report.html", render_page(data, images).encode("utf-8", "replace"))
-    return paths
+    figures = {name: partial(figure.draw, figure.title, data) for name, figure in RUN_FIGURES.items()}
+    return write_report(folder, figures, partial(render_page, data))
 
 
 def write_ensemble_report(result: EnsembleResult) -> dict[str, Path]:
@@ -64,17 +59,27 @@ def write_ensemble_report(result: EnsembleResult) -> dict[str, Path]:
         InputError: when the ensemble has no folder.
         OSError: when a file cannot be written.
     """
-    from dlntorch.numerics.validation import InputError
     from dlntorch.report.ensemble import ENSEMBLE_FIGURES, render_ensemble_page
+
+    figures = {name: partial(figure.draw, figure.title, result) for name, figure in ENSEMBLE_FIGURES.items()}
+    return write_report(folder_of(result, "an ensemble"), figures, partial(render_ensemble_page, result))
+
+
+def folder_of(result: Any, kind: str) -> Path:
+    """The folder of a result, which a report is written into; :class:`InputError` where it has none."""
+    if result.folder is None:
+        raise InputError(f"result must be of {kind} that has a folder, got folder=None")
+    return result.folder
+
+
+def write_report(
+    folder: Path, figures: Mapping[str, Callable[[], Any]], page: Callable[[Mapping[str, bytes]], str]
+) -> dict[str, Path]:
+    """Save the figures, by name what draws each, and the page made of their images; the figures' paths."""
     from dlntorch.report.style import save_figure
     from dlntorch.store.folder import atomic_write
 
-    if result.folder is None:
-        raise InputError("result must be of an ensemble that has a folder, got folder=None")
-    paths: dict[str, Path] = {}
-    images: dict[str, bytes] = {}
-    for name, figure in ENSEMBLE_FIGURES.items():
-        paths[name] = result.folder / "figures" / f"{name}.png"
-        images[name] = save_figure(figure.draw(figure.title, result), paths[name])
-    atomic_write(result.folder / "report.html", render_ensemble_page(result, images).encode("utf-8", "replace"))
+    paths = {name: folder / "figures" / f"{name}.png" for name in figures}
+    images = {name: save_figure(draw(), paths[name]) for name, draw in figures.items()}
+    atomic_write(folder / "report.html", page(images).encode("utf-8", "replace"))
     return paths

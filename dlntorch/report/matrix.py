@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dlntorch.numerics.validation import InputError
+from dlntorch.report import folder_of, write_report
 from dlntorch.report.chart import Chart, Panel, Series
-from dlntorch.run.matrix_console import result_rows
+from dlntorch.run.matrix_console import matrix_rows
 from dlntorch.run.matrix_result import MatrixResult
-from dlntorch.store.folder import atomic_write
 
 __all__ = ["write_matrix_report"]
 
@@ -81,17 +81,10 @@ def write_matrix_report(result: MatrixResult) -> dict[str, Path]:
         OSError: when a file cannot be written.
     """
     from dlntorch.report.chart_static import draw_chart
-    from dlntorch.report.style import save_figure
 
-    if result.folder is None:
-        raise InputError("result must be of a run that has a folder, got folder=None")
-    charts, paths, images = _charts(result), {}, {}
-    for name, chart in charts.items():
-        paths[name] = result.folder / "figures" / f"{name}.png"
-        images[name] = save_figure(draw_chart(chart), paths[name])
-    page = _page(result, charts, images)
-    atomic_write(result.folder / "report.html", page.encode("utf-8", "replace"))
-    return paths
+    folder, charts = folder_of(result, "a run"), _charts(result)
+    figures = {name: partial(draw_chart, chart) for name, chart in charts.items()}
+    return write_report(folder, figures, partial(_page, result, charts))
 
 
 def _page(result: MatrixResult, charts: Mapping[str, Chart], images: Mapping[str, bytes]) -> str:
@@ -112,7 +105,7 @@ def _page(result: MatrixResult, charts: Mapping[str, Chart], images: Mapping[str
         [
             f"<h1>{html.escape(printable_line(heading))}</h1>",
             f'<p class="status{bad}">{status}</p>',
-            section_html("Result", table_html(head, result_rows(summary))),
+            section_html("Result", table_html(head, matrix_rows(summary))),
             figures_html(charts, heading, images),
             section_html("References", table_html(head, references)),
             section_html("Configuration", "<pre>" + html.escape(yaml_text(result.config)) + "</pre>"),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dlntorch.engine import Stopping
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.threads import with_few_threads
 from dlntorch.numerics.trajectory import Status, short_repr
 from dlntorch.numerics.validation import InputError, check_alpha, check_depth, check_number
@@ -198,8 +199,8 @@ class _Search:
             self.refuse(Status.FAILED, why, off / LIMIT_SHARE)
             return []
         size = float(selected.abs().max())
-        lowest = 1e-120 if p == 2 else 1e-24
-        grid = (size * np.geomspace(1.0, lowest, 121 if p == 2 else 49)) ** (1 / p)
+        lowest, count = (1e-120, 121) if depth_law(p).error_exponent is None else (1e-24, 49)
+        grid = (size * np.geomspace(1.0, lowest, count)) ** (1 / p)
         errors = limit_errors(self.problem, p, grid, selected)
         worst = np.maximum.accumulate(errors[::-1])[::-1]  # over all smaller α
         below = np.flatnonzero(worst <= ALPHA_SHARE * self.accuracy)
@@ -281,7 +282,7 @@ def _place(course: Course) -> str:
 
 def _steps_on_plateaus(path: SaddlePath, p: float, alpha: float) -> float:
     """The steps that the flow's plateaus take where η = 1/Λ, until the last jump: most of what comes before the tail."""
-    if len(path) < 3 or (p == 2 and alpha >= 1):
+    if len(path) < 3 or not path.walls.law.runs(alpha):
         return 0.0
     top = path.psi.abs().amax(dim=1)[1:-1] ** (2 - 2 / p)
     return float((path.times.diff() * top).sum()) * (p * path.problem.spectral_norm) ** 2 / path.rate(alpha)

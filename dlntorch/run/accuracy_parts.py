@@ -119,7 +119,8 @@ class SampledFlow:
         size = max(float(limit.abs().max()), 1e-300)
         drive = float((problem.y @ problem.A).abs().max())
         begin = 1e-3 * least ** (2 - p) / (p * drive)
-        jumps = last / law_of(Power(p)).rate(least) if p > 2 or least < 1 else 0.0
+        clock = law_of(Power(p))
+        jumps = last / clock.rate(least) if clock.runs(least) else 0.0
         horizon = max(CONSTANTS * relaxation_time(problem, p, least, limit) + 2 * jumps, 1e3 * begin)
         if not (0 < begin < horizon < 1e280):
             self.reason = f"the flow's times, {begin:.1g} to {horizon:.1g}, are out of range"

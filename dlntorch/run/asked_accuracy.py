@@ -19,7 +19,7 @@ from dlntorch.problem import Problem, make_problem
 from dlntorch.run.accuracy import RunPlan, plan
 from dlntorch.run.configuration import OPEN_KEYS
 from dlntorch.run.members import is_ensemble
-from dlntorch.run.nouns import start_of
+from dlntorch.run.nouns import initialization_of
 from dlntorch.run.planning import Plan
 from dlntorch.run.settings import DEFAULT_MAX_STEPS
 from dlntorch.store.identity import problem_digest
@@ -125,7 +125,7 @@ def _check_fixed(config: Mapping[str, Any]) -> None:
         if found != value:
             named = group if inner == "name" else key
             raise InputError(f"{named} must be {'null' if value is None else value} with accuracy, got {found!r}")
-    if isinstance(start_of(config["alpha"], None), Initialization):
+    if isinstance(initialization_of(config["alpha"], None), Initialization):
         raise InputError("alpha must be one number with accuracy, got several")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from dlntorch.bounds.effective import Effective, effective_initialization
 from dlntorch.bounds.support import SupportCertificate, support_certified, weighted_minimizer
 from dlntorch.bounds.threshold import StepSizeThreshold, step_size_threshold
-from dlntorch.model import Nonnegative, Parametrization, Power, Product
+from dlntorch.model import Parametrization
 from dlntorch.model.metrics import distance
 from dlntorch.problem import Problem
 from dlntorch.run.open_numbers import depth_and_start
@@ -101,23 +101,14 @@ def effective_report(problem: Problem, settings: RunSettings, theta: Tensor, ref
 
 def _is_entropic(law: Parametrization) -> bool:
     """Whether the start's shape shows in an entropy, and not in the weights of a norm."""
-    return (law.layers if isinstance(law, Product) else getattr(law, "p", 0.0)) == 2
-
-
-def _sides(law: Parametrization, theta: Tensor) -> tuple[Tensor, Tensor | None]:
-    """What stands for θ₊ and θ₋: both rows of a depth, the only row of ψ = θ^p, the first and the last layer of a product."""
-    if isinstance(law, Nonnegative):
-        return theta[0], None
-    if isinstance(law, Product) and not bool((theta[:-1] == theta[0]).all()):
-        raise ValueError("the first layers have come apart: the steps have no effective initialization of two numbers")
-    return theta[0], theta[-1]
+    return law.small_start is not None and not law.small_start.shapes_norm
 
 
 def _end(problem: Problem, law: Parametrization, theta: Tensor, alpha: Any) -> Effective:
     small = with_matrix(problem)
     if small is None:
         raise ValueError(needs_matrix(problem))
-    return effective_initialization(small, law, *_sides(law, theta), alpha)
+    return effective_initialization(small, law, *law.sides(theta), alpha)
 
 
 def _numbers(end: Effective | None) -> dict[str, float | bool | None]:
@@ -153,28 +144,26 @@ def _weighted(
     """The minimiser of the ℓ1 norm with the run's weights; at p = 2 they are 1, and it is the ℓ1-minimiser."""
     from dlntorch.reference.l1_minimizer import l1_minimizer
 
-    one_sided = isinstance(law, Nonnegative)
     if _is_entropic(law):
-        if one_sided:
+        if law.one_sided:
             return l1_minimizer(problem, nonnegative=True).psi
         return None if references.l1 is None else references.l1.psi.cpu().double()
-    if isinstance(law, Power):
+    if law.depth is not None:
         guess = None if references.l1 is None else references.l1.support
-        proved = weighted_minimizer(problem, law.p, theta.abs(), end, guess)
+        proved = weighted_minimizer(problem, law.depth, theta.abs(), end, guess)
         if proved is not None:
             return proved
     sides = _weights(law, end, problem.n)
-    return l1_minimizer(problem, weights=sides[0] if one_sided else sides, nonnegative=one_sided).psi
+    return l1_minimizer(problem, weights=sides[0] if law.one_sided else sides, nonnegative=law.one_sided).psi
 
 
 def _weights(law: Parametrization, end: Effective, n: int) -> tuple[Any, Any]:
     """Of the norm that the limit minimises as α → 0: α±_eff^{2−p} up to a factor, so that a start's own shape counts."""
-    depth = getattr(law, "p", None)
-    if depth is None or end.initialization is None:
+    if law.p is None or end.initialization is None:
         return end.weights_plus, end.weights_minus
     plus, minus = end.initialization.expanded(n)
     unit = torch.minimum(plus.min(), minus.min())
-    return (plus / unit) ** (2 - depth), (minus / unit) ** (2 - depth)
+    return (plus / unit) ** (2 - law.p), (minus / unit) ** (2 - law.p)
 
 
 def _threshold(problem: Problem, settings: RunSettings, references: References) -> StepSizeThreshold:

@@ -17,7 +17,7 @@ from torch import Tensor
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import Problem, load_problem
-from dlntorch.run.result import RunResult, check_ends, start_in, tensors_of, trajectory_of
+from dlntorch.run.result import RunResult, check_ends, recorded_trajectory, start_in, tensors_of
 from dlntorch.run.summary import check_summary, networks_row
 from dlntorch.store.folder import RunFolder, atomic_write
 from dlntorch.store.reading import array_limit, read_json, read_yaml, refuse_damage
@@ -210,7 +210,7 @@ def _network(
     summary: dict[str, Any], arrays: dict[str, Tensor], i: int, problem: Problem, history: dict[str, np.ndarray]
 ) -> RunResult:
     own = {name: arrays[name][i] for name in _ENDS if name in arrays}
-    trajectory = trajectory_of(summary, arrays, arrays["trajectory_network"] == i)
+    trajectory = recorded_trajectory(summary, arrays, arrays["trajectory_network"] == i)
     starts = {"start": arrays["start"][i]} if "start" in arrays else {}
     ends, start = check_ends(own, (problem.n,)), start_in(summary, starts)
     return RunResult(summary, *ends, trajectory, trajectory.status, problem, history, start=start)

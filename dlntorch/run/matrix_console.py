@@ -9,7 +9,7 @@ from dlntorch.run.matrix_plan import MatrixPlan
 from dlntorch.run.matrix_result import MatrixResult
 from dlntorch.run.terminal_table import table_of, terminal
 
-__all__ = ["announce_matrix", "conclude_matrix", "matrix_plan_table", "result_rows"]
+__all__ = ["announce_matrix", "conclude_matrix", "matrix_plan_table", "matrix_rows"]
 
 
 def _words(plan: MatrixPlan) -> str:
@@ -46,7 +46,7 @@ def matrix_plan_table(plan: MatrixPlan) -> None:
     terminal().print(table_of("dry run: nothing is trained", ("", ""), [(name, shown(value)) for name, value in rows]))
 
 
-def result_rows(summary: dict[str, Any]) -> list[tuple[str, Any, str]]:
+def matrix_rows(summary: dict[str, Any]) -> list[tuple[str, Any, str]]:
     """The result of a run: name, value and meaning."""
     return [
         ("steps", summary["steps"], f"in {summary['wall_seconds']:.2f} s, to t = {summary['time']:.4g}"),
@@ -64,7 +64,7 @@ def result_rows(summary: dict[str, Any]) -> list[tuple[str, Any, str]]:
 def conclude_matrix(result: MatrixResult) -> None:
     """The closing table: status, rank, norm, distances, and where the files are."""
     summary = result.summary
-    cells = [(name, shown(value), meaning) for name, value, meaning in result_rows(summary)]
+    cells = [(name, shown(value), meaning) for name, value, meaning in matrix_rows(summary)]
     console = terminal()
     title = f"{summary['status']}: {summary['reason']}"
     console.print(table_of(title, ("what", "value", "meaning"), cells, numbers=(1,)))

@@ -16,7 +16,7 @@ from dlntorch.numerics.validation import InputError, check_choice
 from dlntorch.optim.update import TorchUpdate, Update
 from dlntorch.run.members import KEYS, entry_by_entry
 
-__all__ = ["MODELS", "model_of", "optimizer_of", "options_of", "schedule_of", "start_of", "with_numbers"]
+__all__ = ["MODELS", "initialization_of", "model_of", "optimizer_of", "options_of", "schedule_of", "with_numbers"]
 
 #: The names of ``model=``.
 MODELS = ("power", "product", "nonnegative")
@@ -60,7 +60,7 @@ def schedule_of(group: Mapping[str, Any]) -> Any:
     return _made("schedule", group) if group.get("_target_") else group["name"]
 
 
-def start_of(alpha: Any, alpha_minus: Any) -> Any:
+def initialization_of(alpha: Any, alpha_minus: Any) -> Any:
     """What ``alpha=`` and ``alpha_minus=`` mean: one number, or an initialization; each may be a list or a file.
 
     Raises:

@@ -20,7 +20,7 @@ from dlntorch.run.open_numbers import chosen_schedule, depth_and_scale, new_desc
 from dlntorch.run.references import References, references_of_many
 from dlntorch.run.result import RunResult
 from dlntorch.run.settings import RunSettings
-from dlntorch.training.certified import certified_bound, refined
+from dlntorch.training.certified import certified_bound, finer_steps
 from dlntorch.training.descent import Descent
 from dlntorch.training.measure import Measurer
 from dlntorch.training.prediction import Prediction
@@ -69,7 +69,7 @@ class Plan:
 
     def repeated(self, descent: Descent) -> Plan | None:
         """The plan with which a finished run is repeated: a certified one that missed its ε, with smaller steps."""
-        smaller = refined(descent) if self.settings.schedule.kind.certifies else None
+        smaller = finer_steps(descent) if self.settings.schedule.kind.certifies else None
         if smaller is None:
             return None
         proved = f"since the certificate proved {certified_bound(descent):.3g} only"

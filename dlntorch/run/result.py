@@ -23,7 +23,7 @@ from dlntorch.store.reading import array_limit, read_arrays_of, read_json, read_
 if TYPE_CHECKING:
     from dlntorch.bounds.effective import Effective
 
-__all__ = ["RunResult", "check_ends", "load_run", "network_words", "start_in", "tensors_of", "trajectory_of"]
+__all__ = ["RunResult", "check_ends", "load_run", "network_words", "recorded_trajectory", "start_in", "tensors_of"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def load_run(folder: str | Path) -> Any:
         stored = path / "problem.npz"
         problem = load_problem(stored, name=summary["problem"]["name"], max_bytes=array_limit(stored))
         history = _read_columns(path / "trajectory.csv")
-        trajectory = trajectory_of(summary, arrays)
+        trajectory = recorded_trajectory(summary, arrays)
         ends = check_ends(arrays, (problem.n,))
         return RunResult(
             summary, *ends, trajectory, trajectory.status, problem, history, config, path, saddles_of(arrays),
@@ -167,7 +167,7 @@ def tensors_of(file: Path) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in read_arrays_of(file).items()}
 
 
-def trajectory_of(summary: dict[str, Any], arrays: dict[str, Tensor], rows: Any = slice(None)) -> Trajectory:
+def recorded_trajectory(summary: dict[str, Any], arrays: dict[str, Tensor], rows: Any = slice(None)) -> Trajectory:
     """The recorded path of the network that has these rows of it."""
     t, psi, loss, step = (arrays[f"trajectory_{name}"][rows] for name in ("t", "psi", "loss", "step"))
     if not len(t) == len(psi) == len(loss) == len(step):

@@ -27,7 +27,7 @@ from dlntorch.problem.operators.shard import can_be_split
 from dlntorch.problem.problem import Problem, norm
 from dlntorch.reference import SOLVERS
 from dlntorch.run.configuration import upgraded
-from dlntorch.run.nouns import model_of, optimizer_of, options_of, schedule_of, start_of
+from dlntorch.run.nouns import initialization_of, model_of, optimizer_of, options_of, schedule_of
 
 __all__ = ["DEFAULT_MAX_STEPS", "RunSettings"]
 
@@ -209,7 +209,7 @@ class RunSettings:
         return RunSettings.checked(
             problem,
             model_of(config["model"], config["p"]),
-            start_of(config["alpha"], config["alpha_minus"]),
+            initialization_of(config["alpha"], config["alpha_minus"]),
             schedule=schedule_of(config["schedule"]),
             optimizer=optimizer,
             optimizer_options=options,

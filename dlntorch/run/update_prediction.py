@@ -16,7 +16,6 @@ from torch import Tensor
 
 from dlntorch.model import Initialization
 from dlntorch.model.metrics import distance
-from dlntorch.model.power import Entropy
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.update import SAM, LabelNoise, Momentum, Update, WeightDecay
 from dlntorch.problem import Problem
@@ -231,7 +230,7 @@ def _decay(problem: Problem, settings: RunSettings, end: RunEnd, update: WeightD
     on = theta > 1e-3 * theta.max()  # the others die like e^(-lambda t)
     slope = torch.where(grown, g, -g)[on] * p * theta[on] ** (p - 2)
     found.numbers["optimality_violation"] = float((slope / update.strength - 1).abs().max())
-    if isinstance(settings.law, Entropy):  # at p > 2 the penalty is not convex
+    if settings.law.lasso:  # at p > 2 the penalty is not convex
         _lasso(problem, torch.full((problem.n,), update.strength / 2, dtype=torch.float64), end.psi, found)
 
 
@@ -246,7 +245,7 @@ def _lasso(problem: Problem, strengths: Tensor, psi: Tensor, found: UpdateReport
 
 
 def _label_noise(problem: Problem, settings: RunSettings, end: RunEnd, update: LabelNoise, found: UpdateReport) -> None:
-    if not isinstance(settings.law, Entropy) or settings.batch_size is not None:
+    if not settings.law.lasso or settings.batch_size is not None:
         raise Unknown("label noise is predicted for p = 2 and full batches")
     if update.sigma == 0:
         raise Unknown("sigma = 0 is plain SGD")

@@ -10,6 +10,7 @@ import torch
 
 from dlntorch.flow.integrate import integrate_flow
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.model.dual import relaxation_time
 from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
@@ -151,7 +152,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     found = [at_most("Wₚ found against the planted minimiser, all conditions, largest difference", error, 1e-12)]
     for p in values_of(sweeps, "p"):
         mine = select(sweeps, p=p)
-        found += _exponents(mine) if p == 2 else _constants(p, mine)
+        found += _exponents(mine) if depth_law(p).error_exponent is None else _constants(p, mine)
         found.append(_digits(p, mine))
     times = select(rows, kind="time")
     for p in values_of(times, "p"):
@@ -189,7 +190,7 @@ def _constants(p: float, rows: list[Row]) -> list[Claim]:
     sizes = column(steep, "distance") / column(steep, "power")
     slope = fitted_slope(np.log10(column(steep, "condition")), np.log10(sizes))
     label = f"p = {p:g}: power of the condition in the constant, from 100 on"
-    return [*found, within(label, p / (p - 2), slope, 0.02, relative=True)]
+    return [*found, within(label, depth_law(p).k, slope, 0.02, relative=True)]
 
 
 def _digits(p: float, rows: list[Row]) -> Claim:
@@ -198,11 +199,8 @@ def _digits(p: float, rows: list[Row]) -> Claim:
         min(select(rows, condition=c), key=lambda row: row["power"]) for c in values_of(rows, "condition") if c >= 100
     ]
     slope = fitted_slope(np.log10(column(ends, "condition")), np.log10(column(ends, "uncertainty")))
-    if p == 2:
-        return within(
-            "p = 2: power of the condition in the digits lost (ψ has no pole to come near to)", 0.0, slope, 0.1
-        )
-    return within(f"p = {p:g}: power of the condition in the digits lost", 1.0, slope, 0.1)
+    predicted = float(depth_law(p).has_pole)  # what has no pole loses none
+    return within(f"p = {p:g}: power of the condition in the digits lost", predicted, slope, 0.1)
 
 
 def _times(p: float, rows: list[Row]) -> list[Claim]:

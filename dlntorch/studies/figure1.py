@@ -26,7 +26,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
-from dlntorch.studies.measure import last_slope, norm, radau_limit
+from dlntorch.studies.measure import last_slope, norm, radau_limit, slope_claim
 
 __all__ = ["STUDY"]
 
@@ -137,7 +137,7 @@ def _rate_claims(label: str, p: float, rows: list[Row]) -> list[Claim]:
     last = min(rows, key=lambda row: row["power"])
     slope = last_slope(column(rows, "power"), column(rows, "distance"))
     where = f"at αᵖ = {last['power']:.1e}"
-    found = [within(f"{label}: slope {where}", last["exponent"], slope, 0.03 if p == 2 else 0.02)]
+    found = [slope_claim(f"{label}: slope {where}", p, last["exponent"], slope)]
     if last["predicted_next"] is not None:
         unit = last["alpha"] ** (last["exponent"] * p)
         predicted, measured = last["predicted_next"] / unit, last["distance"] / unit

@@ -69,7 +69,7 @@ def points(settings: Settings) -> list[Point]:
     }
     return [
         *({"kind": "algebraic", "p": p, "power": a, **data, **grid} for p, a in pairs),
-        *({"kind": "sgd", "p": p, **data, **grid, **sgd} for p, _ in pairs if p > 2),
+        *({"kind": "sgd", "p": p, **data, **grid, **sgd} for p, _ in pairs if depth_law(p).has_pole),
         *({"kind": "exponential", "p": p, "power": ends, **data, **grid} for p, _ in pairs),
     ]
 

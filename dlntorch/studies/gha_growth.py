@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.problem import Problem
 from dlntorch.reference.exact import exact_minimizer
 from dlntorch.reference.selection import selected_minimizer
@@ -84,7 +85,7 @@ def _answer(method: str, problem: Problem, p: float) -> np.ndarray:
         return np.full(problem.n, math.inf) if found is None else np.array([float(v) for v in found.psi])
     size = float(problem.y.norm())
     # the smaller p − 2, the smaller α must be for the same bit of A
-    power = min(_TINY, 2.0 ** (-45 * p / (p - 2))) if p > 2 else _TINY
+    power = min(_TINY, 2.0 ** (-45 * depth_law(p).k))
     return flow_limit(problem, p, max((power * size) ** (1 / p), 1e-300)).psi.numpy()
 
 
@@ -119,7 +120,11 @@ def growth_claims(rows: Sequence[Row]) -> list[Claim]:
         found.append(within(f"{label}, ±δ read alike: share with K digits on both", 0.0, share, 0.0))
         share = float(np.mean([row["has_K_minus_1"] for row in answers])) if answers else None
         found.append(within(f"{label}, every δ: share with K − 1 digits on both", 1.0, share, 0.0))
-        seen = [row for row in select(answers, place="seen") if row["algorithm"] == "exact" or row["depth"] > 2]
+        seen = [
+            row
+            for row in select(answers, place="seen")
+            if row["algorithm"] == "exact" or depth_law(row["depth"]).has_pole
+        ]
         share = float(np.mean([row["has_K"] for row in seen])) if seen else None
         found.append(
             within(f"{label}, |δ| 2¹⁰ units of the last bit: share with K digits (p = 2 is exempt)", 1.0, share, 0.0)
@@ -131,9 +136,6 @@ def growth_claims(rows: Sequence[Row]) -> list[Claim]:
 
 def _edge_claim(name: str, p: float, rows: list[Row]) -> Claim:
     powers, edges = column(rows, "power"), column(rows, "edge")
-    if p == 2:
-        products = edges * np.log(1 / powers)
-        label = f"{name}, p = 2: δ ln(1/α²) at the half-way point, smallest over middle α"
-        return within(label, 1.0, float(products[-1] / products[-2]), 0.1)
-    slope = float(np.log(edges[-1] / edges[-2]) / np.log(powers[-1] / powers[-2]))
-    return within(f"{name}, p = {p:g}: exponent of αᵖ in the half-way δ, (p−2)/p", (p - 2) / p, slope, 0.02)
+    shares = edges / [depth_law(p).relative_cost(power ** (1 / p)) for power in powers]
+    label = f"{name}, p = {p:g}: half-way δ over αᵖ⁻² (p = 2: over 1/ln(1/α²)), smallest over middle α"
+    return within(label, 1.0, float(shares[-1] / shares[-2]), 0.1)

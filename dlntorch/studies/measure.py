@@ -8,9 +8,22 @@ import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 
+from dlntorch.model.depth_law import depth_law
 from dlntorch.problem import Problem
+from dlntorch.studies.base import Claim, within
 
-__all__ = ["distance_to_unique", "fitted_slope", "last_slope", "local_slopes", "norm", "radau_limit"]
+__all__ = [
+    "distance_to_unique",
+    "fitted_slope",
+    "largest",
+    "last_slope",
+    "local_slopes",
+    "middle",
+    "norm",
+    "radau_limit",
+    "slope_claim",
+    "smallest",
+]
 
 
 def local_slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,11 +39,32 @@ def last_slope(x: np.ndarray, y: np.ndarray) -> float | None:
     return float(local_slopes(x[order], y[order])[1][0])
 
 
+def slope_claim(label: str, p: float, exponent: float | None, slope: float | None) -> Claim:
+    """That the error falls with its exponent; where the data decide it, the asymptote is further away."""
+    return within(label, exponent, slope, 0.03 if depth_law(p).error_exponent is None else 0.02)
+
+
 def fitted_slope(x: np.ndarray, y: np.ndarray, at_least: int = 2) -> float | None:
     """The least-squares slope of y in x; None where points are too few, not finite, or one above the other."""
     if len(x) < at_least or not np.all(np.isfinite(x) & np.isfinite(y)) or np.ptp(x) == 0:
         return None
     return float(np.polyfit(x, y, 1)[0])
+
+
+def largest(values: np.ndarray) -> float | None:
+    """Of those that are finite, None where there is none; and the same of the median and the smallest."""
+    values = values[np.isfinite(values)]
+    return float(values.max()) if values.size else None
+
+
+def middle(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else None
+
+
+def smallest(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(values.min()) if values.size else None
 
 
 def norm(vector: torch.Tensor) -> float:

@@ -26,6 +26,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
+from dlntorch.studies.measure import largest, middle
 
 __all__ = ["STUDY", "commuting_problem"]
 
@@ -158,13 +159,13 @@ def _path(point: Point) -> Row:
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     found: list[Claim] = []
     gaps = column([row for row in rows if row.get("gap") is not None], "gap")
-    found.append(at_most("measurement: largest duality gap of the reference minimisers", _top(gaps), 1e-9))
+    found.append(at_most("measurement: largest duality gap of the reference minimisers", largest(gaps), 1e-9))
     dial = select(rows, part="dial")
     ended = [row for row in select(dial, share=0.0) if row["status"] == "converged"]
     found.append(
         at_most(
             "theorem (commuting): UUᵀ − VVᵀ by descent and the depth 2 limit on the eigenvalues, largest relative distance",
-            _top(column(ended, "to_vector")),
+            largest(column(ended, "to_vector")),
             0.05,
         )
     )
@@ -172,7 +173,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     for share in values_of(dial, "share"):
         mine = select(dial, share=share)
         last, first = (
-            _middle(column(select(mine, alpha=a), "excess")) for a in (smallest, max(values_of(mine, "alpha")))
+            middle(column(select(mine, alpha=a), "excess")) for a in (smallest, max(values_of(mine, "alpha")))
         )
         kind = "theorem" if share == 0 else "conjecture (Gunasekar et al. 2017)"
         label = f"{kind}, noncommuting {share:g}: median excess of ‖X‖_* at α = {smallest:g}, as a share of that at the largest α"
@@ -181,29 +182,19 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     for N in values_of(path, "layers"):
         mine = column(select(path, layers=N), "to_vector")
         if N == 2:
-            found.append(at_most("theorem (commuting), N = 2: flow’s end and the vector’s limit", _top(mine), 1e-8))
+            found.append(at_most("theorem (commuting), N = 2: flow’s end and the vector’s limit", largest(mine), 1e-8))
     deep = [row for row in path if row["layers"] >= 4]
     if deep:
         least = float(column(deep, "to_vector").min())
         label = "measurement, N ≥ 4: 0.01 over the least distance of the flow’s end from the vector’s limit"
         found.append(at_most(label, 0.01 / least, 1))
     corner = select(rows, part="2x2", alpha=smallest)
-    flat = _top(np.abs(column(select(corner, start="zero_last"), "corner")))
+    flat = largest(np.abs(column(select(corner, start="zero_last"), "corner")))
     found.append(within("measurement, 2×2 from X = 0: largest |X₁₁| (0 has least norm)", 0.0, flat, 1e-3))
-    rank = _top(column(select(corner, start="balanced"), "effective_rank"))
+    rank = largest(column(select(corner, start="balanced"), "effective_rank"))
     label = "measurement, 2×2 from X = α^N I, det X > 0 (Razin and Cohen 2020: the norm grows): largest effective rank"
     found.append(at_most(label, rank, 1.6))
     return found
-
-
-def _top(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(values.max()) if values.size else None
-
-
-def _middle(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else None
 
 
 STUDY = Study(

@@ -29,7 +29,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
-from dlntorch.studies.measure import last_slope, norm, radau_limit
+from dlntorch.studies.measure import last_slope, norm, radau_limit, slope_claim
 
 __all__ = ["STUDY"]
 
@@ -175,9 +175,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         last = min(mine, key=lambda row: row["power"])
         label, where = f"p = {p:g}, y at distance {last['distance']:g}", f"at αᵖ = {last['power']:.1e}"
         slope = last_slope(column(mine, "power"), column(mine, "error"))
-        found.append(
-            within(f"{label}: slope of ‖ψ − Wₚ(Ã, ỹ)‖ {where}", last["exponent"], slope, 0.03 if p == 2 else 0.02)
-        )
+        found.append(slope_claim(f"{label}: slope of ‖ψ − Wₚ(Ã, ỹ)‖ {where}", p, last["exponent"], slope))
         if last["predicted_next"] is not None:
             text = f"{label}: ‖ψ − Wₚ(Ã, ỹ)‖ {where}"
             found.append(within(text, last["predicted_next"], last["error"], 0.02, relative=True))

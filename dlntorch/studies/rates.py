@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem, synthetic
 from dlntorch.reference.rate import Rate, predict_rate
@@ -80,7 +81,7 @@ def compute(point: Point) -> list[Row]:
     rate = predict_rate(problem, p)
     if not rate.selected.unique or rate.exponent is None:
         return [{"unique": bool(rate.selected.unique), "exponent": None}]
-    if p == 2:
+    if depth_law(p).error_exponent is None:
         return _exponent(problem, rate)
     powers = 10.0 ** -np.arange(1, point["decades"] + 1)
     limit = flow_limit(problem, p, powers ** (1 / p))
@@ -119,7 +120,7 @@ def _exponent(problem: Problem, rate: Rate) -> list[Row]:
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     found: list[Claim] = []
     for family in values_of(rows, "family"):
-        for p in (p for p in values_of(rows, "p") if p > 2):
+        for p in values_of(swept(rows), "p"):
             found += _at_depth(
                 f"{family}, p = {p:g}", [r for r in select(rows, family=family, p=p) if r.get("resolved")]
             )
@@ -133,7 +134,12 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
 
 def decided(rows: Sequence[Row]) -> list[Row]:
     """The p = 2 problems with a measured exponent."""
-    return [row for row in select(rows, p=2) if row.get("measured") is not None]
+    return [row for row in rows if row.get("measured") is not None]
+
+
+def swept(rows: Sequence[Row]) -> list[Row]:
+    """The rows of sweeps of α, which p > 2 have."""
+    return [row for row in rows if row.get("power") is not None]
 
 
 def _at_depth(label: str, rows: list[Row]) -> list[Claim]:

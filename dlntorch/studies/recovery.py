@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.validation import InputError, check_count, check_number
 from dlntorch.problem import Problem
 from dlntorch.problem.synthetic import sparse
@@ -130,14 +131,15 @@ def _cell(point: Point) -> list[Row]:
         found.append(_recovered(problem, basis_pursuit(problem.A, problem.y).x, point["tolerance"]))
         if seed >= point["network_trials"]:
             continue
-        shallow = found[-1] and any(p == 2 for p, _ in networks)
-        rho = predict_rate(problem, 2.0).rho if shallow else None
+        depths = {p for p, _ in networks if found[-1] and depth_law(p).error_exponent is None}
+        rhos = {p: predict_rate(problem, p).rho for p in depths}
         for (p, power), count in networks.items():
             success = _recovered(problem, flow_limit(problem, p, power ** (1 / p)).psi, point["tolerance"])
             count["tried"] += 1
             count["successes"] += success
             count["same"] += success == found[-1]
-            if p == 2 and rho is not None:
+            rho = rhos.get(p)
+            if rho is not None:
                 decades = math.log10(power ** (1 - rho) / point["tolerance"])
                 count["decided"] += abs(decades) > 1
                 count["foretold"] += abs(decades) > 1 and success == (decades < 0)
@@ -185,7 +187,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     networks = [method for method in values_of(cells, "method") if method != BASIS_PURSUIT]
     for method in networks:
         mine = select(cells, method=method)
-        found.append(_foretold(method, mine) if mine[0]["p"] == 2 else _agreement(method, mine))
+        found.append((_agreement if depth_law(mine[0]["p"]).error_exponent else _foretold)(method, mine))
     return [*found, *_stopping(noisy)]
 
 

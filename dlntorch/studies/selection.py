@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import entr
+from scipy.special import boxcox, entr, inv_boxcox
 
 from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.numerics.trajectory import Status
@@ -68,24 +68,22 @@ def closed_form(point: Point) -> np.ndarray:
         return np.array([1 - t, 2 * (1 - t), 3 * t])
     x, mean = np.arange(point["outcomes"], dtype=float), point["mean"]
 
+    falling = x if mean < x.mean() else x[::-1]
+
     def weights(slope: float) -> np.ndarray:
-        """Gibbs, or its power law: log ψ_i = −slope·x at p = 2, and −k log(1 + slope·x) + const for p > 2."""
-        if p == 2:
-            raw = np.exp(-slope * (x - x.max() * (slope < 0)))
-        else:
-            raw = (1 + slope * x) ** (-p / (p - 2))
+        """Power laws (1 + slope·x/k)^{−k}, k = p/(p − 2), of which Gibbs's e^{−slope·x} is the limit p → 2."""
+        raw = inv_boxcox(-slope * falling, 2 / p - 1)
         return raw / raw.sum()
 
-    low, high = (-50.0, 50.0) if p == 2 else (-(1 - 1e-12) / x.max(), 1e12)
-    slope: Any = brentq(lambda value: float(weights(value) @ x - mean), low, high, xtol=1e-15)
+    slope: Any = brentq(lambda value: float(weights(value) @ x - mean), 0.0, 1e13, xtol=1e-15, maxiter=1000)
     return weights(slope)
 
 
 def line_parameter(p: float) -> float:
     """t of W_p on the segment (1 − t, 2(1 − t), 3t), the paper's formula."""
-    if p == 2:
-        return 2 ** (2 / 3) / (3 + 2 ** (2 / 3))
-    return 1 / (1 + (3 ** (2 / p) / (2 ** (2 / p) + 1)) ** (-p / (p - 2)))
+    power = 2 / p - 1  # 1 + power·boxcox(x, power) = x^power, and at power 0 boxcox is the logarithm
+    slope = (3 * boxcox(3, power) - 2 * boxcox(2, power)) / (1 + 2 ** (1 + power))
+    return float(1 / (1 + inv_boxcox(slope, power)))
 
 
 def compute(point: Point) -> list[Row]:

@@ -10,6 +10,7 @@ import torch
 
 from dlntorch.engine import Stopping
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import InputError, check_count, check_number
@@ -132,7 +133,7 @@ def _row(order: int, run: Descent, drift: Drift, eta: float) -> Row:
     row["residual"] = float(problem.relative_residual(psi))
     row["displacement"] = float(np.linalg.norm(moved))
     row["unpredicted"] = float(np.linalg.norm(moved - eta * drift.direction))
-    if network.p == 2:
+    if depth_law(network.p).even_steps:
         start = torch.sqrt(network.theta_plus * network.theta_minus).detach()
         row["effective"] = float(
             torch.linalg.vector_norm(psi - flow_limit(problem, 2.0, start.numpy(), per_coordinate=True).psi)
@@ -153,7 +154,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
             found += _displacement(label, mine)
             if batch < settings["m"]:
                 found.append(_scatter(label, mine, 2.5 if batch == 1 else 1.5))
-            if p == 2:
+            if depth_law(p).even_steps:
                 slope = _exponent(*_summaries(mine, "effective", median))
                 found.append(within(f"{label}: exponent in κ of the distance to the limit from √(θ₊θ₋)", 2, slope, 0.1))
     return found

@@ -9,6 +9,7 @@ import torch
 
 from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.model import Initialization
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem, paper
 from dlntorch.reference.l1_minimizer import l1_minimizer
@@ -27,7 +28,7 @@ from dlntorch.studies.base import (
     values_of,
     within,
 )
-from dlntorch.studies.measure import local_slopes, norm
+from dlntorch.studies.measure import largest, local_slopes, norm
 
 __all__ = ["STUDY"]
 
@@ -57,7 +58,7 @@ def points(settings: Settings) -> list[Point]:
         for p in depths
         for shape in shapes
         for power in powers
-        if name == "gaussian" or p == 2  # weights decide between the segment's ends for p > 2
+        if name == "gaussian" or not depth_law(p).shapes_norm  # weights decide between the segment's ends for p > 2
     ]
 
 
@@ -87,7 +88,7 @@ def compute(point: Point) -> list[Row]:
         "shaped_from_plain": norm(selected - plain),
         "l1_excess": float(psi.abs().sum()) - float(l1_minimizer(problem).value),
     }
-    if p > 2:
+    if depth_law(p).shapes_norm:
         weights = [side ** (2 - p) for side in shape.expanded(problem.n)]
         row["shaped_from_weighted"] = norm(selected - l1_minimizer(problem, weights=tuple(weights)).psi)
     else:
@@ -117,12 +118,12 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     gaussian, line = select(rows, problem="gaussian"), select(rows, problem="line")
     apart = column(rows, "shaped_from_weighted")
     found.append(
-        at_most("selected by a shape against a linear programme (p > 2) and a bisection (p = 2)", _top(apart), 1e-9)
+        at_most("selected by a shape against a linear programme (p > 2) and a bisection (p = 2)", largest(apart), 1e-9)
     )
     for p in values_of(gaussian, "p"):
         mine = select(gaussian, p=p)
         smallest = select(mine, power=min(values_of(mine, "power")))
-        if p > 2:
+        if depth_law(p).shapes_norm:
             slopes = [_slope(select(mine, shape=shape)) for shape in values_of(mine, "shape")]
             known = [slope for slope in slopes if slope is not None]
             slope = float(np.median(known)) if known else None
@@ -141,7 +142,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
             found.append(
                 at_most(
                     "p = 2: the shaped minimiser against the plain one, unique minimiser",
-                    _top(column(mine, "shaped_from_plain")),
+                    largest(column(mine, "shaped_from_plain")),
                     1e-9,
                 )
             )
@@ -149,7 +150,7 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         last = select(line, power=min(values_of(line, "power")))
         share = column(last, "distance_to_shaped") / column(last, "shaped_from_plain")
         found.append(
-            at_most("p = 2, many minimisers: distance to the shaped over the plain selection", _top(share), 0.01)
+            at_most("p = 2, many minimisers: distance to the shaped over the plain selection", largest(share), 0.01)
         )
     return found
 
@@ -163,11 +164,6 @@ def _slope(rows: Sequence[Row]) -> float | None:
     middles, slopes = local_slopes(powers[order], distances[order])
     ratio = (middles[0] / middles[1]) ** ((rows[0]["p"] - 2) / rows[0]["p"])
     return float((slopes[0] - ratio * slopes[1]) / (1 - ratio))
-
-
-def _top(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(values.max()) if values.size else None
 
 
 STUDY = Study(

@@ -11,6 +11,7 @@ import numpy as np
 from dlntorch.bounds.effective import Effective
 from dlntorch.bounds.threshold import StepSizeThreshold, norm_weights, step_size_threshold
 from dlntorch.limit.flow_limit import flow_limit
+from dlntorch.model.depth_law import depth_law
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
 from dlntorch.reference.l1_minimizer import l1_minimizer
@@ -28,6 +29,7 @@ from dlntorch.studies.base import (
     select,
     values_of,
 )
+from dlntorch.studies.measure import largest, middle
 
 __all__ = ["STUDY"]
 
@@ -173,10 +175,10 @@ def _differs(found: np.ndarray, W: np.ndarray) -> bool:
 def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
     runs, searched = select(rows, kind="run"), select(rows, kind="onset")
     ended = select(runs, status="converged")
-    found = [at_most("largest −gain of any coordinate of any run", _largest(-column(runs, "gain_min")), 1e-12)]
+    found = [at_most("largest −gain of any coordinate of any run", largest(-column(runs, "gain_min")), 1e-12)]
     excess = column(ended, "distance_to_limit") - 10 * column(ended, "residual")
-    found.append(at_most("converged runs: ‖ψ − limit(α_eff)‖ − 10 residuals, largest", _largest(excess), 1e-12))
-    wrong = [row for row in ended if row["wrong"] == 1.0 and row["p"] > 2]
+    found.append(at_most("converged runs: ‖ψ − limit(α_eff)‖ − 10 residuals, largest", largest(excess), 1e-12))
+    wrong = [row for row in ended if row["wrong"] == 1.0 and depth_law(row["p"]).shapes_norm]
     nearer = sum(row["distance_to_weighted"] < row["distance_to_l1"] for row in wrong)
     claim = "converged runs that selected wrongly, p > 2: nearer to the weighted minimiser than to the ℓ₁-minimiser"
     good = nearer == len(wrong) if wrong else None
@@ -205,21 +207,11 @@ def _ratio(rows: Sequence[Row], p: float, batch: int, m: int) -> Claim:
 def _even(rows: Sequence[Row], settings: Settings) -> Claim:
     """Full-batch gain on the support over that off it, against mini-batches."""
     full, small = (select(rows, batch=batch) for batch in (int(settings["m"]), min(settings["batches"])))
-    ratios = [_middle(column(part, "gain_on") / column(part, "gain_off")) for part in (full, small)]
+    ratios = [middle(column(part, "gain_on") / column(part, "gain_off")) for part in (full, small)]
     measured = " and ".join("none" if ratio is None else f"{ratio:.3g}" for ratio in ratios)
     good = None if None in ratios or full == small else bool(ratios[0] > ratios[1])  # type: ignore[operator]
     claim = "gain on the support over gain off it, median: full batch and the smallest batch"
     return holds(claim, "larger for the full batch", measured, good, "first > second")
-
-
-def _middle(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else None
-
-
-def _largest(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(values.max()) if values.size else None
 
 
 STUDY = Study(

@@ -14,6 +14,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import check_count, check_number
 from dlntorch.problem import Problem
 from dlntorch.studies.base import Claim, Point, Row, Settings, Study, at_most, column, holds, numbers, select, values_of
+from dlntorch.studies.measure import largest, smallest
 
 __all__ = ["STUDY"]
 
@@ -98,26 +99,16 @@ def claims(rows: Sequence[Row], settings: Settings) -> list[Claim]:
         for start in ("old answer", "wrong guess"):
             excess = column(select(ends, start=start), "excess")
             label = f"p = {p:g}, {start}: cost above the linear programme's least, largest, at αᵖ = {last:g}"
-            found.append(at_most(label, _top(excess), float(bound)))
-        cold, warm = (_top(column(select(ends, start=start), "distance")) for start in ("cold", "old answer"))
-        if p > 2:
+            found.append(at_most(label, largest(excess), float(bound)))
+        cold, warm = (largest(column(select(ends, start=start), "distance")) for start in ("cold", "old answer"))
+        if depth_law(p).error_exponent is not None:
             found.append(at_most(f"p = {p:g}, old answer: distance to the new one, largest", warm, 1e3 * last))
-        least = _least(column(select(ends, start="wrong guess"), "distance"))
+        least = smallest(column(select(ends, start="wrong guess"), "distance"))
         good = None if least is None or warm is None else least > 0.1 > warm
         measured = ", ".join("none" if value is None else f"{value:.2g}" for value in (cold, warm, least))
         claim = f"p = {p:g}: distances from a cold start and the old answer (largest) and from a wrong guess (least)"
         found.append(holds(claim, "the wrong guess stays away", measured, good, "> 0.1 > old answer"))
     return found
-
-
-def _top(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(values.max()) if values.size else None
-
-
-def _least(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(values.min()) if values.size else None
 
 
 STUDY = Study(

@@ -15,7 +15,7 @@ from dlntorch.numerics.validation import InputError
 from dlntorch.optim.step_size import Schedule
 from dlntorch.training.descent import Descent
 
-__all__ = ["ENDED", "CertifiedPlan", "certified_bound", "coarse_pass", "refined"]
+__all__ = ["ENDED", "CertifiedPlan", "certified_bound", "coarse_pass", "finer_steps"]
 
 #: Aim below ε by this factor, and shrink at least by this one when a run misses.
 SAFETY = 0.7
@@ -95,7 +95,7 @@ def coarse_pass(make: Callable[[Schedule], Descent], schedule: Schedule, max_ste
     return CertifiedPlan(_scaled(schedule, factor), min(steps, max_steps), spent)
 
 
-def refined(descent: Descent) -> Schedule | None:
+def finer_steps(descent: Descent) -> Schedule | None:
     """The smaller (κ, c) with which to repeat a finished run that missed ε; None when it met it or cannot be repeated."""
     schedule = descent.engine.schedule
     bound, epsilon = certified_bound(descent), _epsilon(schedule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -26,7 +27,8 @@ def registered(kind: type = Parametrization) -> set[type]:
     """The classes of the room, from the class tree: plug-ins of tests and studies stand outside."""
     found = set()
     for child in kind.__subclasses__():
-        found |= registered(child) | ({child} if child.__module__.startswith("dlntorch.model.") else set())
+        whole = child.__module__.startswith("dlntorch.model.") and not inspect.isabstract(child)
+        found |= registered(child) | ({child} if whole else set())
     return found
 
 

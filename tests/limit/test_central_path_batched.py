@@ -10,7 +10,8 @@ import torch
 
 from dlntorch.limit import batch as limit_batch
 from dlntorch.limit import curve_batched
-from dlntorch.limit.central_path_batched import BatchedPath, _Record
+from dlntorch.limit.batched_state import PathRecord
+from dlntorch.limit.central_path_batched import BatchedPath
 from dlntorch.limit.central_path_engines import spare_compilation
 from dlntorch.limit.flow_limit import flow_limit
 from dlntorch.numerics.graded_equations import solve
@@ -50,7 +51,7 @@ def test_coordinates_that_do_not_move_in_t_fall_with_a_along_the_curve(k_inverse
     for dl in (-0.5, -3.0, -20.0):
         step = torch.full((1, 1), dl, dtype=torch.float64)
         psi, moved, e, change = curve_batched.advance(
-            start, b, zero, root, zero, zero + dl, step, k_inverse, 1e300 + step
+            (start, b, zero), root, zero, zero + dl, step, k_inverse, 1e300 + step
         )
         assert torch.allclose(psi, math.exp(dl) * start, rtol=1e-13, atol=0)
         assert torch.equal(moved, b)
@@ -74,7 +75,7 @@ def test_the_uncertainty_covers_a_dual_point_that_is_off_the_range() -> None:
     """p = 2, where b = τ: moving τ by a relative 1e-7 off range(Aᵀ) changes ψ by as much, which has to be said."""
     path = path_of(2.0)
     points = path.points([2 * math.log(1e-2)])
-    record = _Record(2, 1, points.psi[:, 0])
+    record = PathRecord(2, 1, points.psi[:, 0])
     off = torch.tensor([0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.0], dtype=torch.float64)
     record.log_a[:] = points.log_a
     record.b[:] = points.tau * (1 + 1e-7 * off)
@@ -90,7 +91,8 @@ def test_a_batch_in_which_every_step_overflows_is_given_up(monkeypatch: pytest.M
     """It ends, and says so, whatever the steps are cut to."""
     calls = []
 
-    def overflow(psi, b, e, *_):
+    def overflow(point, *_):
+        psi, b, e = point
         calls.append(0)
         assert len(calls) < 100, "it goes on for ever"
         return psi, b, e, torch.full_like(psi[:, 0], torch.inf)

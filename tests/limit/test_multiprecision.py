@@ -202,8 +202,8 @@ def test_coordinates_that_do_not_move_in_tau_fall_with_a_along_the_curve(p):
     path = _Path([[mp.mpf(1)]], [mp.mpf(1)], p, 30)
     for dl in (-1, -3, -20):
         for t in (mp.mpf("0.1"), mp.mpf("-0.9"), mp.mpf("0.99")):
-            psi, a = path._height(t), mp.exp(dl)
-            new, tau, e = path._moved(psi, t, mp.mpf(0), path._slope(t), mp.mpf(dl), mp.mpf(1), a)
+            psi, a = path.height.value(t), mp.exp(dl)
+            new, tau, e = path._moved(psi, t, mp.mpf(0), path.height.slope(t), mp.mpf(dl), mp.mpf(1), a)
             assert abs(new - a * psi) <= 1e-14 * abs(a * psi)
             assert tau == t
             assert e == 0
@@ -215,10 +215,10 @@ def test_a_step_across_zero_to_where_the_curve_is_straight_is_taken_whole(p):
     path = _Path([[mp.mpf(1)]], [mp.mpf(1)], p, 30)
     t = mp.mpf("2.5") if p == 2 else mp.mpf("0.9")
     dt = -t - mp.mpf("0.01")
-    psi, tau, e = path._moved(path._height(t), t, dt, path._slope(t), mp.mpf(0), mp.mpf(1), mp.mpf(1))
+    psi, tau, e = path._moved(path.height.value(t), t, dt, path.height.slope(t), mp.mpf(0), mp.mpf(1), mp.mpf(1))
     assert abs(tau - (t + dt)) <= 1e-14
     assert abs(e) <= 1e-14
-    assert psi == path._height(tau)
+    assert psi == path.height.value(tau)
 
 
 @pytest.mark.slow

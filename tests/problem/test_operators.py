@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator
 
 import dlntorch as dln
-import dlntorch.problem.problem as problem_module
 from dlntorch.numerics.validation import InputError
-from dlntorch.problem import Problem, load_problem, make_problem, save_problem
+from dlntorch.problem import Problem, entries, linear_data, load_problem, make_problem, save_problem
 from dlntorch.problem.operators import (
     DenseOperator,
     FunctionOperator,
@@ -282,7 +281,7 @@ def test_singular_values_from_the_gram_matrix_are_those_of_the_svd(rank: int, mo
     rng = np.random.default_rng(rank)
     A = rng.standard_normal((5, rank)) @ rng.standard_normal((rank, 80))
     small = Problem(A, rng.standard_normal(5))
-    monkeypatch.setattr(problem_module, "SVD_ENTRIES", 10)
+    monkeypatch.setattr(linear_data, "SVD_ENTRIES", 10)
     large = Problem(A, small.y)
     assert (large.rank, large.m) == (small.rank, 5) == (rank, 5)
     assert torch.allclose(large.singular_values[:rank], small.singular_values[:rank], rtol=1e-12)
@@ -294,7 +293,7 @@ def test_singular_values_from_the_gram_matrix_are_those_of_the_svd(rank: int, mo
 def test_a_large_square_problem_has_its_norm_and_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = gaussian(8, 20, 0)
     norm = problem.spectral_norm
-    monkeypatch.setattr(problem_module, "SVD_ENTRIES", 10)
+    monkeypatch.setattr(linear_data, "SVD_ENTRIES", 10)
     large = Problem(problem.A, problem.y)
     assert large.known_rank is None
     assert large.reduced() is large
@@ -307,7 +306,7 @@ def test_lanczos_finds_the_norm_of_a_matrix_with_a_crowded_spectrum() -> None:
 
 
 def test_entries_are_checked_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(problem_module, "BLOCK_ENTRIES", 7)
+    monkeypatch.setattr(entries, "BLOCK_ENTRIES", 7)
     A = np.zeros((4, 9))
     with pytest.raises(InputError, match="A must have a nonzero entry"):
         Problem(A, np.ones(4))

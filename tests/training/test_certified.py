@@ -11,7 +11,7 @@ from dlntorch.engine import Stopping
 from dlntorch.model.network import DiagonalLinearNetwork
 from dlntorch.numerics.trajectory import Status
 from dlntorch.optim.step_size import make_schedule
-from dlntorch.training.certified import SAFETY, certified_bound, refined
+from dlntorch.training.certified import SAFETY, certified_bound, finer_steps
 from dlntorch.training.descent import Descent
 from tests.problems import gaussian
 
@@ -36,12 +36,12 @@ def test_a_run_out_of_steps_is_repeated_where_it_missed_by_little(asked: float, 
     schedule = descent.engine.schedule
     epsilon = asked * certified_bound(descent)
     descent.engine.schedule = replace(schedule, epsilon=epsilon)
-    smaller = refined(descent)
+    smaller = finer_steps(descent)
     assert (smaller is not None) is repeated
     if smaller is not None:
         assert smaller.kappa == pytest.approx(SAFETY * asked * schedule.kappa)
     while smaller is not None:  # each ends earlier, where there is less error: it comes to an end, mostly at once
         descent = run_out_of_steps(smaller.kappa)
         descent.engine.schedule = replace(descent.engine.schedule, epsilon=epsilon)
-        smaller = refined(descent)
+        smaller = finer_steps(descent)
     assert (certified_bound(descent) <= epsilon) is (asked > 0.1)

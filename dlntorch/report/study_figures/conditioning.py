@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dlntorch.model.depth_law import depth_law
 from dlntorch.report.chart import Chart, Panel, Series
 from dlntorch.studies.base import select, values_of
 from dlntorch.studies.conditioning import last_resolved
@@ -47,7 +48,7 @@ def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> li
 def _constants(rows: list[dict[str, Any]]) -> Panel:
     series = []
     for look, p in enumerate(values_of(rows, "p")):
-        if p == 2:
+        if depth_law(p).error_exponent is None:
             continue
         mine = select(rows, p=p)
         lasts = [last_resolved(select(mine, condition=c)) for c in values_of(mine, "condition") if c >= 10]

@@ -7,7 +7,7 @@ from typing import Any
 
 from dlntorch.report.chart import Chart, Panel, Series
 from dlntorch.studies.base import select, values_of
-from dlntorch.studies.rates import decided
+from dlntorch.studies.rates import decided, swept
 
 __all__ = ["charts"]
 
@@ -43,7 +43,7 @@ def _columns(rows: list[dict[str, Any]], x: str, y: str) -> tuple[list[Any], lis
 
 def _ratios(family: str, rows: list[dict[str, Any]]) -> Panel:
     series = [Series("predicted", [1e-1, min(row["power"] for row in rows if "power" in row)], [1, 1], kind="guide")]
-    for look, p in enumerate(p for p in values_of(rows, "p") if p > 2):
+    for look, p in enumerate(values_of(swept(rows), "p")):
         mine = [row for row in select(rows, p=p) if row.get("resolved")]
         ratio = [row["distance"] / (row["constant"] * row["power"]) for row in mine]
         series.append(Series(f"p = {p:g}", [row["power"] for row in mine], ratio, look))

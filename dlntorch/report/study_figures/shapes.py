@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dlntorch.model.depth_law import depth_law
 from dlntorch.report.chart import Chart, Panel, Series
 from dlntorch.studies.base import column, select, values_of
 
@@ -16,7 +17,7 @@ __all__ = ["charts"]
 def charts(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[Chart]:
     data = [dict(row) for row in rows]
     gaussian, line = select(data, problem="gaussian"), select(data, problem="line")
-    panels = [_panel(select(gaussian, p=p), f"p = {p:g}") for p in values_of(gaussian, "p") if p > 2]
+    panels = [_panel(select(gaussian, p=p), f"p = {p:g}") for p in values_of(gaussian, "p") if depth_law(p).shapes_norm]
     panels.append(_panel(line, "p = 2, many minimisers"))
     return [
         Chart(
