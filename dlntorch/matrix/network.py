@@ -41,7 +41,7 @@ class MatrixFactorization(nn.Module):
 
     Args:
         shape: (d1, d2) of X; d1 = d2 for ``psd`` and ``difference``.
-        layers: N >= 2; the other kinds have two equal layers in each term, so 2.
+        layers: N, from 2 to 1000; the other kinds have two equal layers in each term, so 2.
         alpha: Scale α > 0 of the start, or one for each network of a batch, shape (B,).
         kind: ``product``, ``psd`` or ``difference``.
         width: Hidden units; None: min(d1, d2), with which every X can be had.
@@ -78,7 +78,7 @@ class MatrixFactorization(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = _shape(shape)
-        count = check_count("layers", layers, at_least=2)
+        count = check_count("layers", layers, at_least=2, at_most=1000)
         check_choice("kind", kind, KINDS)
         if kind != "product" and count != 2:
             raise InputError(f"layers must be 2 with kind={kind}, got {count}")

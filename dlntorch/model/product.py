@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Product"]
 
+#: Beyond so many layers α^L leaves the range of float64 for every α < 1/2.
+MOST_LAYERS = 1000
 _NEWTON = 40
 
 
@@ -35,7 +37,7 @@ class Product(Parametrization):
     q = α tan(αν) for L = 3, and an integral for others. As α → 0 it selects the same minimiser W_L as depth p = L does.
 
     Args:
-        layers: L >= 2.
+        layers: L, from 2 to 1000.
 
     Raises:
         InputError: naming ``layers``.
@@ -46,7 +48,7 @@ class Product(Parametrization):
     """
 
     def __init__(self, layers: Any) -> None:
-        self.layers = self.width = check_count("layers", layers, at_least=2)
+        self.layers = self.width = check_count("layers", layers, at_least=2, at_most=MOST_LAYERS)
 
     def value(self, theta: Tensor) -> Tensor:
         product = theta[0]

@@ -228,7 +228,7 @@ def conclude(result: RunResult) -> None:
         key = "certified_theta_error_sup" if schedule.get("over") == "all" else "certified_theta_error"
         words = in_ascii(dict(quantities(StepSizes))[key].words)
         rows.append(("certified", schedule[key], f"{words}{asked}"))
-    if summary["references"]["l1_value"] is not None:
+    if summary["references"]["l1_value"] is not None and "digits_of_data" in summary:  # runs of version 0.1 have none
         why = summary.get("digits_reason") or f"that the data must have; they have {summary['digits_of_data']}"
         rows.append(("digits", summary["digits"], in_ascii(why)))
     cells = [(name, shown(value), meaning) for name, value, meaning in rows]

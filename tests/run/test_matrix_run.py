@@ -133,7 +133,7 @@ def test_the_names_are_known_to_both_makers():
         (("problem=gaussian",), "problem must be one of completion, .* with model=factorization, got 'gaussian'"),
         (("p=2",), "p must be left out with model=factorization"),
         (("accuracy=1e-3",), "accuracy must be left out"),
-        (("model.layers=1",), "model.layers must be an integer >= 2, got 1"),
+        (("model.layers=1",), "model.layers must be an integer >= 2 and <= 1000, got 1"),
         (("model.kind=other",), "model.kind must be one of product, psd, difference"),
         (("model.kind=psd",), "model.shape must be square|shape must be square"),
         (("alpha=0",), "alpha must be"),
