@@ -253,13 +253,23 @@ def test_ctrl_c_saves_summarises_and_exits_three(tmp_path):
         sys.executable, "train.py", "tol=0", "max_steps=1000000000000", "logger=none", "references=false",
         "trainer.progress=false", f"hydra.run.dir={folder}",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (folder / "problem.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(4)
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+
+    def heed_ctrl_c() -> None:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # a suite in the background of a shell ignores it, and so would the run
+
+    pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, preexec_fn=heed_ctrl_c, **pipes) as process:
+        deadline = time.monotonic() + 120
+        while not (folder / "problem.npz").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(4)
+        os.kill(process.pid, signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 3, err
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "interrupted"
