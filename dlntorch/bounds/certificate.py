@@ -68,7 +68,7 @@ factor 1 ± 0.03 or exceeds 1.5/(‖A‖² max D), so ŝ stays away from the pol
   with ᾱ: the bound D(1 − c_p b/u)^{−(k+1)} of 5, on both sides of ν̂_i. At p = 2 θ±² move by factors within e^{±4b}, as before.
 - *Step 5, below*: in the same way D >= D(ν̂_i)(1 + c_p b/u)^{−(k+1)} >= D(ν̂_i)(1 − (k+1)c_p b/u), and D >= 2p²α_e^{2p−2} >=
   2p²ᾱ^{2p−2}.
-- *D_M*: M is that of :func:`~dlntorch.bounds.start.largest_power`, and the smaller of θ± is at most α_e, whose largest takes the
+- D_M: M is that of :func:`~dlntorch.bounds.start.largest_power`, and the smaller of θ± is at most α_e, whose largest takes the
   place of α.
 
 In (9) θ± = ᾱu±^{−1/(p−2)} are monotone in ν. Nothing else contains α. a±^{2−p} is held as a sum of two floats, as τ̂ is, since
