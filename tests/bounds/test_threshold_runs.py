@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
 
 import dlntorch as dln
 from dlntorch.bounds.threshold import norm_weights, step_size_threshold
+from tests.bounds.test_threshold import weighted
 
 LEAST = 3e-4  # smaller thresholds would take more than a second a run
 
 
 def selects(problem, p, alpha, W, batch, kappa, c, seed):
     """Whether the run's weighted norm has W as its minimiser."""
-    run = dln.train(
-        problem,
-        p,
-        alpha,
-        kappa=kappa,
-        c=c,
-        batch_size=batch,
-        tol=1e-5,
-        max_steps=30_000,
-        references=False,
-        seed=seed,
-    )
+    budget: dict = {"tol": 1e-5, "max_steps": 30_000, "references": False}
+    run = dln.train(problem, p, alpha, kappa=kappa, c=c, batch_size=batch, seed=seed, **budget)
     weights = norm_weights(p, alpha, run.effective, np.abs(W).max())
     assert weights is not None
-    A = problem.A.numpy()
-    n = A.shape[1]
-    found = linprog(np.concatenate(weights), A_eq=np.hstack([A, -A]), b_eq=problem.y.numpy(), method="highs")
-    return np.abs(found.x[:n] - found.x[n:] - W).max() <= 1e-6 * np.abs(W).max()
+    found = weighted(problem.A.numpy(), problem.y.numpy(), *(side.numpy() for side in weights))
+    return np.abs(found - W).max() <= 1e-6 * np.abs(W).max()
 
 
-def cases(seed):
-    """A random problem with its minimiser, and (p, batch, α, threshold) on it."""
+def random_problem(seed):
+    """A problem, with a sparse solution for even seeds, and the generator, for what else is drawn."""
     rng = np.random.default_rng(seed)
     m = int(rng.integers(2, 7))
     n = int(rng.integers(2 * m, 5 * m))
     A = rng.standard_normal((m, n))
     signal = np.where(np.arange(n) < rng.integers(1, m), rng.standard_normal(n), 0)
     problem = dln.Problem(A, rng.standard_normal(m) if seed % 2 else A @ signal)
+    return problem, rng
+
+
+def cases(seed):
+    """A random problem with its minimiser, and (p, batch, α, threshold) on it."""
+    problem, rng = random_problem(seed)
     minimizer = dln.l1_minimizer(problem)
     for p in (2, 2.5, 3, 4):
         for batch in (None, 1):

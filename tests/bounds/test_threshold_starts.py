@@ -8,11 +8,11 @@ from scipy.optimize import linprog
 
 import dlntorch as dln
 from dlntorch.bounds.selection_margin import selection_margin
-from dlntorch.bounds.threshold import norm_weights, step_size_threshold
+from dlntorch.bounds.threshold import step_size_threshold
 from dlntorch.model.positive_start import PositiveStart
 from tests.bounds.runs import plain_sgd
 from tests.bounds.test_threshold import planted, weighted
-from tests.bounds.test_threshold_runs import LEAST
+from tests.bounds.test_threshold_runs import LEAST, random_problem, selects
 
 
 def shaped(seed: int, n: int, symmetric: bool, spread: float = 3.0):
@@ -92,12 +92,8 @@ def test_ones_are_no_weights():
 
 def cases(seed):
     """A random problem, a depth, a start and its threshold, full batch and single rows."""
-    rng = np.random.default_rng(seed)
-    m = int(rng.integers(2, 7))
-    n = int(rng.integers(2 * m, 5 * m))
-    A = rng.standard_normal((m, n))
-    signal = np.where(np.arange(n) < rng.integers(1, m), rng.standard_normal(n), 0)
-    problem = dln.Problem(A, rng.standard_normal(m) if seed % 2 else A @ signal)
+    problem, rng = random_problem(seed)
+    n = problem.n
     for p in (2, 2.5, 3, 4):
         for batch in (None, 1):
             plus, minus = 10 ** (rng.uniform(-3, -1.3) + rng.choice([0.05, 0.3, 1.0]) * rng.uniform(-1, 1, (2, n)))
@@ -107,28 +103,12 @@ def cases(seed):
                 yield problem, p, start, batch, found
 
 
-def selects(problem, p, start, batch, found, seed):
-    """Whether the run's weighted norm has the start's minimiser, both by HiGHS."""
-    A, y = problem.A.numpy(), problem.y.numpy()
+def minimiser(problem, p, start):
+    """The start with its sides, ω± and the minimiser of the norm that they weigh, by HiGHS."""
     sides = PositiveStart.of(start, p, problem.n)
     weights = (1, 1) if p == 2 else ((sides.plus / sides.top) ** (2 - p), (sides.minus / sides.top) ** (2 - p))
-    W = weighted(A, y, *(w * np.ones(problem.n) for w in weights))
-    run = dln.train(
-        problem,
-        p,
-        start,
-        kappa=found.kappa,
-        c=found.c,
-        batch_size=batch,
-        tol=1e-5,
-        max_steps=30_000,
-        references=False,
-        seed=seed,
-    )
-    last = norm_weights(p, start, run.effective, np.abs(W).max())
-    assert last is not None
-    last = [side.numpy() for side in last]
-    return np.abs(weighted(A, y, *last) - W).max() <= 1e-6 * np.abs(W).max()
+    W = weighted(problem.A.numpy(), problem.y.numpy(), *(w * np.ones(problem.n) for w in weights))
+    return sides, weights, W
 
 
 def count_runs(seeds):
@@ -136,16 +116,15 @@ def count_runs(seeds):
     for seed in seeds:
         for problem, p, start, batch, found in cases(seed):
             runs += 1
-            wrong += not selects(problem, p, start, batch, found, seed)
+            W = minimiser(problem, p, start)[2]
+            wrong += not selects(problem, p, start, W, batch, found.kappa, found.c, seed)
     return runs, wrong
 
 
 def used(problem, p, start, batch, found, steps, seed):
     """δ/δ* after steps by own loops at κ and c of the threshold, with the run's own s; no weight has fallen."""
     A, y = problem.A.numpy(), problem.y.numpy()
-    sides = PositiveStart.of(start, p, problem.n)
-    weights = (1, 1) if p == 2 else ((sides.plus / sides.top) ** (2 - p), (sides.minus / sides.top) ** (2 - p))
-    W = weighted(A, y, *(w * np.ones(problem.n) for w in weights))
+    sides, weights, W = minimiser(problem, p, start)
     plus, minus, s = plain_sgd(A, y, p, (sides.plus, sides.minus), found.kappa, steps, batch, seed, c=found.c)
     L = np.log(np.abs(W).max() / sides.top**2)
     if p == 2:
