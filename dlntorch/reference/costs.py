@@ -6,6 +6,8 @@ c₋ = ∞ admits x >= 0 only.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["PLAIN", "Costs", "Plain"]
@@ -85,6 +87,10 @@ class Plain(Costs):
     def __init__(self, size: float = 1.0) -> None:
         self.plus = self.minus = np.float64(size)  # pyright: ignore[reportAttributeAccessIssue]  # broadcast
         self.one_sided = False
+
+    def __reduce__(self) -> Any:
+        """Ones stay the one object that they are in another process, where ``costs is PLAIN`` is asked too."""
+        return "PLAIN" if self is PLAIN else (Plain, (float(self.plus),))
 
     def times(self, factor: float) -> Costs:
         return Plain(factor)

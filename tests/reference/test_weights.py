@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from dlntorch.numerics.trajectory import Status
 from dlntorch.numerics.validation import DataWarning
 from dlntorch.reference.costs import Costs
 from dlntorch.reference.crossover import leading_basis, simplex
+from dlntorch.reference.weights import Weights
 from tests.problems import LINE, gaussian, line
 
 KINDS = ("two-sided", "one vector", "nonnegative")
@@ -330,3 +332,13 @@ def test_a_large_problem_costs_about_what_basis_pursuit_does() -> None:
     best = {name: min(values) for name, values in times.items()}
     assert best["l1"] <= 2 * best["path"]
     assert best["selected"] <= 2 * best["path"]
+
+
+def test_ones_are_known_as_that_after_pickling() -> None:
+    plain, weighted = Weights.of(None, 3), Weights.of(np.array([1.0, 2.0, 3.0]), 3)
+    again, other = (pickle.loads(pickle.dumps(one)) for one in (plain, weighted))
+    assert again.plain
+    assert again.same_as(plain)
+    assert other.same_as(weighted)
+    assert not other.same_as(plain)
+    assert pickle.loads(pickle.dumps(plain.costs.times(2.0))).plus == 2.0

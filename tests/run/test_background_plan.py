@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from dlntorch.bounds.threshold import step_size_threshold
 from dlntorch.numerics.validation import InputError
 from dlntorch.problem import make_problem
 from dlntorch.run import background_plan as ahead
@@ -50,6 +51,9 @@ def test_the_plan_is_the_one_made_here(before_lightning):
     assert there.references.rate is not None
     assert here.references.rate is not None
     assert there.references.rate.constant == here.references.rate.constant
+    assert there.references.l1 is not None
+    thresholds = [step_size_threshold(problem, 2.5, 1e-2, minimizer=plan.references.l1) for plan in (there, here)]
+    assert thresholds[0] == thresholds[1]  # the minimiser of ones is known as that in another process
 
 
 def test_a_mistake_is_reported_here(before_lightning):
